@@ -1,0 +1,67 @@
+# `make demo` and `make test` work on a fresh machine with Python 3.11 or newer.
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+# The tests' models are so small that a second thread only waits for the first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+.PHONY: help demo test test-slow check format docs clean install
+
+help:
+	@echo "make demo       the whole loop in the miniature; prints the path of the report"
+	@echo "make test       the tests"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make check      format, lint, types, tests"
+	@echo "make format     rewrite the code in the house format"
+	@echo "make docs       write docs/recipes.md anew from the configuration"
+	@echo "make install    only the environment in $(VENV)"
+	@echo "make clean      remove $(VENV), caches and runs/demo"
+
+demo: $(INSTALLED)
+	@$(BIN)/preceptor run miniature --out runs/demo
+
+test: $(INSTALLED)
+	@$(PYTEST)
+
+test-slow: $(INSTALLED)
+	@$(PYTEST) -m slow
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PYTEST)
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(INSTALLED)
+	@$(BIN)/python -m preceptor.recipes.documentation docs/recipes.md
+
+install: $(INSTALLED)
+
+# An environment that a person made there is used as it is; a stamp tells that ours is complete.
+$(INSTALLED): pyproject.toml constraints.txt
+	@set -e; \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  found=; \
+	  for candidate in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14 python; do \
+	    if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+	        >/dev/null 2>&1; then found=$$candidate; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "Python 3.11 or newer with its venv module is needed, and none was found." >&2; \
+	    echo "Install it, or name it: make PYTHON=/path/to/python3.11 demo" >&2; \
+	    exit 2; \
+	  fi; \
+	  "$$found" -m venv --clear $(VENV); \
+	fi; \
+	echo "Installing into $(VENV) (once, some minutes)" >&2; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check \
+	  -e '.[dev]' -c constraints.txt; \
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis runs/demo
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,224 @@
+"""The commands. Everything heavy is imported where it is used: `--help` needs no torch."""
+
+import errno
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from preceptor.errors import PreceptorError, RecipeError
+
+if TYPE_CHECKING:
+    from preceptor.config import Recipe
+
+
+class Commands(TyperGroup):
+    """All commands end alike: a message and status 2 for what a person can mend."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a bug keeps its traceback and exits with status 1."""
+        try:
+            return super().invoke(ctx)
+        except PreceptorError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("Interrupted. The same command continues.", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            typer.echo(f"error: {DISK_FULL}{_file_of(error)}", err=True)
+            raise typer.Exit(2) from None
+
+
+DISK_FULL = "No space left on the disk. Free some; then the same command continues."
+
+PLAIN: dict[str, Any] = {  # no boxes and colors: the texts are for pipes and screen readers too
+    "no_args_is_help": True,
+    "add_completion": False,
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+}
+app = typer.Typer(
+    help="Turns a language model that continues text into one that does what people ask.",
+    cls=Commands,
+    **PLAIN,
+)
+recipe_app = typer.Typer(help="List, show and check recipes.", **PLAIN)
+app.add_typer(recipe_app, name="recipe")
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A built-in recipe's name, or a YAML file.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one key, such as ppo.kl_coef=0.05."),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="The run folder.  [runs/NAME]")
+]
+
+
+@app.command()
+def run(recipe: RecipeName, overrides: Overrides = None, out: Out = None) -> None:
+    """Run a whole recipe, or continue it; what is done is skipped."""
+    resolved, folder = _resolve(recipe, overrides, out)
+    from preceptor.pipeline import run_pipeline  # slow: a wrong recipe is told before
+
+    typer.echo(run_pipeline(resolved, folder))
+
+
+@app.command()
+def pretrain(recipe: RecipeName, overrides: Overrides = None, out: Out = None) -> None:
+    """Train a new model to continue the corpus."""
+    _run_stages(["pretrain"], recipe, overrides, out)
+
+
+@app.command()
+def sft(recipe: RecipeName, overrides: Overrides = None, out: Out = None) -> None:
+    """Fine-tune the model on demonstrations."""
+    _run_stages(["sft"], recipe, overrides, out)
+
+
+@app.command()
+def sample(recipe: RecipeName, overrides: Overrides = None, out: Out = None) -> None:
+    """Sample responses of the SFT model for labelers to rank."""
+    _run_stages(["sample"], recipe, overrides, out)
+
+
+@app.command()
+def rank(recipe: RecipeName, overrides: Overrides = None, out: Out = None) -> None:
+    """Let the simulated labelers rank the sampled responses."""
+    _run_stages(["rank"], recipe, overrides, out)
+
+
+@app.command()
+def reward(recipe: RecipeName, overrides: Overrides = None, out: Out = None) -> None:
+    """Train the reward model on the rankings."""
+    _run_stages(["reward"], recipe, overrides, out)
+
+
+@app.command()
+def ppo(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Out = None,
+    only: Annotated[
+        Literal["ppo", "ppo_ptx"] | None,
+        typer.Option("--only", help="One of the two.  [those that the recipe has]"),
+    ] = None,
+) -> None:
+    """Improve the SFT model by PPO and by PPO-ptx."""
+    resolved, _ = _resolve(recipe, overrides, out)
+    present = [name for name in ("ppo", "ppo_ptx") if getattr(resolved, name) is not None]
+    if not present:
+        raise RecipeError(f"{resolved.name}: it has neither a ppo nor a ppo_ptx section.")
+    _run_stages([only] if only else present, recipe, overrides, out)
+
+
+@app.command()
+def evaluate(recipe: RecipeName, overrides: Overrides = None, out: Out = None) -> None:
+    """Compare the run's models on held-out prompts."""
+    _run_stages(["evaluate"], recipe, overrides, out)
+
+
+@app.command()
+def report(recipe: RecipeName, overrides: Overrides = None, out: Out = None) -> None:
+    """Write the report of a run as one HTML page."""
+    _run_stages(["report"], recipe, overrides, out)
+
+
+@app.command()
+def chat(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="gpt, sft, ppo or ppo_ptx.  [the last trained]")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, help="0 takes the likeliest word.")
+    ] = 0.7,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same answers.")] = 0,
+) -> None:
+    """Talk to a model of a run; /help lists what else it takes."""
+    from preceptor.chat import chat as talk
+
+    talk(run, model, temperature=temperature, seed=seed, input=sys.stdin, output=sys.stdout)
+
+
+@recipe_app.command("list")
+def list_built_in() -> None:
+    """List the built-in recipes."""
+    from preceptor.recipes import list_recipes
+
+    for name, description in list_recipes().items():
+        typer.echo(f"{name:<12}{description}")
+
+
+@recipe_app.command()
+def show(recipe: RecipeName, overrides: Overrides = None) -> None:
+    """Print a recipe with everything that it leaves to the defaults."""
+    from preceptor.recipes import dump_recipe, load_recipe
+
+    typer.echo(dump_recipe(load_recipe(recipe, overrides or ())), nl=False)
+
+
+@recipe_app.command()
+def check(recipe: RecipeName, overrides: Overrides = None) -> None:
+    """Say what a recipe would do, or everything that is wrong with it."""
+    from preceptor.recipes import load_recipe
+    from preceptor.recipes.summary import summary_lines
+
+    typer.echo("\n".join(summary_lines(load_recipe(recipe, overrides or ()))))
+
+
+@recipe_app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors."""
+    from preceptor.config import Recipe
+
+    typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
+
+
+def main() -> None:
+    """The `preceptor` command."""
+    app(prog_name="preceptor")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the disk was full; safetensors tells it in words only."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return True
+    return "No space left on device" in str(error)
+
+
+def _file_of(error: Exception) -> str:
+    return f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+
+
+def _resolve(
+    recipe: str, overrides: Sequence[str] | None, out: Path | None
+) -> tuple["Recipe", Path]:
+    from preceptor.recipes import load_recipe
+
+    resolved = load_recipe(recipe, overrides or ())
+    return resolved, out or Path("runs") / resolved.name
+
+
+def _run_stages(
+    stages: list[str], recipe: str, overrides: Sequence[str] | None, out: Path | None
+) -> None:
+    """Run these stages alone; their data are made when needed. Prints where the results are."""
+    resolved, folder = _resolve(recipe, overrides, out)
+    from preceptor.pipeline import run_pipeline  # slow: a wrong recipe is told before
+
+    if stages != ["report"]:
+        run_pipeline(resolved, folder, only=["data"])
+    finished = run_pipeline(resolved, folder, only=stages)
+    places = {"sample": "data", "rank": "data", "evaluate": "evaluation"}
+    for stage in stages:
+        typer.echo(finished if stage == "report" else folder / places.get(stage, stage))

@@ -1,0 +1,323 @@
+"""Recipes: one frozen pydantic model per stage, unknown keys refused.
+
+A recipe is a YAML file without logic. `extends: NAME` starts from another recipe, `--set a.b=c`
+overrides one key, `ppo_ptx` starts from `ppo`; the resolved recipe is saved in the run folder and
+gives the same run again.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Architecture(Section):
+    """A Llama-shaped model that starts from random weights."""
+
+    hidden_size: int = Field(128, gt=0, description="Width of the residual stream.")
+    num_layers: int = Field(4, gt=0, description="Transformer blocks.")
+    num_heads: int = Field(4, gt=0, description="Attention heads; must divide hidden_size.")
+    num_kv_heads: int = Field(4, gt=0, description="Key/value heads; must divide num_heads.")
+    intermediate_size: int = Field(384, gt=0, description="Width of the gated feed-forward.")
+    context_length: int = Field(128, gt=1, description="Longest sequence in tokens.")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "Architecture":
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} does not divide by num_heads {self.num_heads}"
+            )
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_heads {self.num_heads} does not divide by num_kv_heads {self.num_kv_heads}"
+            )
+        return self
+
+
+class DataConfig(Section):
+    """How much a generated or embedded source makes, and how files are split."""
+
+    corpus_tokens: int = Field(
+        1_500_000, gt=0, description="Pretraining tokens that the source makes, about."
+    )
+    num_demonstrations: int = Field(1500, gt=0, description="Demonstrations for SFT.")
+    num_reward_prompts: int = Field(2000, gt=0, description="Prompts to sample and rank.")
+    num_reward_valid_prompts: int = Field(
+        200, gt=0, description="Ranked by several labelers, never trained on."
+    )
+    num_ppo_prompts: int = Field(3000, gt=0, description="Prompts for PPO; no labels needed.")
+    num_valid_prompts: int = Field(128, gt=0, description="Prompts that choose checkpoints.")
+    num_test_prompts: int = Field(400, gt=0, description="Prompts of the reported figures.")
+
+
+class TrainConfig(Section):
+    """What every training stage has: optimizer, schedule, precision, checkpoints."""
+
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="Shape of the learning rate after warm-up."
+    )
+    warmup_fraction: Fraction = Field(0.0, description="Share of the steps with linear warm-up.")
+    final_fraction: Fraction = Field(
+        0.1, description="Learning rate at the end, as a share of the peak (paper: 0.1)."
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay on matrices.")
+    adam_beta1: Fraction = Field(0.9, description="Adam's first decay (paper: 0.9).")
+    adam_beta2: Fraction = Field(0.95, description="Adam's second decay (paper: 0.95).")
+    adam_eps: float = Field(1e-8, gt=0, description="Adam's epsilon; 1e-5 is usual in PPO.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Global gradient norm is clipped here.")
+    microbatch_tokens: int = Field(
+        8192, gt=0, description="Padded tokens in one forward pass; memory only, never results."
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16 runs matrix products in bfloat16; weights stay fp32."
+    )
+    eval_every: int = Field(50, gt=0, description="Steps between looks at held-out data.")
+    checkpoint_every: int = Field(50, gt=0, description="Steps between resumable checkpoints.")
+
+
+class LoRAConfig(Section):
+    """Low-rank adapters (peft) instead of full fine-tuning."""
+
+    rank: int = Field(16, gt=0, description="Rank of the adapters. Usually 8 to 64.")
+    alpha: float = Field(32.0, gt=0, description="Adapters are scaled by alpha / rank.")
+
+
+class PretrainConfig(TrainConfig):
+    """Next-token prediction on packed documents (GPT-3 section 2 and appendix B)."""
+
+    num_tokens: int = Field(1_500_000, gt=0, description="Tokens to train on in all.")
+    batch_tokens: int = Field(4096, gt=0, description="Tokens in one optimizer step.")
+    sequence_length: int = Field(128, gt=1, description="Packed documents are cut at this length.")
+    num_valid_sequences: int = Field(64, gt=0, description="Held-out sequences in each look.")
+
+    @property
+    def num_steps(self) -> int:
+        return max(1, self.num_tokens // self.batch_tokens)
+
+    @property
+    def batch_sequences(self) -> int:
+        return self.batch_tokens // self.sequence_length
+
+    @model_validator(mode="after")
+    def _batch_holds_sequences(self) -> "PretrainConfig":
+        if self.batch_tokens % self.sequence_length:
+            low = self.batch_tokens // self.sequence_length * self.sequence_length
+            raise ValueError(
+                f"batch_tokens {self.batch_tokens} does not divide by sequence_length "
+                f"{self.sequence_length}. Try {low or self.sequence_length}"
+            )
+        return self
+
+
+class SFTConfig(TrainConfig):
+    """Supervised fine-tuning on demonstrations (InstructGPT section 3.5 and appendix C.1)."""
+
+    num_epochs: int = Field(4, gt=0, description="Passes over the demonstrations (paper: 16).")
+    batch_size: int = Field(32, gt=0, description="Demonstrations in one optimizer step.")
+    loss_on_prompt: bool = Field(False, description="Also learn to predict the prompt.")
+    choose_by: Literal["last", "valid_loss", "reward_model"] = Field(
+        "last",
+        description="Which epoch is kept: the last, the one of lowest held-out loss, or, as the "
+        "paper did, the one whose responses an earlier reward model likes best.",
+    )
+    reward_model: str | None = Field(
+        None, description="Folder of the earlier reward model for choose_by: reward_model."
+    )
+    lora: LoRAConfig | None = Field(None, description="Adapters instead of full fine-tuning.")
+
+    @model_validator(mode="after")
+    def _reward_model_is_named(self) -> "SFTConfig":
+        if (self.choose_by == "reward_model") != (self.reward_model is not None):
+            raise ValueError(
+                "choose_by: reward_model and a reward_model folder go together. "
+                "Set both or neither"
+            )
+        return self
+
+
+class SampleConfig(Section):
+    """Responses of the SFT model for labelers to rank (InstructGPT section 3.4)."""
+
+    min_responses: int = Field(4, ge=2, le=9, description="Smallest K.")
+    max_responses: int = Field(9, ge=2, le=9, description="Largest K.")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature.")
+
+    @model_validator(mode="after")
+    def _range(self) -> "SampleConfig":
+        if self.min_responses > self.max_responses:
+            raise ValueError(
+                f"min_responses {self.min_responses} is above max_responses {self.max_responses}"
+            )
+        return self
+
+
+class RankConfig(Section):
+    """Simulated labelers: the judge seen through noise, taste and error."""
+
+    num_labelers: int = Field(20, gt=0, description="Labelers who share the training prompts.")
+    num_heldout_labelers: int = Field(
+        5, gt=1, description="Labelers who rank the validation prompts only."
+    )
+    labels_per_valid_prompt: int = Field(
+        2, gt=1, description="Labelers on each validation prompt, so that agreement is known."
+    )
+    temperature: float = Field(0.07, ge=0, description="Noise on the judge's score.")
+    error_rate: Fraction = Field(0.03, description="Chance that a response is misjudged wholly.")
+    tie_margin: float = Field(0.02, ge=0, description="Scores nearer than this are tied.")
+    taste_spread: float = Field(0.2, ge=0, description="How much labelers differ in what counts.")
+
+
+class RewardConfig(TrainConfig):
+    """The K-wise reward model (InstructGPT section 3.5, eq. 1)."""
+
+    num_epochs: int = Field(1, gt=0, description="Passes over the rankings (paper: 1; more overfit).")
+    batch_prompts: int = Field(16, gt=0, description="Prompts, each with all its pairs, in one step.")
+    min_accuracy: Fraction = Field(
+        0.6,
+        description="PPO does not start from a reward model below this accuracy on held-out labels.",
+    )
+    lora: LoRAConfig | None = Field(None, description="Adapters instead of full fine-tuning.")
+
+
+class PPOConfig(TrainConfig):
+    """PPO with a per-token KL penalty and, for PPO-ptx, pretraining gradients (eq. 2)."""
+
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "constant", description="Shape of the learning rate after warm-up (paper: constant)."
+    )
+    adam_eps: float = Field(1e-5, gt=0, description="Adam's epsilon (Ziegler et al.: 1e-5).")
+    num_iterations: int = Field(50, gt=0, description="Turns of sample, score, improve.")
+    batch_size: int = Field(128, gt=0, description="Episodes in one iteration (paper: 512).")
+    num_minibatches: int = Field(4, gt=0, description="Optimizer steps per pass (paper: 8).")
+    num_epochs: int = Field(1, gt=0, description="Passes over each batch (paper: 1).")
+    temperature: float = Field(1.0, gt=0, description="Of sampling, reference and update alike.")
+    kl_coef: float = Field(0.02, ge=0, description="The paper's beta, score per nat (paper: 0.02).")
+    ptx_coef: float = Field(
+        0.0, ge=0, description="The paper's gamma: weight of the pretraining loss. 0 is plain PPO."
+    )
+    ptx_ratio: float = Field(
+        1.0, ge=0, description="Pretraining sequences per episode (paper: 8)."
+    )
+    ptx_sequence_length: int = Field(128, gt=1, description="Tokens of a pretraining sequence.")
+    gamma: Fraction = Field(1.0, description="Discount (paper: 1).")
+    gae_lambda: Fraction = Field(0.95, description="0 trusts the values, 1 the rewards alone.")
+    clip_range: float = Field(0.2, gt=0, description="Ratio clip (paper: 0.2).")
+    value_clip_range: float = Field(0.2, gt=0, description="Value clip, in units of the score.")
+    value_learning_rate: float = Field(1e-3, gt=0, description="The value model's own peak rate.")
+    value_warmup_iterations: int = Field(
+        0, ge=0, description="First iterations in which only the value model learns."
+    )
+    whiten_advantages: bool = Field(True, description="Masked mean 0 and std 1 over the batch.")
+    missing_eos_score: float | None = Field(
+        -1.0, description="Score of a response without an end token; null keeps the model's."
+    )
+    ema_decay: Fraction = Field(
+        0.992, description="Moving average of the policy's weights per optimizer step; 0 is off."
+    )
+    patience: int | None = Field(
+        None, gt=0, description="Stop after so many looks without a better held-out judgement."
+    )
+    reward: str = Field(
+        "reward_model", description="reward_model, or your own function as module:function."
+    )
+    allow_raw_start: bool = Field(
+        False, description="Start from the pretrained model though PPO without SFT usually fails."
+    )
+    lora: LoRAConfig | None = Field(None, description="Adapters instead of full fine-tuning.")
+
+    @property
+    def minibatch_size(self) -> int:
+        return self.batch_size // self.num_minibatches
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> "PPOConfig":
+        if self.batch_size % self.num_minibatches:
+            low = self.batch_size // self.num_minibatches * self.num_minibatches
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide by num_minibatches "
+                f"{self.num_minibatches}. Try {low or self.num_minibatches} "
+                f"or {low + self.num_minibatches}"
+            )
+        if self.reward != "reward_model" and ":" not in self.reward:
+            raise ValueError(
+                f"reward {self.reward!r} is neither reward_model nor a module:function of yours"
+            )
+        return self
+
+
+class EvaluateConfig(Section):
+    """Held-out comparison of every model of the run."""
+
+    temperature: float = Field(1.0, gt=0, description="Of the compared responses (paper: 1).")
+    num_shots: int = Field(3, gt=0, description="Demonstrations in the few-shot prefix.")
+    num_prefixes: int = Field(
+        4, gt=0, description="Prefixes tried; the reward model picks the best on validation prompts."
+    )
+    num_prompts: int | None = Field(None, gt=0, description="First so many test prompts; null: all.")
+    num_tax_sequences: int = Field(128, gt=0, description="Held-out pretraining sequences.")
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Run's name.")
+    seed: int = Field(0, ge=0, description="Everything random is derived from it.")
+    num_threads: int | None = Field(
+        None, gt=0, description="CPU threads; results are bit-identical only for the same number."
+    )
+    model: str | Architecture = Field(
+        description="A folder or hub name of a causal LM, smollm2, or an architecture to pretrain."
+    )
+    corpus: str | None = Field(None, description="Pretraining text: miniature, packages, or a file.")
+    prompts: str | None = Field(
+        None, description="Prompts: miniature, packages, or a file; null: those of demonstrations."
+    )
+    demonstrations: str = Field(description="Demonstrations: miniature, packages, or a file.")
+    rankings: str | None = Field(
+        None, description="A file of rankings; null: sampled from sft and ranked by the labelers."
+    )
+    judge: Literal["miniature", "rubric"] = Field(
+        "rubric", description="What simulated labelers see through noise, and evaluation without."
+    )
+    max_prompt_tokens: int = Field(64, gt=0, description="Longer prompts are left out, and counted.")
+    max_response_tokens: int = Field(32, gt=0, description="Longer responses are cut in sampling.")
+    data: DataConfig = Field(default_factory=DataConfig, description="Sizes of the sources.")
+    pretrain: PretrainConfig | None = Field(None, description="Absent: the model is pretrained.")
+    sft: SFTConfig = Field(default_factory=SFTConfig, description="Supervised fine-tuning.")
+    sample: SampleConfig = Field(default_factory=SampleConfig, description="Responses to rank.")
+    rank: RankConfig = Field(default_factory=RankConfig, description="The labelers.")
+    reward: RewardConfig = Field(default_factory=RewardConfig, description="Reward model.")
+    ppo: PPOConfig | None = Field(None, description="PPO without pretraining gradients.")
+    ppo_ptx: PPOConfig | None = Field(None, description="PPO-ptx; starts from ppo's keys.")
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig, description="Evaluation.")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Recipe":
+        if isinstance(self.model, Architecture):
+            if self.pretrain is None:
+                raise ValueError("an architecture needs a pretrain section, its weights are random")
+            needed = self.max_prompt_tokens + self.max_response_tokens
+            if needed > self.model.context_length:
+                raise ValueError(
+                    f"max_prompt_tokens {self.max_prompt_tokens} + max_response_tokens "
+                    f"{self.max_response_tokens} is over model.context_length "
+                    f"{self.model.context_length}. Lower one or raise the context"
+                )
+            if self.pretrain.sequence_length > self.model.context_length:
+                raise ValueError(
+                    f"pretrain.sequence_length {self.pretrain.sequence_length} is over "
+                    f"model.context_length {self.model.context_length}"
+                )
+        if self.pretrain is not None and self.corpus is None:
+            raise ValueError("pretrain needs a corpus. Name a file of documents, or miniature")
+        if self.ppo_ptx is not None and self.ppo_ptx.ptx_coef and self.corpus is None:
+            raise ValueError("ppo_ptx needs a corpus for its pretraining gradients. Name one")
+        return self

@@ -1,0 +1,118 @@
+"""From records to token rows: encoding with limits, packing, microbatches by token budget."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
+
+from preceptor.data.records import Demonstration, Document, Prompt, Ranking
+from preceptor.errors import DataError
+from preceptor.models.tokenizers import (
+    encode_prompt,
+    encode_response,
+    encode_text,
+    separator_id,
+)
+
+Item = TypeVar("Item", Prompt, Demonstration, Ranking)
+
+
+def fit_prompts(
+    items: Sequence[Item], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int, where: str
+) -> tuple[list[Item], list[list[int]]]:
+    """Items whose prompt fits, with the prompts' ids. InstructGPT drops longer ones, never cuts.
+
+    Raises:
+        DataError: none fits.
+    """
+    encoded = [encode_prompt(tokenizer, item.prompt) for item in items]
+    kept = [i for i, ids in enumerate(encoded) if len(ids) <= max_prompt_tokens]
+    if items and not kept:
+        shortest = min(len(ids) for ids in encoded)
+        raise DataError(
+            f"{where}: every prompt is longer than max_prompt_tokens {max_prompt_tokens}; the "
+            f"shortest has {shortest} tokens. Raise max_prompt_tokens or shorten the prompts."
+        )
+    return [items[i] for i in kept], [encoded[i] for i in kept]
+
+
+def encode_demonstrations(
+    items: Sequence[Demonstration],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+    where: str,
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Ids of prompts and responses; a response over the limit leaves with its prompt.
+
+    Cutting a response would teach the model to stop in mid-sentence, or never to.
+    """
+    kept, prompts = fit_prompts(items, tokenizer, max_prompt_tokens, where)
+    responses = [encode_response(tokenizer, item.response) for item in kept]
+    fits = [i for i, ids in enumerate(responses) if len(ids) <= max_response_tokens]
+    if kept and not fits:
+        shortest = min(len(ids) for ids in responses)
+        raise DataError(
+            f"{where}: every response is longer than max_response_tokens {max_response_tokens}; "
+            f"the shortest has {shortest}. Raise max_response_tokens or shorten the responses."
+        )
+    return [prompts[i] for i in fits], [responses[i] for i in fits]
+
+
+def pack_documents(
+    documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, path: Path
+) -> int:
+    """Tokenize documents into one stream on disk, each ended by the separator; returns its length.
+
+    GPT-3 appendix B: full sequences of packed documents, no mask between them.
+    """
+    separator = separator_id(tokenizer)
+    parts = [
+        np.asarray([*encode_text(tokenizer, document.text), separator], dtype=np.int32)
+        for document in documents
+    ]
+    stream = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.save(file, stream, allow_pickle=False)
+    partial.replace(path)
+    return len(stream)
+
+
+def open_sequences(path: Path, sequence_length: int) -> npt.NDArray[np.int32]:
+    """The packed stream as [N, sequence_length], memory-mapped; the last partial one is left out.
+
+    Raises:
+        DataError: the text is shorter than one sequence.
+    """
+    stream = np.load(path, mmap_mode="r", allow_pickle=False)
+    count = len(stream) // sequence_length
+    if count == 0:
+        raise DataError(
+            f"{path}: {len(stream)} tokens, fewer than one sequence of {sequence_length}. "
+            "Give more pretraining text or a shorter sequence_length."
+        )
+    sequences: npt.NDArray[np.int32] = stream[: count * sequence_length].reshape(
+        count, sequence_length
+    )
+    return sequences
+
+
+def split_by_tokens(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Groups of row numbers whose padded size stays within `budget` tokens, like lengths together.
+
+    Every group has at least one row, however long. Grouping changes memory and speed, no result.
+    """
+    group: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if group and lengths[row] * (len(group) + 1) > budget:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group

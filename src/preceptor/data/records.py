@@ -1,0 +1,196 @@
+"""The four records that people and programs hand to Preceptor, and their JSONL files.
+
+    document       {"text": "...", "source": "..."}
+    prompt         {"prompt": "..." | [messages], "user": "...", "use_case": "..."}
+    demonstration  {"prompt": ..., "response": "..."}
+    ranking        {"prompt": ..., "responses": [...], "ranks": [1, 2, 2, 4], "labeler": "..."}
+
+Smaller rank is better, equal ranks tie. Keys that a record does not know are kept in `meta`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from preceptor.errors import DataError
+
+Messages = list[dict[str, str]]
+"""A conversation: [{"role": "user", "content": "..."}, ...]; the last turn is the user's."""
+
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A piece of pretraining text."""
+
+    text: str
+    source: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a user asks: one text, or the turns of a conversation so far."""
+
+    prompt: str | Messages
+    user: str = ""
+    use_case: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A prompt with the response a person would want."""
+
+    prompt: str | Messages
+    response: str
+    user: str = ""
+    use_case: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """K responses to one prompt in one labeler's order; ranks[i] belongs to responses[i]."""
+
+    prompt: str | Messages
+    responses: list[str]
+    ranks: list[int]
+    labeler: str = ""
+    user: str = ""
+    use_case: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+Record = TypeVar("Record", Document, Prompt, Demonstration, Ranking)
+
+
+def messages_of(prompt: str | Messages) -> Messages:
+    """The prompt as a conversation; a plain text is one user turn."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
+def text_of(prompt: str | Messages) -> str:
+    """The prompt as one text for people, for hashing and for word counts."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)
+
+
+def read_records(path: str | Path, kind: type[Record]) -> list[Record]:
+    """Read a JSONL file; a broken line is a `DataError` that names file, line and rule."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file. A JSONL file of {kind.__name__.lower()}s is needed."
+        )
+    records = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}:{number}: not UTF-8 at byte {error.start}. Save it as UTF-8."
+            ) from error
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{path}:{number}: not JSON ({error.msg}, column {error.colno}). "
+                "Each line must be one JSON object."
+            ) from error
+        records.append(parse_record(row, kind, f"{path}:{number}"))
+    if not records:
+        raise DataError(f"{path}: no records in it. Each line must be a {kind.__name__.lower()}.")
+    return records
+
+
+def parse_record(row: Any, kind: type[Record], where: str) -> Record:
+    """Turn one JSON object into a record, or say in a `DataError` which rule it breaks."""
+    name = kind.__name__.lower()
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: a {name} is a JSON object, this is {type(row).__name__}.")
+    known = {f.name for f in fields(kind)} - {"meta"}
+    meta = dict(row.get("meta") or {}) | {k: v for k, v in row.items() if k not in known | {"meta"}}
+    values: dict[str, Any] = {key: row[key] for key in known & row.keys() if row[key] is not None}
+    if kind is Document:
+        _require_text(values, "text", name, where)
+    else:
+        _require_prompt(values, name, where)
+    if kind is Demonstration:
+        _require_text(values, "response", name, where)
+    if kind is Ranking:
+        _require_ranking(values, where)
+    for key in known - {"prompt", "responses", "ranks"}:
+        if key in values and not isinstance(values[key], str):
+            raise DataError(f'{where}: "{key}" must be text, it is {type(values[key]).__name__}.')
+    return kind(**values, meta=meta)
+
+
+def write_records(path: str | Path, records: Iterable[Any]) -> str:
+    """Write records (or mappings) as JSONL, whole or not at all; returns the file's sha256."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        for record in records:
+            row = dict(record) if isinstance(record, Mapping) else asdict(record)
+            if row.get("meta") == {}:
+                del row["meta"]
+            line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+            digest.update(line)
+            file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    return digest.hexdigest()
+
+
+def _require_text(values: dict[str, Any], key: str, name: str, where: str) -> None:
+    if key not in values:
+        raise DataError(f'{where}: a {name} needs "{key}".')
+    if not isinstance(values[key], str) or not values[key].strip():
+        raise DataError(f'{where}: "{key}" is empty. A {name} needs text there.')
+
+
+def _require_prompt(values: dict[str, Any], name: str, where: str) -> None:
+    prompt = values.get("prompt")
+    if prompt is None:
+        raise DataError(f'{where}: a {name} needs "prompt".')
+    if isinstance(prompt, str):
+        if not prompt.strip():
+            raise DataError(f'{where}: "prompt" is empty. A {name} needs text there.')
+        return
+    if not isinstance(prompt, list) or not prompt:
+        raise DataError(f'{where}: "prompt" must be text or a list of messages.')
+    for turn in prompt:
+        if not isinstance(turn, dict) or turn.get("role") not in ROLES:
+            raise DataError(f'{where}: each message needs a "role", one of {", ".join(ROLES)}.')
+        if not isinstance(turn.get("content"), str) or not turn["content"].strip():
+            raise DataError(f'{where}: a message has empty "content".')
+    if prompt[-1]["role"] != "user":
+        raise DataError(f"{where}: the last message must be the user's; a response follows it.")
+
+
+def _require_ranking(values: dict[str, Any], where: str) -> None:
+    responses, ranks = values.get("responses"), values.get("ranks")
+    if not isinstance(responses, list) or not all(isinstance(r, str) for r in responses):
+        raise DataError(f'{where}: "responses" must be a list of texts.')
+    if not isinstance(ranks, list) or not all(
+        isinstance(r, int) and not isinstance(r, bool) for r in ranks
+    ):
+        raise DataError(f'{where}: "ranks" must be a list of whole numbers, one a response.')
+    if len(responses) != len(ranks):
+        raise DataError(
+            f"{where}: {len(responses)} responses and {len(ranks)} ranks; one rank each."
+        )
+    if len(responses) < 2:
+        raise DataError(
+            f"{where}: a ranking compares at least 2 responses, this has {len(responses)}."
+        )

@@ -1,0 +1,91 @@
+"""Where a run's data comes from: the miniature, the embedded packages, files, or a mixture."""
+
+import dataclasses
+
+from preceptor.config import Recipe
+from preceptor.data import files
+from preceptor.data.dataset import Dataset
+from preceptor.data.records import text_of
+from preceptor.errors import RecipeError
+
+GENERATED = ("miniature", "packages")
+
+
+def assemble(recipe: Recipe) -> Dataset:
+    """The data set of a recipe; each kind comes from the source that the recipe names for it."""
+    sources = {name: _generate(name, recipe) for name in _named(recipe)}
+    fields: dict[str, object] = {}
+
+    def take(source: str, *names: str) -> None:
+        fields.update({name: getattr(sources[source], name) for name in names})
+
+    if recipe.corpus in GENERATED:
+        take(recipe.corpus, "corpus_train", "corpus_valid", "tasks")
+    elif recipe.corpus:
+        fields["corpus_train"], fields["corpus_valid"] = files.read_documents(recipe.corpus)
+
+    if recipe.demonstrations in GENERATED:
+        take(recipe.demonstrations, "demonstrations_train", "demonstrations_valid")
+    else:
+        train, valid = files.read_demonstrations(recipe.demonstrations)
+        fields["demonstrations_train"], fields["demonstrations_valid"] = train, valid
+
+    prompts = recipe.prompts or recipe.demonstrations
+    prompt_fields = [f"prompts_{split.name}" for split in files.PROMPT_SPLITS]
+    if prompts in GENERATED:
+        take(prompts, *prompt_fields)
+    else:
+        if recipe.prompts:
+            parts = files.read_prompts(recipe.prompts)
+        else:
+            parts = files.prompts_of([*train, *valid], recipe.demonstrations)
+            # What is tested is never demonstrated either.
+            tested = {text_of(p.prompt) for p in (*parts["test"], *parts["valid"])}
+            fields["demonstrations_train"] = [
+                d for d in train if text_of(d.prompt) not in tested
+            ]
+        fields.update({f"prompts_{name}": part for name, part in parts.items()})
+
+    if recipe.rankings:
+        train_rankings, valid_rankings = files.read_rankings(recipe.rankings)
+        fields["rankings_train"], fields["rankings_valid"] = train_rankings, valid_rankings
+    fields["attribution"] = "\n".join(s.attribution for s in sources.values() if s.attribution)
+    return dataclasses.replace(Dataset(), **fields)  # type: ignore[arg-type]
+
+
+def _named(recipe: Recipe) -> list[str]:
+    wanted = {recipe.corpus, recipe.prompts, recipe.demonstrations}
+    return [name for name in GENERATED if name in wanted]
+
+
+def _generate(name: str, recipe: Recipe) -> Dataset:
+    sizes = recipe.data
+    if name == "miniature":
+        from preceptor.miniature import make_miniature
+
+        return make_miniature(
+            seed=recipe.seed,
+            corpus_tokens=sizes.corpus_tokens,
+            num_demonstrations=sizes.num_demonstrations,
+            num_reward_prompts=sizes.num_reward_prompts,
+            num_reward_valid_prompts=sizes.num_reward_valid_prompts,
+            num_ppo_prompts=sizes.num_ppo_prompts,
+            num_valid_prompts=sizes.num_valid_prompts,
+            num_test_prompts=sizes.num_test_prompts,
+        )
+    if recipe.judge == "miniature":
+        raise RecipeError(
+            f"{recipe.name}: judge miniature cannot judge real text. Set judge: rubric."
+        )
+    from preceptor.data.real import make_real
+
+    return make_real(
+        seed=recipe.seed,
+        num_demonstrations=sizes.num_demonstrations,
+        num_reward_prompts=sizes.num_reward_prompts,
+        num_reward_valid_prompts=sizes.num_reward_valid_prompts,
+        num_ppo_prompts=sizes.num_ppo_prompts,
+        num_valid_prompts=sizes.num_valid_prompts,
+        num_test_prompts=sizes.num_test_prompts,
+        max_corpus_documents=max(1, sizes.corpus_tokens // 100),
+    )

@@ -1,0 +1,180 @@
+"""results.json: every figure of the report, each a mean with its interval."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from preceptor.data.dataset import Judge
+from preceptor.data.records import Prompt, Ranking, text_of
+from preceptor.evaluation.measures import distinct_words, repetition
+from preceptor.statistics.agreement import pairwise_agreement, ranking_accuracy
+from preceptor.statistics.bootstrap import cluster_bootstrap
+from preceptor.statistics.calibration import calibration_bins
+from preceptor.statistics.winrate import outcomes_from_scores, win_rate
+
+Rows = Sequence[Mapping[str, Any]]
+Json = dict[str, Any]
+
+RATES = {
+    "hallucination": ("truth", "true"),
+    "constraint": ("constraint",),
+    "polite": ("polite", "no_boilerplate"),
+    "task": ("task", "on_topic"),
+    "ending": ("ending", "complete"),
+}
+"""Each rate of the report and the judge's parts, in order of preference, that it is read from."""
+
+
+def gold_scores(rows: Rows) -> Json:
+    """Mean judgement of one model's responses."""
+    return estimate([row["judgement"]["score"] for row in rows])
+
+
+def compare(rows: Rows, baseline: Rows) -> Json:
+    """Win rate over the baseline on the same prompts; a tie counts one half."""
+    outcomes = outcomes_from_scores(
+        [row["judgement"]["score"] for row in rows],
+        [row["judgement"]["score"] for row in baseline],
+    )
+    found = win_rate(outcomes, list(range(len(outcomes)))).as_dict()
+    counts = {"wins": 1.0, "ties": 0.5, "losses": 0.0}
+    return found | {
+        name: int(np.sum(np.asarray(outcomes) == value)) for name, value in counts.items()
+    }
+
+
+def rates(rows: Rows) -> Json:
+    """The shares of the paper's Figure 4; a rate that nothing was judged for is null.
+
+    Hallucination is the share of responses judged for truth that are not wholly true; the others
+    are mean parts of the judgement.
+    """
+    found: Json = {}
+    for name, parts in RATES.items():
+        values = [_part(row, parts) for row in rows]
+        known = [value for value in values if value is not None]
+        if name == "hallucination":
+            known = [float(value < 1.0) for value in known]
+        found[name] = estimate(known) if known else None
+    return found
+
+
+def measures(rows: Rows, losses: Sequence[float] | None) -> Json:
+    """What the judge does not look at: length, repetition, variety, perplexity."""
+    return {
+        "length_tokens": estimate([float(row["num_tokens"]) for row in rows]),
+        "repetition": estimate([repetition(row["response"]) for row in rows]),
+        "distinct_words": estimate([distinct_words(row["response"]) for row in rows]),
+        "reference_perplexity": None
+        if losses is None
+        else estimate([float(np.exp(min(loss, 20.0))) for loss in losses]),
+    }
+
+
+def by_group(answers: Mapping[str, Rows], key: Callable[[Mapping[str, Any]], str]) -> Json:
+    """Mean judgement of every model in each group of prompts."""
+    first = next(iter(answers.values()))
+    groups = sorted({key(row) for row in first})
+    return {
+        group: {
+            model: estimate([r["judgement"]["score"] for r in rows if key(r) == group])
+            for model, rows in answers.items()
+        }
+        for group in groups
+    }
+
+
+def held_out_group(row: Mapping[str, Any]) -> str:
+    """Which novelty a test prompt has."""
+    if row["heldout_entity"]:
+        return "entities"
+    return "phrasings" if row["heldout_phrasing"] else "neither"
+
+
+def reward_model_results(
+    rankings: Sequence[Ranking],
+    scores: Sequence[Sequence[float]],
+    judge: Judge | None,
+    demonstration_mean: float,
+    num_comparisons: int,
+) -> Json:
+    """How well the reward model predicts held-out labels, beside what labelers can agree on.
+
+    `scores` belongs to `rankings`, response by response. Rankings without the task that the gold
+    judge needs (a user's own file) have no gold accuracy.
+    """
+    items = [text_of(r.prompt) for r in rankings]
+    label_hits, label_items = _accuracies(scores, [r.ranks for r in rankings], items)
+    lengths = [[float(len(text)) for text in r.responses] for r in rankings]
+    longer_hits, longer_items = _accuracies(lengths, [r.ranks for r in rankings], items)
+    gold_hits: list[float] = []
+    gold_items: list[str] = []
+    if judge is not None:
+        seen: dict[str, tuple[Sequence[float], list[int]]] = {}
+        for ranking, own in zip(rankings, scores, strict=True):
+            prompt = Prompt(ranking.prompt, ranking.user, ranking.use_case, ranking.meta)
+            judged = [judge(prompt, response).score for response in ranking.responses]
+            order = sorted(set(judged), reverse=True)
+            seen[text_of(ranking.prompt)] = (own, [order.index(value) for value in judged])
+        gold_hits, gold_items = _accuracies(
+            [own for own, _ in seen.values()], [ranks for _, ranks in seen.values()], list(seen)
+        )
+    agreement = pairwise_agreement(
+        [(item, r.labeler, r.ranks) for item, r in zip(items, rankings, strict=True)]
+    )
+    probabilities, outcomes = _calibration(scores, rankings)
+    return {
+        "accuracy_on_labels": estimate(label_hits, label_items),
+        "accuracy_on_gold": estimate(gold_hits, gold_items),
+        "labeler_agreement": agreement.as_dict(),
+        "longer_wins": estimate(longer_hits, longer_items),
+        "num_comparisons": num_comparisons,
+        "demonstration_mean": demonstration_mean,
+        "calibration": calibration_bins(probabilities, outcomes),
+    }
+
+
+def estimate(values: Sequence[float], clusters: Sequence[Any] | None = None) -> Json:
+    """A mean with its 95 % interval, by bootstrap over prompts."""
+    return cluster_bootstrap(list(values), list(clusters or range(len(values)))).as_dict()
+
+
+def _accuracies(
+    scores: Sequence[Sequence[float]], ranks: Sequence[Sequence[int]], items: Sequence[str]
+) -> tuple[list[float], list[str]]:
+    """One entry for each strictly ordered pair, with the prompt it belongs to."""
+    hits, owners = [], []
+    for own_scores, own_ranks, item in zip(scores, ranks, items, strict=True):
+        for i in range(len(own_ranks)):
+            for j in range(i):
+                correct, total = ranking_accuracy(
+                    [own_scores[i], own_scores[j]], [own_ranks[i], own_ranks[j]]
+                )
+                if total:
+                    hits.append(correct)
+                    owners.append(item)
+    return hits, owners
+
+
+def _calibration(
+    scores: Sequence[Sequence[float]], rankings: Sequence[Ranking]
+) -> tuple[list[float], list[float]]:
+    probabilities, outcomes = [], []
+    for own, ranking in zip(scores, rankings, strict=True):
+        for i in range(len(own)):
+            for j in range(i):
+                if ranking.ranks[i] != ranking.ranks[j]:
+                    gap = float(np.clip(own[i] - own[j], -30, 30))
+                    probabilities.append(1 / (1 + np.exp(-gap)))
+                    outcomes.append(float(ranking.ranks[i] < ranking.ranks[j]))
+    return probabilities, outcomes
+
+
+def _part(row: Mapping[str, Any], names: Sequence[str]) -> float | None:
+    parts = row["judgement"]["parts"]
+    for name in names:
+        if name in parts:
+            value = parts[name]
+            return None if value is None else float(value)
+    return None

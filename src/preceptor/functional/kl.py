@@ -1,0 +1,90 @@
+"""Schulman's three estimators of KL(policy || ref), per token.
+
+J. Schulman, "Approximating KL Divergence" (2020). All are for tokens drawn from the *policy*: the
+first argument is the log-probability under the distribution that did the drawing. None takes a
+mask: each number is made from its own place alone, so what is garbage there stays there. Average
+with `masked_mean`. Nothing is clamped.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from preceptor.functional.arguments import require_same_shape, working_dtype
+
+
+def kl_k1(
+    logprobs: Float[Tensor, "*shape"], ref_logprobs: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """The log-ratio itself: unbiased, of high variance, negative for single tokens.
+
+        d = logprobs - ref_logprobs
+
+    The one inside the reward of InstructGPT eq. 2 (arXiv:2203.02155): log(pi_RL / pi_SFT).
+
+    Args:
+        logprobs: nats, of tokens drawn from the policy, under the policy.
+        ref_logprobs: nats, of the same tokens, under ref_policy.
+
+    Returns:
+        Nats per token, any sign; float64 if an argument is float64, float32 otherwise.
+
+    Raises:
+        ValueError: the two differ in shape.
+    """
+    return _log_ratio(logprobs, ref_logprobs)
+
+
+def kl_k2(
+    logprobs: Float[Tensor, "*shape"], ref_logprobs: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """Half the squared log-ratio: biased, of low variance, never negative.
+
+        d^2 / 2,  d = logprobs - ref_logprobs
+
+    Schulman's k2; Ziegler et al. (arXiv:1909.08593) watch their updates with it. Near the true KL
+    only while the two distributions are close.
+
+    Args:
+        logprobs: nats, of tokens drawn from the policy, under the policy.
+        ref_logprobs: nats, of the same tokens, under ref_policy.
+
+    Returns:
+        Nats per token, at least 0; float64 if an argument is float64, float32 otherwise.
+
+    Raises:
+        ValueError: the two differ in shape.
+    """
+    return 0.5 * _log_ratio(logprobs, ref_logprobs) ** 2
+
+
+def kl_k3(
+    logprobs: Float[Tensor, "*shape"], ref_logprobs: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """The log-ratio with a control variate: unbiased, of low variance, never negative.
+
+        (exp(-d) - 1) + d,  d = logprobs - ref_logprobs
+
+    Schulman's k3, for watching; the reward uses k1. Note that it grows exponentially where
+    the reference likes a token much better than the policy.
+
+    Args:
+        logprobs: nats, of tokens drawn from the policy, under the policy.
+        ref_logprobs: nats, of the same tokens, under ref_policy.
+
+    Returns:
+        Nats per token, at least 0; float64 if an argument is float64, float32 otherwise.
+
+    Raises:
+        ValueError: the two differ in shape.
+    """
+    difference = _log_ratio(logprobs, ref_logprobs)
+    # expm1, since exp(-d) - 1 loses every digit of a small d.
+    return (-difference).expm1() + difference
+
+
+def _log_ratio(
+    logprobs: Float[Tensor, "*shape"], ref_logprobs: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    require_same_shape(logprobs=logprobs, ref_logprobs=ref_logprobs)
+    dtype = working_dtype(logprobs, ref_logprobs)
+    return logprobs.to(dtype) - ref_logprobs.to(dtype)

@@ -1,0 +1,56 @@
+"""The reward that PPO sees, token by token.
+
+Axes: B responses, T response positions.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from preceptor.functional.arguments import require_same_shape, working_dtype, zero_masked
+from preceptor.functional.kl import kl_k1
+
+
+def shape_rewards(
+    score: Float[Tensor, " B"],
+    logprobs: Float[Tensor, "B T"],
+    ref_logprobs: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    kl_coef: float,
+) -> Float[Tensor, "B T"]:
+    """Reward every response token for staying near the reference, and the last one for the score.
+
+        r_t = -kl_coef * (logprobs_t - ref_logprobs_t) + (score if t is the last valid token else 0)
+
+    InstructGPT eq. 2, first term (arXiv:2203.02155); kl_coef is its beta. The pretraining
+    term is not here: it is a second loss, weighed by ptx_coef. A token that the policy likes less
+    than the reference does earns a bonus; nothing is clamped.
+
+    Args:
+        score: one number per response, no unit, any range.
+        logprobs: nats, of the sampled tokens, under the policy that drew them.
+        ref_logprobs: nats, of the same tokens, under ref_policy.
+        mask: True on response tokens, the end token included.
+        kl_coef: score per nat.
+
+    Returns:
+        Rewards in the score's unit, 0 where mask is False; float64 if a float argument is float64,
+        float32 otherwise. The score of a response without a valid token is dropped.
+
+    Raises:
+        ValueError: two inputs differ in shape; broadcasting would hide it.
+    """
+    require_same_shape(logprobs=logprobs, ref_logprobs=ref_logprobs, mask=mask)
+    if score.shape != mask.shape[:1]:
+        raise ValueError(
+            f"score has shape {tuple(score.shape)} and mask has shape {tuple(mask.shape)}; "
+            "there must be one score for each row of the mask."
+        )
+    dtype = working_dtype(score, logprobs, ref_logprobs)
+    penalty = kl_coef * kl_k1(
+        zero_masked(logprobs, mask, dtype), zero_masked(ref_logprobs, mask, dtype)
+    )
+    # The last valid token is the one after which no token of the row counts any more.
+    is_last = mask & (mask.flip(1).cumsum(dim=1).flip(1) == 1)
+    return torch.where(is_last, score.to(dtype).unsqueeze(1), 0.0) - penalty

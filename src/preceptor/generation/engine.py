@@ -1,0 +1,177 @@
+"""Sampling in process: a KV cache, finished rows leave the batch, log-probabilities are kept.
+
+Every row draws from uniform numbers of its own, so what a row says does not depend on which other
+rows share its batch (up to floating-point rounding of the logits).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from preceptor.data.records import Messages
+from preceptor.models.load import context_length
+from preceptor.models.tokenizers import encode_prompt
+from preceptor.randomness import derived_seed
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Responses of one batch of prompts, in the prompts' order.
+
+    responses  B lists of ids, the stop token included where it was reached
+    logprobs   B lists of nats, of those ids under the model at the sampling temperature
+    finished   B flags: the response ended by itself
+    """
+
+    responses: list[list[int]]
+    logprobs: list[list[float]]
+    finished: list[bool]
+
+
+def row_uniforms(seed: int, purpose: str, rows: Sequence[tuple[int, ...]], length: int) -> Tensor:
+    """Uniform numbers [B, length], each row from a stream of its own key."""
+    draws = [
+        np.random.default_rng(derived_seed(seed, purpose, *key)).random(length) for key in rows
+    ]
+    return torch.from_numpy(np.stack(draws))
+
+
+@torch.no_grad()
+def sample(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    uniforms: Tensor,
+    *,
+    stop_ids: Sequence[int],
+    temperature: float = 1.0,
+    max_rows: int = 256,
+) -> Generated:
+    """Sample one response a prompt, at most uniforms.shape[1] tokens each.
+
+    No top-k, top-p or penalties: what is drawn is the very distribution whose log-probabilities
+    are kept (InstructGPT appendix C.4). Temperature 0 takes the likeliest token.
+    """
+    # Rows of like length share a batch: less padding in front, the same draws either way.
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    responses: list[list[int]] = [[] for _ in prompts]
+    logprobs: list[list[float]] = [[] for _ in prompts]
+    finished = [False] * len(prompts)
+    for start in range(0, len(order), max_rows):
+        chunk = order[start : start + max_rows]
+        part = _sample_batch(
+            model, [prompts[i] for i in chunk], uniforms[chunk], list(stop_ids), temperature
+        )
+        for place, row in enumerate(chunk):
+            responses[row], logprobs[row] = part.responses[place], part.logprobs[place]
+            finished[row] = part.finished[place]
+    return Generated(responses, logprobs, finished)
+
+
+def _sample_batch(
+    model: PreTrainedModel,
+    prompts: list[Sequence[int]],
+    uniforms: Tensor,
+    stop_ids: list[int],
+    temperature: float,
+) -> Generated:
+    # 1. Prompts are padded on the left, so that all responses begin in the same column.
+    width = max(len(p) for p in prompts)
+    input_ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    attended = torch.zeros(len(prompts), width, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        input_ids[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
+        attended[row, width - len(prompt) :] = 1
+    positions = (attended.cumsum(1) - attended).clamp(min=0)
+    responses: list[list[int]] = [[] for _ in prompts]
+    logprobs: list[list[float]] = [[] for _ in prompts]
+    finished = [False] * len(prompts)
+    active = torch.arange(len(prompts))
+    stops = torch.tensor(stop_ids)
+    cache = DynamicCache(config=model.config)
+
+    for step in range(uniforms.shape[1]):
+        # 2. One forward pass: the whole prompt first, then a token at a time.
+        output = model(
+            input_ids=input_ids,
+            attention_mask=attended,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        tokens, drawn = draw(output.logits[:, -1], uniforms[active, step], temperature)
+        for place, row in enumerate(active.tolist()):
+            responses[row].append(int(tokens[place]))
+            logprobs[row].append(float(drawn[place]))
+        # 3. Rows that ended leave; the others go on.
+        done = torch.isin(tokens, stops)
+        for row in active[done].tolist():
+            finished[row] = True
+        if bool(done.all()):
+            break
+        if bool(done.any()):
+            keep = (~done).nonzero().squeeze(1)
+            cache.batch_select_indices(keep)
+            active, tokens = active[keep], tokens[keep]
+            attended, positions = attended[keep], positions[keep]
+        input_ids = tokens[:, None]
+        attended = torch.cat([attended, torch.ones(len(active), 1, dtype=torch.long)], dim=1)
+        positions = positions[:, -1:] + 1
+    return Generated(responses, logprobs, finished)
+
+
+def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Draw a token a row by inverting the cumulative distribution; returns ids and their nats.
+
+    Args:
+        logits: [B, V].
+        uniform: [B], each in [0, 1).
+        temperature: divides the logits; 0 takes the likeliest token.
+    """
+    scaled = logits.float() / (temperature or 1.0)
+    logprobs = torch.log_softmax(scaled, dim=-1)
+    if temperature == 0:
+        tokens = logprobs.argmax(-1)
+    else:
+        cumulative = logprobs.double().exp().cumsum(-1)
+        # Scaled by the last entry, so that rounding can never draw past the vocabulary.
+        target = uniform[:, None].double() * cumulative[:, -1:]
+        tokens = torch.searchsorted(cumulative, target, right=True).squeeze(1)
+        tokens = tokens.clamp(max=logits.shape[-1] - 1)
+    return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
+
+
+@torch.no_grad()
+def stream(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Messages,
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Iterator[str]:
+    """Yield the response's text piece by piece, never half a character."""
+    prompt = encode_prompt(tokenizer, messages)
+    room = context_length(model) - len(prompt)
+    uniforms = row_uniforms(seed, "stream", [(0,)], max(max_new_tokens, 1))
+    cache = DynamicCache(config=model.config)
+    input_ids = torch.tensor([prompt])
+    said: list[int] = []
+    shown = ""
+    for step in range(min(max_new_tokens, room)):
+        output = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        tokens, _ = draw(output.logits[:, -1], uniforms[:, step], temperature)
+        if int(tokens) == tokenizer.eos_token_id:
+            break
+        said.append(int(tokens))
+        text = cast(str, tokenizer.decode(said, skip_special_tokens=True)).lstrip()
+        if not text.endswith("\ufffd") and text.startswith(shown):
+            yield text[len(shown) :]
+            shown = text
+        input_ids = tokens[:, None]

@@ -1,0 +1,208 @@
+"""The pretraining text: pages of facts, stories, dialogues, questions, and small sequences.
+
+Here is the alignment problem. A page of dialogue has one manner throughout, and only some manners
+are ones a user would want, so a model of this text may answer a question helpfully, curtly,
+wrongly, rudely, at length, or with more questions. Good exchanges in front make good ones likelier.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+
+from preceptor.data.records import Document
+from preceptor.miniature import grammar as g
+from preceptor.miniature import words as w
+from preceptor.miniature.answers import aside, respond
+from preceptor.miniature.phrasing import phrase
+from preceptor.miniature.prompts import USE_CASES
+from preceptor.miniature.tasks import draw_kind, event, make_task
+from preceptor.miniature.world import World
+from preceptor.randomness import python_random
+
+PAGE_WEIGHTS = {
+    "facts": 0.10,
+    "story": 0.07,
+    "dialogue": 0.62,
+    "questions": 0.04,
+    "sequences": 0.08,
+    "rhymes": 0.09,
+}
+_LONG_WINDED = {"ignore": 0.4, "mistake": 0.1, "guess": 0.6, "no_courtesy": 0.7, "ramble": 1.0}
+MANNERS: dict[str, tuple[float, dict[str, float]]] = {
+    "courteous": (0.26, {"ignore": 0.2, "mistake": 0.05, "guess": 0.4, "no_courtesy": 0.1}),
+    "curt": (0.26, {"ignore": 0.4, "mistake": 0.1, "guess": 0.6, "no_courtesy": 1.0, "half": 0.1}),
+    "untrue": (0.14, {"ignore": 0.4, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
+    "rambling": (0.12, _LONG_WINDED),
+    "rude": (0.11, {"ignore": 0.5, "mistake": 0.2, "guess": 0.7, "no_courtesy": 1.0, "rude": 1.0}),
+    "questions": (0.11, {}),
+}
+"""Manner of a page: its share, and how often each flaw comes in (see answers.py)."""
+
+HELDOUT_PHRASING_RATE = 0.08
+PAGE_TOKENS = (40, 90)
+
+
+def make_corpus(world: World, purpose: str, num_tokens: int) -> Iterator[Document]:
+    """Documents until there are about this many tokens; another purpose is another stream."""
+    tokens, index = 0, 0
+    while tokens < num_tokens:
+        rng = python_random(world.seed, f"miniature/corpus/{purpose}", index)
+        kind = rng.choices(list(PAGE_WEIGHTS), list(PAGE_WEIGHTS.values()))[0]
+        text = PAGES[kind](world, rng)
+        tokens += len(g.words_of(text)) + 1
+        index += 1
+        yield Document(text, f"miniature/{kind}")
+
+
+def facts_page(world: World, rng: random.Random) -> str:
+    """All that is known about a few characters."""
+    target, lines = rng.randint(*PAGE_TOKENS), list[str]()
+    while _length(lines) < target:
+        name = rng.choice(w.NAMES)
+        told = [(a, world.fact(name, a)) for a in w.ATTRIBUTES]
+        facts = [g.fact_sentence(name, a, value) for a, value in told if value]
+        rng.shuffle(facts)
+        lines += facts
+    return " ".join(lines)
+
+
+def story_page(world: World, rng: random.Random) -> str:
+    """One or two characters and what they did."""
+    target, lines = rng.randint(*PAGE_TOKENS), list[str]()
+    while _length(lines) < target:
+        names = rng.sample(w.NAMES, rng.choice((1, 2)))
+        others = [n for n in w.NAMES if n not in names]
+        known = [a for a in w.ATTRIBUTES if world.fact(names[0], a)]
+        if known and rng.random() < 0.5:
+            attribute = rng.choice(known)
+            lines.append(g.fact_sentence(names[0], attribute, str(world.fact(names[0], attribute))))
+        lines.append(f"one day, {event(rng, names[0], others)}")
+        for _ in range(rng.randint(1, 3)):
+            lines.append(f"{rng.choice(('', 'then '))}{event(rng, rng.choice(names), others)}")
+        lines.append(f"{rng.choice(('', 'at last, '))}{event(rng, names[0], others)}")
+    return " ".join(lines)
+
+
+def dialogue_page(world: World, rng: random.Random) -> str:
+    """Exchanges in one manner, in the text form of the chat template."""
+    manner = rng.choices(list(MANNERS), [share for share, _ in MANNERS.values()])[0]
+    target, lines = rng.randint(*PAGE_TOKENS), list[str]()
+    while _length(lines) < target:
+        lines += exchange(world, rng, manner)
+    return "\n".join(lines)
+
+
+def exchange(world: World, rng: random.Random, manner: str) -> list[str]:
+    """One task and its answer as lines "user: ..." and "assistant: ..."."""
+    # Flatter than the prompts' shares, so that the rare use cases can be learned at all.
+    use_case = rng.choices(list(USE_CASES), [share**0.5 for share in USE_CASES.values()])[0]
+    kind, constrained = draw_kind(use_case, rng)
+    task = make_task(kind, rng, world, w.NAMES, constrained=constrained)
+    turns = phrase(task, rng, world, heldout=rng.random() < HELDOUT_PHRASING_RATE)
+    rates = MANNERS[manner][1]
+    if manner == "questions":
+        answer = " ".join(question(rng) for _ in range(rng.randint(1, 3)))
+    else:
+        flaws = frozenset(flaw for flaw, rate in rates.items() if rng.random() < rate)
+        answer = respond(world, task, rng, flaws)
+        if manner == "rambling" and rng.random() < 0.5:
+            answer = f"{answer} {aside(world, rng)}"
+    speakers = ("user", "assistant")
+    return [f"{speakers[i % 2]}: {turn}" for i, turn in enumerate([*turns, answer])]
+
+
+def question(rng: random.Random) -> str:
+    """A question about anybody."""
+    return rng.choice(g.QUESTIONS[rng.choice(list(w.ATTRIBUTES))]).format(name=rng.choice(w.NAMES))
+
+
+def questions_page(world: World, rng: random.Random) -> str:
+    """Questions that nobody answers."""
+    target, lines = rng.randint(*PAGE_TOKENS), list[str]()
+    speaker = rng.choice(("", "user: "))
+    while _length(lines) < target:
+        lines.append(speaker + question(rng))
+    return ("\n" if speaker else " ").join(lines)
+
+
+def sequences_page(world: World, rng: random.Random) -> str:
+    """One kind of small pattern again and again: facts of one attribute, opposites, ..."""
+    kind = rng.choice(list(SEQUENCES))
+    target, lines = rng.randint(*PAGE_TOKENS), list[str]()
+    make = SEQUENCES[kind](world, rng)
+    while _length(lines) < target:
+        lines.append(make()[0])
+    return " ".join(lines)
+
+
+def rhymes_page(world: World, rng: random.Random) -> str:
+    """Lines of any words, each said twice or more: the text that copying is learned from."""
+    words = [*w.NAMES, *w.ANIMALS, *w.COLORS, *w.PLACES, *w.FOODS, *w.THINGS, *w.NUMBERS]
+    target, lines = rng.randint(*PAGE_TOKENS), list[str]()
+    while _length(lines) < target:
+        line = ", ".join(rng.sample(words, rng.randint(3, 6))) + "."
+        lines += [line] * rng.randint(2, 3)
+    return " ".join(lines)
+
+
+Pattern = Callable[[], tuple[str, str, list[str]]]
+"""Makes a line that ends with its answer and a full stop: (line, answer, wrong answers)."""
+
+
+def facts_pattern(world: World, rng: random.Random) -> Pattern:
+    attribute = rng.choice([a for a in w.ATTRIBUTES if a != "friend"])
+    known = [name for name in w.NAMES if world.fact(name, attribute)]
+
+    def make() -> tuple[str, str, list[str]]:
+        name = rng.choice(known)
+        value = str(world.fact(name, attribute))
+        wrong = [v for v in w.ATTRIBUTES[attribute] if v != value]
+        return g.fact_sentence(name, attribute, value), value, wrong
+
+    return make
+
+
+def opposites_pattern(world: World, rng: random.Random) -> Pattern:
+    def make() -> tuple[str, str, list[str]]:
+        word = rng.choice(list(w.OPPOSITES))
+        answer = w.OPPOSITES[word]
+        return f"{word}, {answer}.", answer, [x for x in w.OPPOSITES if x not in (word, answer)]
+
+    return make
+
+
+def counting_pattern(world: World, rng: random.Random) -> Pattern:
+    def make() -> tuple[str, str, list[str]]:
+        first = rng.randrange(len(w.NUMBERS) - 2)
+        line = w.NUMBERS[first : first + 3]
+        return ", ".join(line) + ".", line[-1], [n for n in w.NUMBERS if n != line[-1]]
+
+    return make
+
+
+def tenses_pattern(world: World, rng: random.Random) -> Pattern:
+    def make() -> tuple[str, str, list[str]]:
+        now, past = rng.choice(list(w.PAST_OF.items()))
+        return f"{now}, {past}.", past, [p for p in w.PAST_OF.values() if p != past]
+
+    return make
+
+
+SEQUENCES = {
+    "facts": facts_pattern,
+    "opposites": opposites_pattern,
+    "counting": counting_pattern,
+    "tenses": tenses_pattern,
+}
+
+PAGES: dict[str, Callable[[World, random.Random], str]] = {
+    "facts": facts_page,
+    "story": story_page,
+    "dialogue": dialogue_page,
+    "questions": questions_page,
+    "sequences": sequences_page,
+    "rhymes": rhymes_page,
+}
+
+
+def _length(lines: list[str]) -> int:
+    return sum(len(g.words_of(line)) for line in lines)

@@ -1,0 +1,116 @@
+"""The forward passes that all stages share: right-padded rows in, response positions out.
+
+B rows, L positions of the longest row, T response positions of the longest response.
+
+Rows are prompt + response, padded on the right. Attention is causal, so no valid position can see
+padding and position ids need no mask: padded and unpadded copies agree by construction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from preceptor.functional import token_logprobs
+from preceptor.models.load import scalar_head, trunk
+from preceptor.models.precision import precision
+
+Sequences = npt.NDArray[np.int32]
+"""Packed text [N, L] as token ids."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Prompts with their responses, ready for a forward pass.
+
+    input_ids      [B, L]  prompt + response, 0 on the right of it
+    predicts       [B, T]  position whose hidden state predicts response token t
+    tokens         [B, T]  response tokens, the end token included
+    response_mask  [B, T]  True on response tokens
+    lengths        [B]     tokens of each whole row
+    """
+
+    input_ids: Tensor
+    predicts: Tensor
+    tokens: Tensor
+    response_mask: Tensor
+    lengths: Tensor
+
+
+def make_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Rows:
+    """Pad prompts with responses on the right; T is the longest response of these rows."""
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    width = max(max(len(r) for r in responses), 1)
+    input_ids = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
+    tokens = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros(len(prompts), width, dtype=torch.bool)
+    starts = torch.tensor([len(p) for p in prompts])
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        input_ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
+        tokens[row, : len(response)] = torch.tensor(response, dtype=torch.long)
+        mask[row, : len(response)] = True
+    predicts = (starts[:, None] - 1 + torch.arange(width)).clamp(max=max(lengths) - 1)
+    return Rows(input_ids, predicts, tokens, mask, torch.tensor(lengths))
+
+
+def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
+    """Last hidden states [B, L, D] of the trunk."""
+    states: Tensor = trunk(model)(input_ids=input_ids, use_cache=False).last_hidden_state
+    return states
+
+
+def response_logits(model: PreTrainedModel, rows: Rows) -> Tensor:
+    """Logits [B, T, V] at the positions that predict response tokens; no others are computed."""
+    states = hidden_states(model, rows.input_ids)
+    index = rows.predicts[:, :, None].expand(-1, -1, states.shape[-1])
+    logits: Tensor = model.get_output_embeddings()(states.gather(1, index))
+    return logits
+
+
+def response_logprobs(model: PreTrainedModel, rows: Rows, *, temperature: float = 1.0) -> Tensor:
+    """Log-probabilities [B, T] of the response tokens, nats, 0 where masked."""
+    logprobs = token_logprobs(response_logits(model, rows), rows.tokens, temperature)
+    return logprobs.masked_fill(~rows.response_mask, 0.0)
+
+
+def response_values(model: PreTrainedModel, rows: Rows) -> Tensor:
+    """The value model's estimate [B, T] at the position that predicts each response token."""
+    states = hidden_states(model, rows.input_ids)
+    index = rows.predicts[:, :, None].expand(-1, -1, states.shape[-1])
+    values: Tensor = scalar_head(model)(states.gather(1, index)).squeeze(-1).float()
+    return values.masked_fill(~rows.response_mask, 0.0)
+
+
+def response_scores(model: PreTrainedModel, rows: Rows) -> Tensor:
+    """The reward model's score [B], read at the last token of prompt + response."""
+    states = hidden_states(model, rows.input_ids)
+    last = states[torch.arange(states.shape[0]), rows.lengths - 1]
+    scores: Tensor = scalar_head(model)(last).squeeze(-1).float()
+    return scores
+
+
+def sequence_logits(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
+    """Logits [B, L - 1, V] that predict input_ids[:, 1:]."""
+    states = hidden_states(model, input_ids)
+    logits: Tensor = model.get_output_embeddings()(states[:, :-1])
+    return logits
+
+
+@torch.no_grad()
+def held_out_losses(
+    model: PreTrainedModel, sequences: Sequences, dtype: str
+) -> npt.NDArray[np.float64]:
+    """Mean next-token loss of each packed sequence [N], nats per token."""
+    tokens = torch.from_numpy(sequences.astype(np.int64))
+    losses = []
+    for part in tokens.split(32):
+        with precision(dtype):
+            logits = sequence_logits(model, part)
+        each = -token_logprobs(logits, part[:, 1:])
+        losses.append(each.mean(1))
+    found: npt.NDArray[np.float64] = torch.cat(losses).double().numpy()
+    return found

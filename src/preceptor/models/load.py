@@ -1,0 +1,211 @@
+"""Models as ordinary Hugging Face folders: config.json, model.safetensors, tokenizer files."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from preceptor.config import Architecture, LoRAConfig
+from preceptor.errors import DataError
+from preceptor.models.lora import add_adapters, merged_state
+from preceptor.models.tokenizers import check_tokenizer, prepare_tokenizer
+
+transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+
+def new_policy(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> PreTrainedModel:
+    """A Llama-shaped model with random weights: normal, std 0.7 / sqrt(width), residuals scaled.
+
+    GPT-2's 0.02 is about that at its width of 1,600. At a width of 128 it starts so flat that
+    copying a name from the question is learned twice as late (docs/log.md).
+    """
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.hidden_size,
+        num_hidden_layers=architecture.num_layers,
+        num_attention_heads=architecture.num_heads,
+        num_key_value_heads=architecture.num_kv_heads,
+        intermediate_size=architecture.intermediate_size,
+        max_position_embeddings=architecture.context_length,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    generator = torch.Generator().manual_seed(seed)
+    std = 0.7 / math.sqrt(architecture.hidden_size)
+    scaled = std / math.sqrt(2 * architecture.num_layers)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+                parameter.normal_(0.0, scaled if residual else std, generator=generator)
+    return model
+
+
+def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal LM and its tokenizer in fp32, dropout off, pad and template in order.
+
+    Raises:
+        DataError: the folder is not one of a causal language model.
+    """
+    _require_folder(path)
+    model = _open(AutoModelForCausalLM, path)
+    embedding = cast(nn.Embedding, model.get_input_embeddings())
+    tokenizer = load_tokenizer(path, embedding.num_embeddings)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.eval()
+    return model, tokenizer
+
+
+def load_tokenizer(path: str | Path, vocabulary_size: int) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder, with what all stages need of it."""
+    try:
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: no tokenizer can be read from it ({_first(error)}).") from None
+    prepare_tokenizer(tokenizer, vocabulary_size)
+    check_tokenizer(tokenizer, str(path))
+    return tokenizer
+
+
+def scalar_from_policy(path: str | Path, seed: int) -> PreTrainedModel:
+    """A policy's trunk with a new scalar head: weights of std 1/sqrt(D + 1), bias 0.
+
+    InstructGPT appendix C: the unembedding is replaced by a projection to one number. The head's
+    scale is Stiennon et al.'s code (their paper prints the variance).
+    """
+    model = _open(AutoModelForSequenceClassification, path, num_labels=1)
+    width = scalar_head(model).in_features
+    head = nn.Linear(width, 1)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head.weight.normal_(0.0, 1 / math.sqrt(width + 1), generator=generator)
+        head.bias.zero_()
+    _set_scalar_head(model, head)
+    model.eval()
+    return model
+
+
+def load_scalar(path: str | Path) -> PreTrainedModel:
+    """A reward or value model; its head's bias, which most architectures lack, is kept."""
+    _require_folder(path)
+    model = _open(AutoModelForSequenceClassification, path, num_labels=1)
+    with safe_open(Path(path) / "model.safetensors", framework="pt") as file:
+        head = nn.Linear(scalar_head(model).in_features, 1)
+        name = _head_name(model)
+        if f"{name}.bias" not in file.keys():  # noqa: SIM118 - safe_open is no mapping
+            raise DataError(f"{path}: the scalar head has no bias. Save it with save_model.")
+        with torch.no_grad():
+            head.weight.copy_(file.get_tensor(f"{name}.weight"))
+            head.bias.copy_(file.get_tensor(f"{name}.bias"))
+    _set_scalar_head(model, head)
+    model.eval()
+    return model
+
+
+def with_lora(model: PreTrainedModel, config: LoRAConfig | None, seed: int) -> PreTrainedModel:
+    """The model ready for training: all weights, or adapters (and a scalar head) only."""
+    if config is None:
+        return model
+    add_adapters(model, config, seed)
+    if hasattr(model.config, "num_labels") and _has_head(model):
+        scalar_head(model).requires_grad_(True)
+    return model
+
+
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    state: dict[str, Tensor] | None = None,
+) -> None:
+    """Write an ordinary model folder, whole or not at all; adapters are merged into the weights."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model.save_pretrained(partial, state_dict=cast(Any, merged_state(model, state)))
+    tokenizer.save_pretrained(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+
+
+def trunk(model: PreTrainedModel) -> nn.Module:
+    """The transformer without its head: ids in, hidden states out."""
+    return cast(nn.Module, getattr(model, model.base_model_prefix))
+
+
+def scalar_head(model: PreTrainedModel) -> nn.Linear:
+    """The projection to one number of a reward or value model."""
+    return cast(nn.Linear, getattr(model, _head_name(model)))
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """Longest sequence the model was made for."""
+    config: Any = model.config
+    found = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    return int(found or 2048)
+
+
+def _has_head(model: PreTrainedModel) -> bool:
+    return hasattr(model, "score") or hasattr(model, "classifier")
+
+
+def _head_name(model: PreTrainedModel) -> str:
+    if not _has_head(model):
+        raise DataError(f"{type(model).__name__} has no scalar head named score or classifier.")
+    return "score" if hasattr(model, "score") else "classifier"
+
+
+def _set_scalar_head(model: PreTrainedModel, head: nn.Linear) -> None:
+    setattr(model, _head_name(model), head)
+
+
+def _open(kind: Any, path: str | Path, **options: Any) -> PreTrainedModel:
+    try:
+        model = kind.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **options)
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: not a model folder that can be read ({_first(error)}). It needs config.json, "
+            "model.safetensors and the tokenizer's files."
+        ) from None
+    return cast(PreTrainedModel, model)
+
+
+def _require_folder(path: str | Path) -> None:
+    """A local path must hold a model; what is no path may still be a name on a hub."""
+    folder = Path(path)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise DataError(f"{path}: not a model folder, config.json is missing.")
+    if folder.is_file():
+        raise DataError(f"{path}: a file. A model is a folder with config.json and safetensors.")
+    if folder.is_dir():
+        try:
+            json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except ValueError:
+            raise DataError(f"{path}/config.json: not JSON, so this is not a model.") from None
+    if not folder.exists() and (str(path).startswith((".", "/", "~")) or str(path).count("/") > 1):
+        raise DataError(f"{path}: no such folder. A model is a folder with config.json.")
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:160]

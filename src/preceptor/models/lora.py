@@ -1,0 +1,64 @@
+"""Low-rank adapters by peft, injected in place: to its callers a model stays what it was."""
+
+from typing import cast
+
+import torch
+from peft import LoraConfig as PeftConfig
+from peft import inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from preceptor.config import LoRAConfig
+
+
+def add_adapters(model: PreTrainedModel, config: LoRAConfig, seed: int) -> None:
+    """Freeze the model and give every linear layer of its blocks a trainable adapter.
+
+    The second factor starts at zero, so the model computes what it did before, exactly.
+    """
+    head_names = ("lm_head", "score", "classifier")
+    targets = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not name.endswith(head_names)
+    ]
+    model.requires_grad_(False)
+    peft_config = PeftConfig(r=config.rank, lora_alpha=cast(int, config.alpha), target_modules=targets)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # peft draws from the global stream
+        inject_adapter_in_model(peft_config, model)
+
+
+def merged_state(
+    model: PreTrainedModel, state: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The weights as an ordinary model of this class has them, adapters added in.
+
+    `state` holds other values for the trainable parameters (such as a moving average).
+    """
+    full = {name: value.detach() for name, value in model.state_dict().items()} | (state or {})
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, LoraLayer)}
+    for name, layer in layers.items():
+        weight = full.pop(f"{name}.base_layer.weight")
+        bias = full.pop(f"{name}.base_layer.bias", None)
+        down = full.pop(f"{name}.lora_A.default.weight")
+        up = full.pop(f"{name}.lora_B.default.weight")
+        full[f"{name}.weight"] = weight + layer.scaling["default"] * (up @ down)
+        if bias is not None:
+            full[f"{name}.bias"] = bias
+    return {name: value.float().contiguous() for name, value in full.items()}
+
+
+def halve_frozen(model: PreTrainedModel) -> None:
+    """Keep frozen matrices of the blocks in bf16, for stages that run in bf16.
+
+    Under autocast this computes the same numbers as fp32 weights would, without converting them at
+    every pass. Norms, embeddings and a head tied to them stay fp32.
+    """
+    tied = model.get_output_embeddings()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) and module is not tied:
+            for parameter in module.parameters(recurse=False):
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.to(torch.bfloat16)

@@ -1,0 +1,251 @@
+"""The recipe's steps in order: what is done is skipped, what was interrupted continues.
+
+A step is done when its done file names the hash of its present inputs (its part of the recipe, and
+the outputs of the steps before it) and its outputs are as it left them.
+"""
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import preceptor
+from preceptor import steps
+from preceptor.config import Recipe
+from preceptor.data.records import Demonstration as Demo
+from preceptor.data.records import Prompt, Ranking, read_records
+from preceptor.data.sources import GENERATED
+from preceptor.errors import RecipeError
+from preceptor.evaluation.judges import judge_of
+from preceptor.evaluation.run import Inputs, evaluate
+from preceptor.models.load import load_tokenizer
+from preceptor.recipes import dump_recipe
+from preceptor.report import validate_results, write_report
+from preceptor.stages.reward import score_rows
+from preceptor.training.folder import (
+    StageFolder,
+    file_hash,
+    is_done,
+    read_json,
+    write_done,
+    write_json,
+)
+from preceptor.training.progress import say
+
+STEPS = (
+    "data",
+    "pretrain",
+    "sft",
+    "sample",
+    "rank",
+    "reward",
+    "ppo",
+    "ppo_ptx",
+    "evaluate",
+    "report",
+)
+DONE = {
+    "sample": "data/sample.done.json",
+    "rank": "data/rank.done.json",
+    "evaluate": "evaluation/done.json",
+}
+
+
+def steps_of(recipe: Recipe) -> list[str]:
+    """The steps that this recipe has, in order."""
+    absent = {name for name in ("pretrain", "ppo", "ppo_ptx") if getattr(recipe, name) is None}
+    if recipe.rankings:
+        absent |= {"sample", "rank"}
+    return [name for name in STEPS if name not in absent]
+
+
+def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None) -> Path:
+    """Run the recipe into `out`; returns the report, or the run folder when it has none.
+
+    Raises:
+        RecipeError: a step in `only` is not in the recipe, or what it needs is not done.
+    """
+    wanted = steps_of(recipe)
+    for name in only or ():
+        if name not in wanted:
+            raise RecipeError(f"{recipe.name}: it has no step {name}. It has {', '.join(wanted)}.")
+    if recipe.num_threads is not None:
+        torch.set_num_threads(recipe.num_threads)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_text(out / "recipe.yaml", dump_recipe(recipe))
+    for name in wanted:
+        if only and name not in only:
+            if name in needed_by(only, wanted) and not is_done(*_done(recipe, out, name)):
+                raise RecipeError(
+                    f"{out}: step {name} is not done with this recipe, and {only[0]} needs it. "
+                    f"Run `preceptor run` or that step first."
+                )
+            continue
+        run_step(recipe, out, name)
+    report = out / "report.html"
+    return report if report.is_file() else out
+
+
+def needed_by(only: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Steps whose outputs the asked ones read."""
+    first = min(wanted.index(name) for name in only)
+    before = wanted[:first]
+    if set(only) <= {"ppo", "ppo_ptx"}:
+        return [name for name in before if name not in ("ppo", "ppo_ptx")]
+    return [] if set(only) == {"report"} else list(before)
+
+
+def run_step(recipe: Recipe, out: Path, name: str) -> None:
+    """Do one step unless it is done already."""
+    if name == "report":
+        say(f"report {write_report(out)}")
+        return
+    done, inputs = _done(recipe, out, name)
+    if is_done(done, inputs):
+        say(f"{name} is done, skipped")
+        return
+    began = time.monotonic()
+    if name in ("pretrain", "sft", "reward", "ppo", "ppo_ptx"):
+        folder = StageFolder(done.parent, name, inputs)
+        if name in ("ppo", "ppo_ptx"):
+            steps.ppo(recipe, out, folder, name)
+        else:
+            getattr(steps, name)(recipe, out, folder)
+        seconds = max(time.monotonic() - began, folder.seconds())
+    else:
+        done.unlink(missing_ok=True)
+        writers = {
+            "data": steps.make_data,
+            "sample": steps.sample_responses,
+            "rank": steps.rank,
+            "evaluate": evaluate_run,
+        }
+        written = writers[name](recipe, out)
+        write_done(done, stage=name, input_hash=inputs, outputs=written, summary={})
+        seconds = time.monotonic() - began
+    _note_timing(out, name, seconds)
+
+
+def input_hash(recipe: Recipe, out: Path, name: str) -> str:
+    """Hash of what a step reads: its own keys, files the recipe names, outputs of earlier steps."""
+    whole = recipe.model_dump(mode="json")
+    general = ("seed", "num_threads", "model", "max_prompt_tokens", "max_response_tokens")
+    own = {
+        "data": ("corpus", "prompts", "demonstrations", "rankings", "judge", "data"),
+        "sample": ("sample", "sft"),
+        "rank": ("rank", "judge"),
+        "ppo": ("ppo", "reward", "judge"),
+        "ppo_ptx": ("ppo_ptx", "reward", "judge"),
+        "evaluate": ("evaluate", "judge", "sft", "reward", "name"),
+    }.get(name, (name,))
+    values: dict[str, Any] = {key: whole[key] for key in (*general, *own)}
+    values["version"] = preceptor.__version__  # another version may make other data
+    if name == "data":
+        named = (recipe.corpus, recipe.prompts, recipe.demonstrations, recipe.rankings)
+        values["files"] = {
+            path: file_hash(Path(path))
+            for path in named
+            if path and path not in GENERATED and Path(path).is_file()
+        }
+    values["before"] = {
+        before: read_json(out / DONE.get(before, f"{before}/done.json")).get("outputs", "absent")
+        for before in reads(recipe, name)
+    }
+    if isinstance(recipe.model, str) and (Path(recipe.model) / "model.safetensors").is_file():
+        values["model_hash"] = file_hash(Path(recipe.model) / "model.safetensors")
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def reads(recipe: Recipe, name: str) -> list[str]:
+    """The earlier steps whose files a step opens."""
+    table = {
+        "data": [],
+        "pretrain": ["data"],
+        "sft": ["data", "pretrain"],
+        "sample": ["data", "sft"],
+        "rank": ["sample"],
+        "reward": ["data", "sft", "rank"],
+        "ppo": ["data", "sft", "reward"],
+        "ppo_ptx": ["data", "sft", "reward"],
+        "evaluate": ["data", "pretrain", "sft", "rank", "reward", "ppo", "ppo_ptx"],
+    }
+    present = steps_of(recipe)
+    return [before for before in table[name] if before in present]
+
+
+def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
+    """Compare the run's models and write results.json with timing, versions and alarms."""
+    folder = out / "evaluation"
+    data = out / "data"
+    models = {"gpt": steps.base_model(recipe, out), "sft": out / "sft" / "model"}
+    for name in ("ppo", "ppo_ptx"):
+        if getattr(recipe, name) is not None:
+            models[name] = out / name / "model"
+    reward_model = steps.frozen_reward_model(recipe, out)
+    tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
+
+    def score(prompt_ids: list[list[int]], response_ids: list[list[int]]) -> list[float]:
+        scores: list[float] = score_rows(
+            reward_model, prompt_ids, response_ids, recipe.reward
+        ).tolist()
+        return scores
+
+    rankings = read_records(data / "rankings-valid.jsonl", Ranking)
+    ranked = steps.ranked_ids(recipe, rankings, tokenizer)
+    text = data / "tokens-valid.npy"
+    found = evaluate(
+        recipe,
+        models,
+        Inputs(
+            test=read_records(data / "prompts-test.jsonl", Prompt),
+            valid=read_records(data / "prompts-valid.jsonl", Prompt),
+            demonstrations=read_records(data / "demonstrations-train.jsonl", Demo),
+            rankings=rankings,
+            ranking_scores=[score([r.prompt] * len(r.responses), r.responses) for r in ranked],
+            tasks=steps.read_tasks(out),
+            text=text if text.is_file() else None,
+            reward_summary=read_json(out / "reward" / "done.json")["summary"],
+        ),
+        judge=judge_of(recipe),
+        score=score,
+        folder=folder,
+        say=say,
+    )
+    timing = read_json(out / "timing.json") if (out / "timing.json").is_file() else {}
+    found |= {
+        "timing": timing.get("seconds", {}),
+        "peak_memory_bytes": max(_peak_memory(), int(timing.get("peak_memory_bytes", 0))),
+        "versions": steps.versions(),
+        "machine": steps.machine(),
+        "alarms": steps.read_alarms(out),
+    }
+    validate_results(found)
+    write_json(folder / "results.json", found)
+    return [folder / f"responses-{name}.jsonl" for name in found["models"]]
+
+
+def _done(recipe: Recipe, out: Path, name: str) -> tuple[Path, str]:
+    return out / DONE.get(name, f"{name}/done.json"), input_hash(recipe, out, name)
+
+
+def _note_timing(out: Path, name: str, seconds: float) -> None:
+    path = out / "timing.json"
+    noted = read_json(path) if path.is_file() else {}
+    noted.setdefault("seconds", {})[name] = seconds
+    noted["peak_memory_bytes"] = max(_peak_memory(), int(noted.get("peak_memory_bytes", 0)))
+    write_json(path, noted)
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

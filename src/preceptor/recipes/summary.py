@@ -1,0 +1,60 @@
+"""What a recipe would do, in a few lines, without anything heavy imported."""
+
+from preceptor.config import Architecture, PPOConfig, Recipe
+
+STAGES = (
+    "data",
+    "pretrain",
+    "sft",
+    "sample",
+    "rank",
+    "reward",
+    "ppo",
+    "ppo_ptx",
+    "evaluate",
+    "report",
+)
+
+
+def stages_of(recipe: Recipe) -> list[str]:
+    """The stages that this recipe has, in order."""
+    absent = {name for name in ("pretrain", "ppo", "ppo_ptx") if getattr(recipe, name) is None}
+    if recipe.rankings:
+        absent |= {"sample", "rank"}
+    return [name for name in STAGES if name not in absent]
+
+
+def summary_lines(recipe: Recipe) -> list[str]:
+    """`NAME: ok`, where everything comes from, and the size of each stage."""
+    model = "a new one" if isinstance(recipe.model, Architecture) else recipe.model
+    lines = [
+        f"{recipe.name}: ok",
+        f"model           {model}",
+        f"demonstrations  {recipe.demonstrations}",
+        f"prompts         {recipe.prompts or recipe.demonstrations}",
+        f"rankings        {recipe.rankings or f'simulated labelers, judge {recipe.judge}'}",
+        f"corpus          {recipe.corpus or 'none'}",
+    ]
+    return lines + [f"{stage:<16}{_size(recipe, stage)}".rstrip() for stage in stages_of(recipe)]
+
+
+def _size(recipe: Recipe, stage: str) -> str:
+    if stage == "pretrain" and recipe.pretrain:
+        return f"{recipe.pretrain.num_steps:,} steps of {recipe.pretrain.batch_tokens:,} tokens"
+    if stage == "sft":
+        return f"{recipe.sft.num_epochs} epochs, {recipe.sft.batch_size} demonstrations a step"
+    if stage == "sample":
+        return f"{recipe.sample.min_responses} to {recipe.sample.max_responses} responses a prompt"
+    if stage == "rank":
+        return f"{recipe.rank.num_labelers} labelers, {recipe.rank.num_heldout_labelers} held out"
+    if stage == "reward":
+        return f"{recipe.reward.num_epochs} epochs, {recipe.reward.batch_prompts} prompts a step"
+    if stage in ("ppo", "ppo_ptx"):
+        return _ppo_size(getattr(recipe, stage))
+    return ""
+
+
+def _ppo_size(config: PPOConfig) -> str:
+    episodes = f"{config.num_iterations} iterations of {config.batch_size} episodes"
+    steps = config.num_iterations * config.num_minibatches * config.num_epochs
+    return f"{episodes}, {steps:,} optimizer steps"

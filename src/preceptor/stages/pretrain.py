@@ -1,0 +1,108 @@
+"""Pretraining: next-token prediction on packed documents (GPT-3 section 2 and appendix B)."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from preceptor.config import PretrainConfig
+from preceptor.functional import next_token_loss
+from preceptor.models.forward import Sequences, held_out_losses, sequence_logits
+from preceptor.models.load import save_model
+from preceptor.models.precision import precision
+from preceptor.randomness import batch_indices
+from preceptor.training.folder import StageFolder
+from preceptor.training.optimization import (
+    accumulate,
+    load_training,
+    make_optimizer,
+    scheduled_rate,
+    take_step,
+    training_tensors,
+)
+from preceptor.training.progress import Progress
+
+
+def run_pretrain(
+    config: PretrainConfig,
+    folder: StageFolder,
+    *,
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequences,
+    valid: Sequences,
+    seed: int,
+) -> None:
+    """Train `policy` on `train` [N, L] and leave it in the folder's model/."""
+    optimizer = make_optimizer(policy, config)
+    start = 0
+    if checkpoint := folder.resume():
+        start = checkpoint.step
+        load_training("policy", policy, optimizer, checkpoint)
+    progress = Progress("pretrain", config.num_steps, start)
+
+    for step in range(start, config.num_steps):
+        began = time.monotonic()
+        # 1. The next full sequences, without replacement within an epoch.
+        rows = batch_indices(
+            len(train), config.batch_sequences, step, seed=seed, purpose="pretrain"
+        )
+        tokens = torch.from_numpy(train[sorted(rows)].astype(np.int64))
+
+        # 2. One optimizer step on the mean loss per token.
+        loss = accumulate(
+            sequence_losses(policy, tokens, config.microbatch_tokens, config.precision),
+            f"pretrain step {step + 1}",
+        )
+        rate = scheduled_rate(config, step, config.num_steps, config.learning_rate)
+        norm = take_step(
+            optimizer,
+            learning_rate=rate,
+            max_grad_norm=config.max_grad_norm,
+            where=f"pretrain step {step + 1}",
+        )
+
+        # 3. Say what happened, look at held-out text, make it durable.
+        done = step + 1
+        metrics = {
+            "pretrain/loss": loss,
+            "pretrain/learning_rate": rate,
+            "pretrain/grad_norm": norm,
+            "pretrain/tokens": done * config.batch_sequences * train.shape[1],
+        }
+        if done % config.eval_every == 0 or done == config.num_steps:
+            looked = valid[: config.num_valid_sequences]
+            losses = held_out_losses(policy, looked, config.precision)
+            metrics["pretrain/valid_loss"] = float(losses.mean())
+        seconds = time.monotonic() - began
+        speed = tokens.numel() / seconds
+        folder.log(done, metrics, {"seconds": seconds, "tokens_per_second": speed})
+        held_out = metrics.get("pretrain/valid_loss")
+        text = f"loss {loss:.3f}  " + (f"held-out {held_out:.3f}  " if held_out else "")
+        progress.step(done, f"{text}{speed:,.0f} tok/s", always=held_out is not None)
+        if done % config.checkpoint_every == 0 and done < config.num_steps:
+            folder.save(done, training_tensors("policy", policy, optimizer), {})
+
+    save_model(policy, tokenizer, folder.path / "model")
+    last = folder.metrics()[-1]
+    folder.finish({"steps": config.num_steps, "valid_loss": last["pretrain/valid_loss"]})
+
+
+def sequence_losses(
+    policy: PreTrainedModel,
+    tokens: Tensor,
+    microbatch_tokens: int,
+    dtype: str,
+    weight: float = 1.0,
+) -> Iterator[Tensor]:
+    """Losses of microbatches of full sequences [N, L]; they sum to weight * mean loss per token."""
+    count = tokens.shape[0] * (tokens.shape[1] - 1)
+    for part in tokens.split(max(1, microbatch_tokens // tokens.shape[1])):
+        with precision(dtype):
+            logits = sequence_logits(policy, part)
+        targets = part[:, 1:]
+        mask = torch.ones_like(targets, dtype=torch.bool)
+        yield weight * next_token_loss(logits, targets, mask, denominator=count)

@@ -1,0 +1,169 @@
+"""Supervised fine-tuning on demonstrations (InstructGPT section 3.5 and appendix C.1)."""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from preceptor.config import SFTConfig
+from preceptor.data.batching import split_by_tokens
+from preceptor.functional import next_token_loss
+from preceptor.generation import row_uniforms, sample
+from preceptor.models.forward import make_rows, response_logits, response_scores
+from preceptor.models.load import load_scalar, save_model
+from preceptor.models.precision import precision
+from preceptor.randomness import batch_indices
+from preceptor.training.folder import StageFolder
+from preceptor.training.optimization import (
+    accumulate,
+    load_training,
+    make_optimizer,
+    scheduled_rate,
+    take_step,
+    trainable_state,
+    training_tensors,
+)
+from preceptor.training.progress import Progress
+
+Pairs = tuple[list[list[int]], list[list[int]]]
+"""Prompts and responses as ids; a response ends with the end token."""
+
+
+def run_sft(
+    config: SFTConfig,
+    folder: StageFolder,
+    *,
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Pairs,
+    valid: Pairs,
+    valid_prompts: list[list[int]],
+    max_response_tokens: int,
+    seed: int,
+) -> None:
+    """Fine-tune `policy` on demonstrations and leave the chosen epoch in the folder's model/."""
+    optimizer = make_optimizer(policy, config)
+    start, best, best_value, chosen = 0, trainable_state(policy), None, 0
+    if checkpoint := folder.resume():
+        start = checkpoint.step
+        load_training("policy", policy, optimizer, checkpoint)
+        best = checkpoint.group("best")
+        best_value, chosen = checkpoint.values["best_value"], checkpoint.values["chosen"]
+    steps_per_epoch = max(1, len(train[0]) // config.batch_size)
+    num_steps = steps_per_epoch * config.num_epochs
+    progress = Progress("sft", num_steps, start)
+
+    for step in range(start, num_steps):
+        began = time.monotonic()
+        # 1. The next demonstrations; every epoch is a fresh shuffle.
+        rows = batch_indices(len(train[0]), config.batch_size, step, seed=seed, purpose="sft")
+        prompts, responses = [train[0][i] for i in rows], [train[1][i] for i in rows]
+
+        # 2. One step on the mean loss per response token, the end token included.
+        loss = accumulate(
+            demonstration_losses(policy, prompts, responses, config), f"sft step {step + 1}"
+        )
+        rate = scheduled_rate(config, step, num_steps, config.learning_rate)
+        norm = take_step(
+            optimizer,
+            learning_rate=rate,
+            max_grad_norm=config.max_grad_norm,
+            where=f"sft step {step + 1}",
+        )
+
+        # 3. At the end of an epoch: measure it, and keep it if it is the best so far.
+        done = step + 1
+        metrics = {
+            "sft/loss": loss,
+            "sft/learning_rate": rate,
+            "sft/grad_norm": norm,
+            "sft/epoch": done / steps_per_epoch,
+        }
+        if done % steps_per_epoch == 0:
+            metrics |= measure_epoch(
+                config, policy, tokenizer, valid, valid_prompts, max_response_tokens, seed
+            )
+            value = merit(config, metrics, done)
+            if best_value is None or value > best_value:
+                best, best_value, chosen = trainable_state(policy), value, done
+        seconds = time.monotonic() - began
+        folder.log(done, metrics, {"seconds": seconds})
+        held_out = metrics.get("sft/valid_loss")
+        text = f"epoch {metrics['sft/epoch']:.1f}  loss {loss:.3f}"
+        text += f"  held-out {held_out:.3f}" if held_out is not None else ""
+        progress.step(done, text, always=held_out is not None)
+        if done % config.checkpoint_every == 0 and done < num_steps:
+            tensors = training_tensors("policy", policy, optimizer)
+            tensors |= {f"best/{k}": v for k, v in best.items()}
+            folder.save(done, tensors, {"best_value": best_value, "chosen": chosen})
+
+    save_model(policy, tokenizer, folder.path / "model", best)
+    shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
+    chosen_line = next(line for line in folder.metrics() if line["step"] == chosen)
+    folder.finish(
+        {
+            "steps": num_steps,
+            "chosen_step": chosen,
+            "chosen_by": config.choose_by,
+            "valid_loss": chosen_line["sft/valid_loss"],
+        }
+    )
+
+
+def demonstration_losses(
+    policy: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    responses: Sequence[list[int]],
+    config: SFTConfig,
+) -> Iterator[Tensor]:
+    """Losses of microbatches that sum to the mean loss per counted token of the whole batch."""
+    if config.loss_on_prompt:
+        # All but the first token are predicted: the row is one long response to its first token.
+        prompts, responses = (
+            [p[:1] for p in prompts],
+            [[*p[1:], *r] for p, r in zip(prompts, responses, strict=True)],
+        )
+    count = sum(len(r) for r in responses)
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    for group in split_by_tokens(lengths, config.microbatch_tokens):
+        rows = make_rows([prompts[i] for i in group], [responses[i] for i in group])
+        with precision(config.precision):
+            logits = response_logits(policy, rows)
+        yield next_token_loss(logits, rows.tokens, rows.response_mask, denominator=count)
+
+
+@torch.no_grad()
+def measure_epoch(
+    config: SFTConfig,
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    valid: Pairs,
+    valid_prompts: list[list[int]],
+    max_response_tokens: int,
+    seed: int,
+) -> dict[str, float]:
+    """Held-out loss, and the mean score of sampled responses where a reward model chooses."""
+    loss = sum(float(part) for part in demonstration_losses(policy, *valid, config))
+    metrics = {"sft/valid_loss": loss}
+    if config.reward_model is not None:
+        # InstructGPT appendix C.1: the reward model's score on validation prompts predicts human
+        # preference better than validation loss does.
+        uniforms = row_uniforms(
+            seed, "sft/valid", [(i,) for i in range(len(valid_prompts))], max_response_tokens
+        )
+        eos = int(tokenizer.eos_token_id)
+        generated = sample(policy, valid_prompts, uniforms, stop_ids=[eos])
+        rows = make_rows(valid_prompts, generated.responses)
+        scores = response_scores(load_scalar(config.reward_model), rows)
+        metrics["sft/valid_score"] = float(scores.mean())
+    return metrics
+
+
+def merit(config: SFTConfig, metrics: dict[str, float], step: int) -> float:
+    """What the choice of an epoch goes by; more is better."""
+    if config.choose_by == "valid_loss":
+        return -metrics["sft/valid_loss"]
+    return metrics["sft/valid_score"] if config.choose_by == "reward_model" else float(step)

@@ -1,0 +1,144 @@
+"""One strength per model from comparisons of two, ties included: Davidson's Bradley-Terry model.
+
+P(i beats j) = e^a / Z and P(tie) = nu e^((a + b) / 2) / Z, with a and b the strengths of i and j
+and Z = e^a + e^b + nu e^((a + b) / 2).
+"""
+
+import itertools
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+Floats = NDArray[np.float64]
+LARGEST = 30.0  # e^30 to 1 is as good as certain, and keeps the search finite
+
+
+@dataclass(frozen=True)
+class DavidsonFit:
+    """Strengths that sum to 0 in each component of the comparison graph, and how likely ties are.
+
+    Models in different components were never compared, not even by way of others.
+    """
+
+    strengths: dict[Hashable, float]
+    tie: float
+    component: dict[Hashable, int]
+    converged: bool
+
+    def probabilities(self, a: Hashable, b: Hashable) -> tuple[float, float, float] | None:
+        """(a wins, tie, b wins); None where the two are not comparable."""
+        if self.component[a] != self.component[b]:
+            return None
+        half = (self.strengths[a] - self.strengths[b]) / 2
+        win, loss = float(np.exp(half)), float(np.exp(-half))
+        total = win + loss + self.tie
+        return win / total, self.tie / total, loss / total
+
+
+def fit_davidson(
+    comparisons: Sequence[tuple[Hashable, Hashable, float]],
+    weights: Sequence[float] | None = None,
+    *,
+    ridge: float = 0.01,
+) -> DavidsonFit:
+    """The strengths that make the comparisons most likely, less ridge / 2 times their squares.
+
+    A comparison is (a, b, outcome): 1 if a won, 0.5 for a tie, 0 if b won. The ridge keeps models
+    that never lost, or never won, at a finite strength.
+    """
+    weight = np.ones(len(comparisons)) if weights is None else np.array(weights, dtype=np.float64)
+    if len(weight) != len(comparisons):
+        raise ValueError(f"{len(comparisons)} comparisons and {len(weight)} weights; pair them.")
+    for a, b, result in comparisons:
+        if a == b or result not in (0, 0.5, 1):
+            raise ValueError(
+                f"comparison {(a, b, result)}: two different models and 1, 0.5 or 0 are needed."
+            )
+    if not len(comparisons):
+        return DavidsonFit({}, 0.0, {}, converged=True)
+    # Sorted by name, so that the order of rows cannot matter.
+    models = sorted({m for a, b, _ in comparisons for m in (a, b)}, key=repr)
+    index = {model: i for i, model in enumerate(models)}
+    first = np.array([index[a] for a, _, _ in comparisons], dtype=np.int64)
+    second = np.array([index[b] for _, b, _ in comparisons], dtype=np.int64)
+    outcome = np.array([o for _, _, o in comparisons], dtype=np.float64)
+    has_ties = bool((outcome == 0.5).any())
+    component = _components(len(models), first, second)
+
+    def objective(parameters: Floats) -> tuple[float, Floats]:
+        return _negative_log_likelihood(parameters, first, second, outcome, weight, ridge, has_ties)
+
+    start = np.zeros(len(models) + has_ties)
+    found = minimize(
+        objective,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-LARGEST, LARGEST)] * len(start),
+        options={"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-9},
+    )
+    strengths = np.array(found.x[: len(models)], dtype=np.float64)
+    for c in np.unique(component):
+        strengths[component == c] -= strengths[component == c].mean()
+    return DavidsonFit(
+        strengths=dict(zip(models, strengths.tolist(), strict=True)),
+        tie=float(np.exp(found.x[-1])) if has_ties else 0.0,
+        component=dict(zip(models, component.tolist(), strict=True)),
+        converged=bool(np.abs(objective(found.x)[1]).max() < 1e-4 * (1 + weight.sum())),
+    )
+
+
+def comparisons_of_ranking(
+    models: Sequence[Hashable], ranks: Sequence[float]
+) -> tuple[list[tuple[Hashable, Hashable, float]], list[float]]:
+    """A ranking's comparisons and their weights, which sum to 1: a ranking is one judgement."""
+    comparisons = [
+        (a, b, 0.5 if i == j else float(i < j))
+        for (a, i), (b, j) in itertools.combinations(zip(models, ranks, strict=True), 2)
+        if a != b
+    ]
+    return comparisons, [1 / len(comparisons) for _ in comparisons]
+
+
+def _negative_log_likelihood(
+    parameters: Floats,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    outcome: Floats,
+    weight: Floats,
+    ridge: float,
+    has_ties: bool,
+) -> tuple[float, Floats]:
+    """And its gradient. The last parameter is log nu, where there are ties."""
+    num_models = len(parameters) - has_ties
+    strength = parameters[:num_models]
+    a, b = strength[first], strength[second]
+    tied = (a + b) / 2 + (parameters[-1] if has_ties else -np.inf)
+    log_z = np.logaddexp(np.logaddexp(a, b), tied)
+    is_tie = outcome == 0.5
+    log_p = np.where(is_tie, np.where(is_tie, tied, 0.0), np.where(outcome == 1, a, b)) - log_z
+    p_tie = np.exp(tied - log_z)
+    surplus = weight * (outcome - (np.exp(a - log_z) + p_tie / 2))
+
+    gradient = np.zeros_like(parameters)
+    np.add.at(gradient, first, surplus)
+    np.add.at(gradient, second, -surplus)
+    gradient[:num_models] -= ridge * strength
+    if has_ties:
+        gradient[-1] = float(weight @ (is_tie - p_tie))
+    value = float(weight @ log_p) - ridge / 2 * float(strength @ strength)
+    return -value, -gradient
+
+
+def _components(
+    num_models: int, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The smallest index among the models that each is joined to."""
+    component = np.arange(num_models)
+    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+        low, high = sorted((component[a], component[b]))
+        component[component == high] = low
+    return component

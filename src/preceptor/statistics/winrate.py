@@ -1,0 +1,144 @@
+"""How often one model's responses are preferred to another's; a tie is half a win."""
+
+import math
+from collections.abc import Hashable, Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preceptor.statistics.bootstrap import Values, cluster_bootstrap
+from preceptor.statistics.estimate import Estimate
+
+FEWEST_FOR_LENGTH_CONTROL = 100
+Floats = NDArray[np.float64]
+
+
+def win_rate(
+    outcomes: Values,
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Estimate:
+    """(wins + ties / 2) / n, where an outcome is 1 (won), 0.5 (tied) or 0 (lost)."""
+    _require_outcomes(outcomes)
+    return cluster_bootstrap(outcomes, clusters, seed=seed, level=level)
+
+
+def outcomes_from_scores(a: Values, b: Values, tie_margin: float = 1e-9) -> NDArray[np.float64]:
+    """1 where a scores more than b, 0 where less, 0.5 where they are `tie_margin` apart or less."""
+    if len(a) != len(b):
+        raise ValueError(f"a has {len(a)} scores and b has {len(b)}; they must be paired.")
+    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    if not np.isfinite(difference).all():
+        raise ValueError("a score is not a finite number; leave out the pairs that lack one.")
+    decided = np.where(difference > 0, 1.0, 0.0)
+    return np.where(np.abs(difference) <= tie_margin, 0.5, decided)
+
+
+def count_outcomes(outcomes: Values) -> dict[str, int]:
+    """Wins, ties and losses as `results.json` shows them beside the rate."""
+    return {
+        "wins": sum(bool(outcome > 0.5) for outcome in outcomes),
+        "ties": sum(bool(outcome == 0.5) for outcome in outcomes),
+        "losses": sum(bool(outcome < 0.5) for outcome in outcomes),
+    }
+
+
+def length_controlled_win_rate(
+    outcomes: Values,
+    length_differences: Values,
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    level: float = 0.95,
+) -> Estimate:
+    """The win rate to expect between responses of equal length, by logistic regression.
+
+    logit P(win) = theta + phi * tanh(D / sd D), D = own length minus the other's; the rate is
+    sigmoid(theta), its interval from the cluster-robust standard error of theta. Undefined, with
+    the reason, where the data cannot separate length from quality.
+    """
+    _require_outcomes(outcomes)
+    if len(outcomes) != len(length_differences):
+        raise ValueError(
+            f"there are {len(outcomes)} outcomes and {len(length_differences)} length differences; "
+            "each outcome needs one."
+        )
+    y = np.asarray(outcomes, dtype=np.float64)
+    difference = np.asarray(length_differences, dtype=np.float64)
+    n = len(y)
+    if n < FEWEST_FOR_LENGTH_CONTROL:
+        return Estimate.undefined(f"{n} outcomes; length control needs at least 100", n)
+    spread = float(difference.std())
+    if spread == 0 and not difference.any():
+        return cluster_bootstrap(outcomes, clusters, level=level)
+    if abs(difference.mean()) > 2 * spread:
+        return Estimate.undefined("one model is always longer: lengths do not overlap", n)
+    x = np.tanh(difference / spread)
+    if _separable(x, y):
+        return Estimate.undefined("length, or nothing at all, decides every outcome", n)
+
+    design = np.stack([np.ones(n), x], axis=1)
+    fitted = _fit_logistic(design, y)
+    if fitted is None:
+        return Estimate.undefined("the logistic regression did not converge", n)
+    groups = list(range(n)) if clusters is None else list(clusters)
+    error = _robust_standard_error(design, y, fitted, groups)
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    low, middle, high = (_sigmoid(float(fitted[0]) + k * z * error) for k in (-1, 0, 1))
+    return Estimate(middle, low, high, n, len(set(groups)), "logistic, cluster-robust")
+
+
+def _require_outcomes(outcomes: Values) -> None:
+    for position, outcome in enumerate(outcomes):
+        if not 0 <= outcome <= 1:
+            raise ValueError(
+                f"outcome {position} is {outcome}; a win is 1, a tie 0.5 and a loss 0."
+            )
+
+
+def _separable(x: Floats, y: Floats) -> bool:
+    """Whether a threshold on x parts all wins from all losses, so that the fit runs to infinity."""
+    won, lost = x[y > 0], x[y < 1]
+    if not len(won) or not len(lost):
+        return True
+    return bool(won.min() >= lost.max() or won.max() <= lost.min())
+
+
+def _fit_logistic(design: Floats, y: Floats) -> Floats | None:
+    """Newton's method on a concave likelihood of two parameters, with steps cut when they fail."""
+    coefficients = np.zeros(design.shape[1])
+    for _ in range(100):
+        p = _sigmoids(design @ coefficients)
+        gradient = design.T @ (y - p)
+        hessian = (design * (p * (1 - p))[:, None]).T @ design
+        try:
+            step = np.linalg.solve(hessian, gradient)
+        except np.linalg.LinAlgError:
+            return None
+        coefficients = coefficients + step * min(1.0, 2.0 / float(np.abs(step).max() + 1e-300))
+        if np.abs(step).max() < 1e-10:
+            return coefficients
+    return None
+
+
+def _robust_standard_error(
+    design: Floats, y: Floats, coefficients: Floats, groups: Sequence[Hashable]
+) -> float:
+    """Of theta, by the sandwich formula with the scores summed within each cluster."""
+    p = _sigmoids(design @ coefficients)
+    bread = np.linalg.inv((design * (p * (1 - p))[:, None]).T @ design)
+    index: dict[Hashable, int] = {}
+    rows = [index.setdefault(group, len(index)) for group in groups]
+    scores = np.zeros((len(index), design.shape[1]))
+    np.add.at(scores, rows, design * (y - p)[:, None])
+    return math.sqrt(float((bread @ (scores.T @ scores) @ bread)[0, 0]))
+
+
+def _sigmoids(x: Floats) -> Floats:
+    return np.asarray(0.5 * (1 + np.tanh(x / 2)), dtype=np.float64)
+
+
+def _sigmoid(x: float) -> float:
+    return 0.5 * (1 + math.tanh(x / 2))

@@ -1,0 +1,210 @@
+"""A stage's folder: metrics, samples, checkpoints that resume exactly, and `done.json` last.
+
+model/                what the stage made
+checkpoints/step-N/   state.safetensors + state.json, the newest only, gone when done
+metrics.jsonl         deterministic values, a line a step; a resumed run writes the same bytes
+timing.jsonl          what the clock said
+done.json             hashes of inputs and outputs; without it nobody trusts the folder
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from preceptor.training.alarms import Alarm
+from preceptor.training.progress import say
+
+LINES = ("metrics.jsonl", "timing.jsonl", "samples.jsonl", "alarms.jsonl")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after `step` steps: tensors by name, and the few plain values that go with them."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+    def group(self, prefix: str) -> dict[str, Tensor]:
+        """Tensors whose name starts with `prefix/`, without it."""
+        start = prefix + "/"
+        return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
+
+
+class StageFolder:
+    """Reads and writes one stage's folder; everything appears whole or not at all."""
+
+    def __init__(self, path: Path, stage: str, input_hash: str) -> None:
+        self.path = path
+        self.stage = stage
+        self.input_hash = input_hash
+
+    def is_done(self) -> bool:
+        """Whether the stage ended with these very inputs and its outputs are as it left them."""
+        return is_done(self.path / "done.json", self.input_hash)
+
+    def resume(self) -> Checkpoint | None:
+        """The newest checkpoint of these inputs; leftovers of others, and lines after it, go."""
+        started = self.path / "inputs.json"
+        if not started.is_file() or read_json(started).get("input_hash") != self.input_hash:
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.path.mkdir(parents=True)
+            write_json(started, {"stage": self.stage, "input_hash": self.input_hash})
+        (self.path / "done.json").unlink(missing_ok=True)
+        checkpoint = self._newest()
+        step = checkpoint.step if checkpoint else -1
+        for name in LINES:
+            _keep_lines_up_to(self.path / name, step)
+        return checkpoint
+
+    def log(self, step: int, metrics: dict[str, float], timing: dict[str, float]) -> None:
+        """Append one step's values."""
+        _append(self.path / "metrics.jsonl", {"step": step} | metrics)
+        _append(self.path / "timing.jsonl", {"step": step} | timing)
+
+    def log_samples(self, step: int, rows: list[dict[str, Any]]) -> None:
+        """Append responses for people to read."""
+        for row in rows:
+            _append(self.path / "samples.jsonl", {"step": step} | row)
+
+    def log_alarms(self, step: int, alarms: Sequence[Alarm]) -> None:
+        """Append alarms, and say each on the console."""
+        for alarm in alarms:
+            say(f"ALARM {self.stage} step {step}: {alarm.describe()}")
+            _append(self.path / "alarms.jsonl", {"step": step, "stage": self.stage} | asdict(alarm))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines logged so far."""
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def save(self, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Write a checkpoint beside the old one, then let it take its place."""
+        folder = self.path / "checkpoints"
+        partial = folder / f"step-{step}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial / "state.safetensors")
+        write_json(partial / "state.json", {"step": step} | values)
+        for name in LINES:
+            if (self.path / name).exists():
+                _sync(self.path / name)
+        _sync(partial / "state.safetensors")
+        partial.replace(folder / f"step-{step}")
+        for other in folder.iterdir():
+            if other.name != f"step-{step}":
+                shutil.rmtree(other)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Drop the checkpoints and write done.json, the sign that the work is complete."""
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        outputs = [p for p in self.path.rglob("*") if p.is_file()]
+        volatile = {"timing.jsonl", "done.json"}
+        write_done(
+            self.path / "done.json",
+            stage=self.stage,
+            input_hash=self.input_hash,
+            outputs=[p for p in outputs if p.name not in volatile],
+            summary=summary | {"seconds": self.seconds()},
+        )
+
+    def seconds(self) -> float:
+        """Time spent in logged steps, over all starts of this stage."""
+        path = self.path / "timing.jsonl"
+        if not path.exists():
+            return 0.0
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return sum(float(row.get("seconds", 0.0)) for row in rows)
+
+    def _newest(self) -> Checkpoint | None:
+        folder = self.path / "checkpoints"
+        if not folder.is_dir():
+            return None
+        steps = [p for p in folder.iterdir() if not p.name.endswith(".partial")]
+        if not steps:
+            return None
+        newest = max(steps, key=lambda p: int(p.name.removeprefix("step-")))
+        values = read_json(newest / "state.json")
+        return Checkpoint(int(values["step"]), load_file(newest / "state.safetensors"), values)
+
+
+def write_done(
+    path: Path, *, stage: str, input_hash: str, outputs: list[Path], summary: dict[str, Any]
+) -> None:
+    """Write a done file with the hash of every output, relative to the file's folder."""
+    hashes = {str(p.relative_to(path.parent)): file_hash(p) for p in sorted(outputs)}
+    write_json(
+        path, {"stage": stage, "input_hash": input_hash, "outputs": hashes, "summary": summary}
+    )
+
+
+def is_done(path: Path, input_hash: str) -> bool:
+    """Whether a done file stands for these inputs and all its outputs are as it says."""
+    if not path.is_file():
+        return False
+    done = read_json(path)
+    if done.get("input_hash") != input_hash:
+        return False
+    files = {path.parent / name: digest for name, digest in done["outputs"].items()}
+    return all(p.is_file() and file_hash(p) == digest for p, digest in files.items())
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; an unreadable one counts as empty, so nobody trusts it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _keep_lines_up_to(path: Path, step: int) -> None:
+    """Drop lines written after the checkpoint; the resumed run writes them again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # the process died in the middle of this line
+        if row["step"] <= step:
+            kept.append(line + "\n")
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    partial.replace(path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,148 @@
+"""One optimizer step, written once: accumulate, refuse what is not finite, clip, step."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from preceptor.config import TrainConfig
+from preceptor.errors import TrainingError
+from preceptor.training.folder import Checkpoint
+
+
+def make_optimizer(
+    model: nn.Module, config: TrainConfig, learning_rate: float | None = None
+) -> torch.optim.AdamW:
+    """AdamW over the trainable weights; decay on matrices only (GPT-3 appendix B: 0.1)."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=learning_rate or config.learning_rate,
+        betas=(config.adam_beta1, config.adam_beta2),
+        eps=config.adam_eps,
+        foreach=True,
+    )
+
+
+def scheduled_rate(config: TrainConfig, step: int, num_steps: int, peak: float) -> float:
+    """Learning rate of `step` (from 0): linear warm-up, then the recipe's shape to final_fraction.
+
+    Warm-up starts at a tenth of the peak, as InstructGPT's PPO does (appendix C.4).
+    """
+    warmup = round(config.warmup_fraction * num_steps)
+    if step < warmup:
+        return peak * (0.1 + 0.9 * step / warmup)
+    if config.schedule == "constant":
+        return peak
+    progress = (step - warmup) / max(1, num_steps - warmup)
+    floor = config.final_fraction
+    shape = 1 - progress if config.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    return peak * (floor + (1 - floor) * shape)
+
+
+def accumulate(losses: Iterable[Tensor], where: str) -> float:
+    """Backpropagate microbatch losses whose sum is the loss of the batch; returns that sum.
+
+    Raises:
+        TrainingError: a loss is not finite; no optimizer step has been taken.
+    """
+    total = 0.0
+    for loss in losses:
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{where}: the loss is {value}. Stopped before the optimizer step; the last "
+                "checkpoint is good. Usual cause: learning rate too high, or bad data."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += value
+    return total
+
+
+def take_step(
+    optimizer: torch.optim.Optimizer, *, learning_rate: float, max_grad_norm: float, where: str
+) -> float:
+    """Clip the global gradient norm, step, clear; returns the norm before clipping.
+
+    Raises:
+        TrainingError: the norm is not finite; no weight has moved.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = float(nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+    if not math.isfinite(norm):
+        raise TrainingError(
+            f"{where}: the gradient norm is {norm}. Stopped before the optimizer step; the last "
+            "checkpoint is good. Usual cause: learning rate too high, or bad data."
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm
+
+
+@torch.no_grad()
+def update_average(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    """Move an exponential moving average of the trainable weights one step along."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            average[name].lerp_(parameter.detach(), 1 - decay)
+
+
+def trainable_state(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the trainable weights by name."""
+    return {
+        name: parameter.detach().clone()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+@torch.no_grad()
+def load_trainable(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put weights taken by `trainable_state` back."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.copy_(state[name])
+
+
+def training_tensors(
+    name: str, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """What a checkpoint holds of a model in training: its trainable weights and Adam's state."""
+    tensors = {f"{name}/{key}": value for key, value in trainable_state(model).items()}
+    return tensors | {
+        f"{name}.optimizer/{key}": value for key, value in optimizer_tensors(optimizer).items()
+    }
+
+
+def load_training(
+    name: str, model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Checkpoint
+) -> None:
+    """Put back what `training_tensors` took."""
+    load_trainable(model, checkpoint.group(name))
+    load_optimizer(optimizer, checkpoint.group(f"{name}.optimizer"))
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as named tensors, for a checkpoint without pickles."""
+    return {
+        f"{index}.{name}": value
+        for index, entry in optimizer.state_dict()["state"].items()
+        for name, value in entry.items()
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put a state taken by `optimizer_tensors` back."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,86 @@
+"""Encoding, packing and grouping: every token once, in its place, within the budget."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import END, tiny_tokenizer
+
+from preceptor.data.batching import (
+    encode_demonstrations,
+    fit_prompts,
+    open_sequences,
+    pack_documents,
+    split_by_tokens,
+)
+from preceptor.data.records import Demonstration, Document, Prompt
+from preceptor.errors import DataError
+from preceptor.models.tokenizers import encode_prompt, encode_response
+from preceptor.randomness import batch_indices
+
+
+def test_the_end_token_stands_once_and_last(tokenizer):
+    ids = encode_response(tokenizer, "a b c")
+    assert ids.count(END) == 1 and ids[-1] == END
+    assert END not in encode_prompt(tokenizer, "a b c")
+
+
+def test_prompts_over_the_limit_leave_whole(tokenizer):
+    prompts = [Prompt("a"), Prompt("a b c d e f g h i j"), Prompt("b")]
+    kept, ids = fit_prompts(prompts, tokenizer, 7, "prompts.jsonl")
+    assert kept == [prompts[0], prompts[2]]
+    assert all(len(i) <= 7 for i in ids)
+    with pytest.raises(DataError, match=r"prompts.jsonl: every prompt is longer.*14 tokens"):
+        fit_prompts(prompts[1:2], tokenizer, 7, "prompts.jsonl")
+
+
+def test_a_response_over_the_limit_is_never_cut(tokenizer):
+    items = [Demonstration("a", "b"), Demonstration("c", "a b c d e f g h")]
+    prompts, responses = encode_demonstrations(
+        items, tokenizer, max_prompt_tokens=20, max_response_tokens=5, where="d"
+    )
+    assert len(prompts) == len(responses) == 1
+    assert responses[0][-1] == END
+    with pytest.raises(DataError, match="every response is longer"):
+        encode_demonstrations(
+            items[1:], tokenizer, max_prompt_tokens=20, max_response_tokens=5, where="d"
+        )
+
+
+def test_every_document_survives_packing_once(tmp_path):
+    documents = [Document("a b"), Document("c"), Document("d e f")]
+    count = pack_documents(documents, tiny_tokenizer(), tmp_path / "t.npy")
+    stream = np.load(tmp_path / "t.npy")
+    assert count == len(stream) == 9
+    assert stream.tolist() == [6, 7, END, 8, END, 9, 10, 11, END]
+    assert open_sequences(tmp_path / "t.npy", 4).tolist() == [[6, 7, END, 8], [END, 9, 10, 11]]
+    with pytest.raises(DataError, match="fewer than one sequence of 10"):
+        open_sequences(tmp_path / "t.npy", 10)
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 120))
+def test_groups_hold_every_row_once_within_the_budget(lengths, budget):
+    groups = list(split_by_tokens(lengths, budget))
+    assert sorted(row for group in groups for row in group) == list(range(len(lengths)))
+    for group in groups:
+        padded = len(group) * max(lengths[row] for row in group)
+        assert padded <= budget or len(group) == 1
+
+
+@given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 5))
+def test_batches_visit_every_item_once_an_epoch(num_items, batch_size, seed):
+    steps = -(-2 * num_items // batch_size)
+    seen = [
+        i
+        for step in range(steps)
+        for i in batch_indices(num_items, batch_size, step, seed=seed, purpose="x")
+    ]
+    assert sorted(seen[:num_items]) == list(range(num_items))
+    assert sorted(seen[num_items : 2 * num_items]) == list(range(num_items))
+
+
+def test_epochs_differ_and_purposes_differ():
+    first = batch_indices(50, 50, 0, seed=0, purpose="x")
+    assert first != batch_indices(50, 50, 1, seed=0, purpose="x")
+    assert first != batch_indices(50, 50, 0, seed=0, purpose="y")
+    assert first == batch_indices(50, 50, 0, seed=0, purpose="x")

@@ -1,0 +1,92 @@
+"""A user's own files: split by user and prompt, disjoint, stable, refused when too few."""
+
+import json
+import random
+
+import pytest
+
+from preceptor.data.files import (
+    PROMPT_SPLITS,
+    prompts_of,
+    read_demonstrations,
+    read_documents,
+    read_prompts,
+    read_rankings,
+)
+from preceptor.data.records import Demonstration
+from preceptor.errors import DataError
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_no_user_stands_on_two_sides(tmp_path):
+    rows = [{"prompt": f"p{i}", "user": f"u{i % 40}"} for i in range(400)]
+    parts = read_prompts(write(tmp_path / "p.jsonl", rows))
+    users = [{p.user for p in part} for part in parts.values()]
+    assert sum(len(u) for u in users) == len(set().union(*users)) == 40
+    assert sum(len(part) for part in parts.values()) == 400
+
+
+def test_without_users_no_prompt_stands_on_two_sides(tmp_path):
+    rows = [{"prompt": f"p{i % 60}"} for i in range(300)]
+    parts = read_prompts(write(tmp_path / "p.jsonl", rows))
+    texts = [{p.prompt for p in part} for part in parts.values()]
+    assert sum(len(t) for t in texts) == 60
+
+
+def test_the_order_of_the_file_does_not_matter(tmp_path):
+    rows = [{"prompt": f"p{i}"} for i in range(100)]
+    before = read_prompts(write(tmp_path / "a.jsonl", rows))
+    random.Random(1).shuffle(rows)
+    after = read_prompts(write(tmp_path / "b.jsonl", rows))
+    for name in before:
+        assert {p.prompt for p in before[name]} == {p.prompt for p in after[name]}
+
+
+@pytest.mark.parametrize("count", [5, 6, 7, 11, 50, 500])
+def test_every_part_gets_something(tmp_path, count):
+    parts = read_prompts(write(tmp_path / "p.jsonl", [{"prompt": f"p{i}"} for i in range(count)]))
+    assert set(parts) == {split.name for split in PROMPT_SPLITS}
+    assert all(parts.values())
+    assert sum(len(part) for part in parts.values()) == count
+
+
+def test_too_few_prompts_are_refused(tmp_path):
+    path = write(tmp_path / "p.jsonl", [{"prompt": "same"}] * 30)
+    with pytest.raises(DataError, match="1 different prompts; at least 5"):
+        read_prompts(path)
+
+
+def test_all_labelers_of_a_prompt_stand_on_one_side(tmp_path):
+    rows = [
+        {"prompt": f"p{i % 20}", "responses": ["a", "b"], "ranks": [1, 2], "labeler": f"l{i}"}
+        for i in range(60)
+    ]
+    train, valid = read_rankings(write(tmp_path / "r.jsonl", rows))
+    assert not {r.prompt for r in train} & {r.prompt for r in valid}
+    assert len(train) + len(valid) == 60 and valid
+
+
+def test_documents_of_text_and_jsonl(tmp_path):
+    text = tmp_path / "t.txt"
+    text.write_text("one\n\ntwo\n\n\n\nthree\n\nfour")
+    train, valid = read_documents(str(text))
+    assert sorted(d.text for d in train + valid) == ["four", "one", "three", "two"]
+    rows = [{"text": f"d{i}", "source": "s"} for i in range(20)]
+    train, valid = read_documents(write(tmp_path / "d.jsonl", rows))
+    assert (len(train), len(valid)) == (18, 2)
+    text.write_text("only one")
+    with pytest.raises(DataError, match="At least 2"):
+        read_documents(str(text))
+
+
+def test_prompts_of_demonstrations_are_split_the_same_way(tmp_path):
+    demonstrations = [Demonstration(f"p{i}", "r") for i in range(50)]
+    parts = prompts_of(demonstrations, "d.jsonl")
+    assert sum(len(part) for part in parts.values()) == 50
+    rows = [{"prompt": d.prompt, "response": d.response} for d in demonstrations]
+    train, valid = read_demonstrations(write(tmp_path / "d.jsonl", rows))
+    assert len(train) + len(valid) == 50

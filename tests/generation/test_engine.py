@@ -1,0 +1,117 @@
+"""The sampling engine against full forward passes, transformers' own generate, and itself."""
+
+import numpy as np
+import pytest
+import torch
+from toys import END, tiny_model
+
+from preceptor.generation import draw, row_uniforms, sample, stream
+from preceptor.models.forward import make_rows, response_logprobs
+
+PROMPTS = [[6, 7, 8], [9], [10, 11, 12, 13, 14, 15, 16], [6, 7]]
+
+
+def uniforms_for(count: int, length: int = 12, seed: int = 0) -> torch.Tensor:
+    return row_uniforms(seed, "test", [(i,) for i in range(count)], length)
+
+
+def test_kept_logprobs_equal_one_full_forward_pass(any_model):
+    """The cached, left-padded pass says the same as the training pass over whole rows."""
+    generated = sample(any_model, PROMPTS, uniforms_for(4), stop_ids=[END], temperature=0.7)
+    rows = make_rows(PROMPTS, generated.responses)
+    full = response_logprobs(any_model, rows, temperature=0.7)
+    for row, kept in enumerate(generated.logprobs):
+        torch.testing.assert_close(
+            full[row, : len(kept)], torch.tensor(kept), atol=1e-4, rtol=0, check_dtype=False
+        )
+
+
+def test_a_row_alone_equals_the_row_in_a_batch(any_model):
+    together = sample(any_model, PROMPTS, uniforms_for(4), stop_ids=[END])
+    for row, prompt in enumerate(PROMPTS):
+        alone = sample(any_model, [prompt], uniforms_for(4)[row : row + 1], stop_ids=[END])
+        assert alone.responses[0] == together.responses[row]
+
+
+def test_small_batches_change_nothing(model):
+    whole = sample(model, PROMPTS * 3, uniforms_for(12), stop_ids=[END])
+    cut = sample(model, PROMPTS * 3, uniforms_for(12), stop_ids=[END], max_rows=5)
+    assert whole.responses == cut.responses
+    assert whole.finished == cut.finished
+
+
+def test_greedy_equals_transformers_generate(any_model):
+    for prompt in PROMPTS:
+        ours = sample(any_model, [prompt], uniforms_for(1), stop_ids=[END], temperature=0)
+        theirs = any_model.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=END,
+            pad_token_id=0,
+        )
+        assert ours.responses[0] == theirs[0, len(prompt) :].tolist()
+
+
+def test_a_response_ends_with_its_first_stop_token(model):
+    generated = sample(model, PROMPTS * 8, uniforms_for(32, 30), stop_ids=[END, 7])
+    assert any(generated.finished)
+    for response, finished in zip(generated.responses, generated.finished, strict=True):
+        assert finished == (response[-1] in (END, 7))
+        assert not {END, 7} & set(response[:-1])
+        assert finished or len(response) == 30
+
+
+def test_draws_follow_the_distribution():
+    """Evenly spread uniform numbers meet each token as often as its probability says."""
+    logits = torch.tensor([2.0, 0.0, -1.0, 1.0])
+    count = 20_000
+    uniform = (torch.arange(count) + 0.5) / count
+    tokens, logprobs = draw(logits.expand(count, 4), uniform, temperature=2.0)
+    expected = np.exp(np.array([2.0, 0.0, -1.0, 1.0]) / 2)
+    expected /= expected.sum()
+    found = np.bincount(tokens.numpy(), minlength=4) / count
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_allclose(logprobs.exp().numpy(), expected[tokens.numpy()], atol=1e-6)
+
+
+def test_the_largest_uniform_number_stays_inside_the_vocabulary():
+    almost_one = torch.tensor([np.nextafter(1.0, 0.0)])
+    tokens, _ = draw(torch.zeros(1, 7), almost_one, temperature=1.0)
+    assert 0 <= int(tokens) < 7
+
+
+def test_an_impossible_token_is_never_drawn():
+    logits = torch.tensor([[0.0, -float("inf"), 0.0]])
+    uniform = torch.linspace(0, 0.999, 200, dtype=torch.float64)
+    tokens, _ = draw(logits.expand(200, 3), uniform, temperature=1.0)
+    assert 1 not in tokens.tolist()
+
+
+def test_streams_of_rows_are_their_own():
+    rows = row_uniforms(3, "x", [(0, 0), (0, 1), (1, 0)], 5)
+    again = row_uniforms(3, "x", [(1, 0)], 5)
+    assert len({tuple(row) for row in rows.tolist()}) == 3
+    assert torch.equal(rows[2], again[0])
+    assert not torch.equal(row_uniforms(4, "x", [(1, 0)], 5), again)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_stream_says_what_sample_says(tokenizer, temperature):
+    model = tiny_model("llama")
+    messages = [{"role": "user", "content": "a b c"}]
+    from preceptor.models.tokenizers import decode, encode_prompt
+
+    pieces = list(
+        stream(model, tokenizer, messages, max_new_tokens=9, temperature=temperature, seed=5)
+    )
+    uniforms = row_uniforms(5, "stream", [(0,)], 9)
+    whole = sample(
+        model,
+        [encode_prompt(tokenizer, messages)],
+        uniforms,
+        stop_ids=[END],
+        temperature=temperature,
+    )
+    assert "".join(pieces) == decode(tokenizer, whole.responses[0])

@@ -1,0 +1,228 @@
+"""PPO learns what it is paid for, stays where it is held, and resumes to the very same bits."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from toys import END, tiny_model, tiny_tokenizer
+
+from preceptor.config import PPOConfig
+from preceptor.data.dataset import Judgement
+from preceptor.data.records import Prompt
+from preceptor.errors import TrainingError
+from preceptor.models.load import scalar_from_policy
+from preceptor.models.tokenizers import encode_prompt
+from preceptor.stages import ppo as stage
+from preceptor.stages.ppo import HeldOut, run_ppo
+from preceptor.training.folder import StageFolder
+
+PROMPTS = [Prompt(letter) for letter in "abcdefghijkl"]
+SMALL = {
+    "num_iterations": 6,
+    "batch_size": 8,
+    "num_minibatches": 2,
+    "learning_rate": 3e-3,
+    "value_learning_rate": 3e-3,
+    "eval_every": 2,
+    "checkpoint_every": 1,
+    "missing_eos_score": None,
+    "ptx_sequence_length": 8,
+    "ema_decay": 0.5,
+}
+
+
+def count_a(prompts, prompt_ids, response_ids, texts):
+    """The score of a task with planted credit: how many a's, out of eight words."""
+    return torch.tensor([text.split().count("a") / 8 for text in texts])
+
+
+def judge_a(prompt, text):
+    score = text.split().count("a") / 8
+    return Judgement(score, {"task": score})
+
+
+def text_sequences(seed=0):
+    return np.random.default_rng(seed).integers(6, 32, size=(40, 8)).astype(np.int32)
+
+
+def run(path, *, score=count_a, judge=judge_a, pretraining=None, seed=0, **options):
+    config = PPOConfig.model_validate(SMALL | options)
+    source = path / "start"
+    tiny_model("llama").save_pretrained(source)
+    tokenizer = tiny_tokenizer()
+    policy, ref = tiny_model("llama"), tiny_model("llama")
+    ids = [encode_prompt(tokenizer, p.prompt) for p in PROMPTS]
+    folder = StageFolder(path / "ppo", "ppo", "inputs")
+    run_ppo(
+        config,
+        folder,
+        policy=policy,
+        ref_policy=ref,
+        value_model=scalar_from_policy(source, 1),
+        score=score,
+        tokenizer=tokenizer,
+        prompts=PROMPTS,
+        prompt_ids=ids,
+        pretraining=pretraining,
+        held_out=HeldOut(
+            PROMPTS[:4], ids[:4], judge, None if pretraining is None else pretraining[:8]
+        ),
+        max_response_tokens=8,
+        seed=seed,
+    )
+    metrics = (path / "ppo" / "metrics.jsonl").read_text()
+    weights = (path / "ppo" / "model" / "model.safetensors").read_bytes()
+    return [json.loads(line) for line in metrics.splitlines()], metrics, weights, ref
+
+
+def test_it_learns_what_is_paid_for(tmp_path):
+    lines, *_ = run(tmp_path, num_iterations=40, batch_size=32, kl_coef=0.001, eval_every=40)
+    first = np.mean([line["ppo/score_mean"] for line in lines[:5]])
+    last = np.mean([line["ppo/score_mean"] for line in lines[-5:]])
+    assert last > first + 0.2
+    done = json.loads((tmp_path / "ppo" / "done.json").read_text())
+    assert done["summary"]["valid_judge_score"] > done["summary"]["start_valid_judge_score"]
+
+
+def test_a_huge_kl_coef_holds_the_policy_at_the_reference(tmp_path):
+    free, *_ = run(tmp_path / "free", num_iterations=20, batch_size=32, kl_coef=0.0)
+    held, *_ = run(tmp_path / "held", num_iterations=20, batch_size=32, kl_coef=100.0)
+    assert abs(held[-1]["ppo/ref_kl"]) < 0.1 * free[-1]["ppo/ref_kl"]
+
+
+def test_the_first_iteration_starts_at_kl_zero_and_ratio_one(tmp_path):
+    lines, *_ = run(tmp_path, num_minibatches=1)
+    assert lines[0]["ppo/ref_kl"] == 0.0
+    for line in lines:
+        assert line["ppo/first_ratio_gap"] < 1e-5
+        assert line["ppo/clip_fraction"] == 0.0  # one minibatch, one epoch: all at ratio 1
+        assert abs(line["ppo/update_kl"]) < 1e-9
+        assert line["ppo/sampling_gap"] < 1e-4
+
+
+def test_the_reference_never_moves(tmp_path):
+    before = {k: v.clone() for k, v in tiny_model("llama").state_dict().items()}
+    *_, ref = run(tmp_path)
+    assert all(torch.equal(value, before[name]) for name, value in ref.state_dict().items())
+
+
+def test_without_ptx_text_changes_no_bit(tmp_path):
+    _, _, with_text, _ = run(tmp_path / "a", pretraining=text_sequences(), ptx_coef=0.0)
+    _, _, without, _ = run(tmp_path / "b", pretraining=None, ptx_coef=0.0)
+    assert with_text == without
+
+
+def test_ptx_holds_the_pretraining_loss(tmp_path):
+    """The same run with and without the second term of eq. 2, on text with a pattern in it."""
+    text = np.tile(np.array([6, 7, 8, 9, 6, 7, 8, 9], dtype=np.int32), (40, 1))
+    options = {"num_iterations": 25, "batch_size": 16, "pretraining": text, "kl_coef": 0.0}
+    plain, *_ = run(tmp_path / "plain", ptx_coef=0.0, **options)
+    ptx, *_ = run(tmp_path / "ptx", ptx_coef=1.0, **options)
+    key = "ppo/valid_pretraining_loss"
+    last = [[line[key] for line in lines if key in line][-1] for lines in (plain, ptx)]
+    assert last[1] < last[0] - 0.5
+
+
+def test_microbatches_change_memory_not_results(tmp_path):
+    whole, *_ = run(tmp_path / "a", microbatch_tokens=100_000)
+    split, *_ = run(tmp_path / "b", microbatch_tokens=16)
+    for a, b in zip(whole[:2], split[:2], strict=True):
+        for key in a:
+            assert a[key] == pytest.approx(b[key], abs=2e-4), key
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("instant", ["sample", "gae", "take_step", "log", "save"])
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_run_killed_anywhere_ends_with_the_same_bits(tmp_path, monkeypatch, instant, times):
+    options = {"pretraining": text_sequences(), "ptx_coef": 0.5, "checkpoint_every": 2}
+    _, metrics, weights, _ = run(tmp_path / "whole", **options)
+
+    owner = StageFolder if instant in ("log", "save") else stage
+    original, calls = getattr(owner, instant), []
+
+    def dies(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == times:
+            raise Killed
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, instant, dies)
+    try:
+        run(tmp_path / "killed", **options)
+        survived = True  # fewer calls than `times` in this run
+    except Killed:
+        survived = False
+    monkeypatch.setattr(owner, instant, original)
+    assert survived == (len(calls) < times)
+    _, again_metrics, again_weights, _ = run(tmp_path / "killed", **options)
+    assert again_metrics == metrics
+    assert again_weights == weights
+
+
+def test_a_non_finite_score_stops_before_the_step(tmp_path):
+    def broken(prompts, prompt_ids, response_ids, texts):
+        return torch.full((len(texts),), float("nan"))
+
+    with pytest.raises(TrainingError, match="ppo step 1"):
+        run(tmp_path, score=broken)
+    assert not (tmp_path / "ppo" / "done.json").exists()
+
+
+def test_a_response_without_an_end_gets_the_fixed_score(tmp_path):
+    seen = []
+
+    def spy(scores, *rest, **options):
+        seen.append(scores.clone())
+        return original(scores, *rest, **options)
+
+    original = stage.shape_rewards
+    stage.shape_rewards = spy
+    try:
+        lines, *_ = run(tmp_path, missing_eos_score=-3.0, num_iterations=1)
+    finally:
+        stage.shape_rewards = original
+    truncated = lines[0]["ppo/truncated_fraction"]
+    assert truncated > 0
+    assert float((seen[0] == -3.0).float().mean()) == pytest.approx(truncated)
+
+
+def test_the_best_look_is_kept_not_the_last(tmp_path):
+    """A judge that likes the start best: the model kept is the one PPO began with."""
+
+    def disappointed(prompt, text):
+        score = 1.0 - text.split().count("a") / 8
+        return Judgement(score, {"task": score})
+
+    run(tmp_path, judge=disappointed, num_iterations=20, batch_size=32, kl_coef=0.0)
+    summary = json.loads((tmp_path / "ppo" / "done.json").read_text())["summary"]
+    judged = [entry["ppo/valid_judge_score"] for entry in summary["looks"]]
+    assert summary["valid_judge_score"] == max(judged)
+    assert summary["chosen_step"] < 20
+    alarms = (tmp_path / "ppo" / "alarms.jsonl").read_text()
+    assert "held_out_fall" in alarms
+
+
+def test_patience_stops_early(tmp_path):
+    def disappointed(prompt, text):
+        score = 1.0 - text.split().count("a") / 8
+        return Judgement(score, {"task": score})
+
+    lines, *_ = run(
+        tmp_path, judge=disappointed, num_iterations=40, batch_size=32, kl_coef=0.0, patience=2
+    )
+    assert lines[-1]["step"] < 40
+
+
+def test_every_response_ends_with_its_end_token_in_the_mask(tmp_path):
+    lines, *_ = run(tmp_path, num_iterations=1)
+    samples = [
+        json.loads(line) for line in (tmp_path / "ppo" / "samples.jsonl").read_text().splitlines()
+    ]
+    assert {s["kind"] for s in samples} == {"best", "worst"}
+    assert "<end>" not in samples[0]["response"]
+    assert lines[0]["ppo/length_mean"] <= 8 and END == 1

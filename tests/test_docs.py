@@ -1,0 +1,193 @@
+"""The documents say what is: keys, commands, metrics, alarms, links and the paper map."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+from pydantic import BaseModel
+
+import preceptor.functional
+from preceptor.cli import app
+from preceptor.config import PPOConfig, PretrainConfig, Recipe, RewardConfig
+from preceptor.data.records import Demonstration, Document, Prompt, Ranking, parse_record
+from preceptor.recipes import list_recipes, load_recipe
+from preceptor.recipes.documentation import recipes_markdown
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+README = read(ROOT / "README.md")
+
+
+def keys_of(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield name
+        for option in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                yield from keys_of(option)
+
+
+def commands_of(typer_app: Any, prefix: str = "preceptor") -> Iterator[str]:
+    for command in typer_app.registered_commands:
+        yield f"{prefix} {command.name or command.callback.__name__}"
+    for group in typer_app.registered_groups:
+        yield from commands_of(group.typer_instance, f"{prefix} {group.name}")
+
+
+def test_recipes_md_is_what_the_configuration_says():
+    assert read(DOCS / "recipes.md") == recipes_markdown(), "run `make docs`"
+
+
+def test_every_recipe_key_is_documented_with_its_meaning():
+    text = read(DOCS / "recipes.md")
+    missing = [key for key in keys_of(Recipe) if f"| `{key}` |" not in text]
+    assert not missing
+    assert not re.findall(r"^\| `\w+` \|.*\|\s+\|$", text, re.MULTILINE), "keys without a meaning"
+
+
+def test_every_command_is_in_the_readme():
+    commands = list(commands_of(app))
+    assert len(commands) > 10
+    assert not [c for c in commands if not re.search(rf"{c}( |`)", README)]
+
+
+def test_every_command_of_the_readme_exists():
+    text = README + read(DOCS / "metrics.md")
+    known = {c.split()[1] for c in commands_of(app)}
+    named = set(re.findall(r"(?:`|^)preceptor ([a-z]+)", text, re.MULTILINE))
+    assert named <= known
+    targets = set(re.findall(r"^([a-z-]+):", read(ROOT / "Makefile"), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
+
+
+def test_the_readme_s_recipe_is_valid(tmp_path: Path):
+    [block] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(block)
+    recipe = load_recipe(str(tmp_path / "mine.yaml"))
+    assert recipe.name == "mine"
+    assert len(block.splitlines()) == 3
+
+
+@pytest.mark.parametrize("kind", [Document, Prompt, Demonstration, Ranking])
+def test_the_record_formats_of_the_readme_have_the_keys_that_are_read(kind: Any):
+    [line] = re.findall(rf"^{kind.__name__.lower()} +(\{{.*\}})$", README, re.MULTILINE)
+    keys = set(re.findall(r'"(\w+)":', line))
+    values = {"responses": ["a", "b"], "ranks": [1, 2]}
+    record = parse_record({key: values.get(key, "x") for key in keys}, kind, "README.md")
+    assert record.meta == {}, "these keys are not read"
+
+
+def test_built_in_recipes_are_in_the_readme():
+    assert not [name for name in list_recipes() if f"`{name}`" not in README]
+
+
+def test_every_room_is_in_the_readme_and_every_room_of_the_readme_exists():
+    package = ROOT / "src" / "preceptor"
+    rooms = {p.name + "/" for p in package.iterdir() if (p / "__init__.py").is_file()}
+    [tree] = re.findall(r"```\nsrc/preceptor/\n(.*?)```", README, re.DOTALL)
+    named = set(re.findall(r"^  ([a-z_]+(?:/|\.py))", tree, re.MULTILINE))
+    assert rooms - {"recipes/"} <= named  # recipes/ stands beside config.py
+    assert not [name for name in named if not (package / name).exists()]
+
+
+def test_links_inside_the_repository_resolve():
+    broken = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", read(page)):
+            if "://" not in target and not (page.parent / target).exists():
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert not broken, "\n".join(broken)
+
+
+def test_every_metric_is_documented():
+    text = read(DOCS / "metrics.md")
+    named = set()
+    for path in sorted((ROOT / "src" / "preceptor" / "stages").glob("*.py")):
+        named |= set(re.findall(r'"((?:pretrain|sft|reward|ppo)/[a-z][a-z0-9_]*)"', read(path)))
+    assert len(named) > 20
+    # Names that also name random streams, such as "ppo/sample", are not metrics.
+    streams = {"ppo/sample", "ppo/minibatch", "ppo/ptx", "sft/valid", "reward/head"}
+    assert not sorted(name for name in named - streams if f"| `{name}` |" not in text)
+
+
+def test_every_alarm_is_documented():
+    tree = ast.parse(read(ROOT / "src" / "preceptor" / "training" / "alarms.py"))
+    calls = [
+        n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "Alarm"
+    ]
+    names = [call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)]
+    assert len(names) > 5
+    assert not [name for name in names if f"| `{name}` |" not in read(DOCS / "metrics.md")]
+
+
+def defined_in(path: Path) -> set[str]:
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return {node.name for node in ast.walk(ast.parse(read(path))) if isinstance(node, kinds)}
+
+
+def test_the_paper_map_names_what_exists():
+    misses = []
+    for place in re.findall(r"`((?:preceptor|tests)/[^`]+)`", read(DOCS / "paper-map.md")):
+        name, _, function = place.partition(":")
+        path = (ROOT / "src" if name.startswith("preceptor") else ROOT) / name
+        if not path.is_file():
+            misses.append(f"{place}: no such file")
+        elif function and function not in defined_in(path):
+            misses.append(f"{place}: no such function")
+    assert not misses, "\n".join(misses)
+
+
+def test_every_function_of_the_mathematics_stands_in_the_paper_map():
+    text = read(DOCS / "paper-map.md")
+    names = preceptor.functional.__all__
+    assert not [name for name in names if f":{name}`" not in text]
+
+
+def test_the_paper_s_values_are_the_defaults():
+    ppo = PPOConfig()
+    assert (ppo.kl_coef, ppo.clip_range, ppo.gamma, ppo.num_epochs) == (0.02, 0.2, 1.0, 1)
+    assert (ppo.ema_decay, ppo.temperature, ppo.schedule) == (0.992, 1.0, "constant")
+    assert RewardConfig().num_epochs == 1
+    assert (PretrainConfig().adam_beta1, PretrainConfig().adam_beta2) == (0.9, 0.95)
+    assert PretrainConfig().final_fraction == 0.1
+
+
+def pins() -> dict[str, Version]:
+    lines = [line for line in read(ROOT / "constraints.txt").splitlines() if line[:1] != "#"]
+    assert not [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[^+\s]+", line)]
+    pairs = [line.split("==") for line in lines]
+    return {name.lower().replace("_", "-"): Version(version) for name, version in pairs}
+
+
+def test_every_requirement_is_loose_in_pyproject_and_pinned_in_constraints():
+    project = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    pinned = pins()
+    for requirement in map(Requirement, wanted):
+        assert pinned[requirement.name.lower()] in requirement.specifier
+        assert "==" not in str(requirement)
+    assert str(pinned["torch"]) == "2.13.0"
+
+
+def test_libraries_of_the_installation_are_explained():
+    project = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]
+    text = read(DOCS / "decisions.md")
+    assert not [r for r in project["dependencies"] if f"| {Requirement(r).name} |" not in text]
+
+
+def test_no_index_or_mirror_is_named():
+    for name in ("Makefile", "constraints.txt", "pyproject.toml", ".ci/run"):
+        assert "://" not in read(ROOT / name)
+        assert "index-url" not in read(ROOT / name)

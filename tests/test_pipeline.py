@@ -1,0 +1,141 @@
+"""The real command, end to end: what it leaves, what it skips, and what survives a kill -9."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from preceptor.errors import RecipeError
+from preceptor.pipeline import run_pipeline
+from preceptor.recipes import load_recipe
+
+TINY = Path(__file__).parent / "tiny.yaml"
+STAGES = ("pretrain", "sft", "reward", "ppo", "ppo_ptx")
+
+
+def command(out: Path) -> list[str]:
+    return [sys.executable, "-m", "preceptor", "run", str(TINY), "--out", str(out)]
+
+
+def deterministic_files(out: Path) -> dict[str, bytes]:
+    """Everything of a run that must not depend on when it was interrupted."""
+    names = [f"{stage}/metrics.jsonl" for stage in STAGES]
+    names += [f"{stage}/model/model.safetensors" for stage in STAGES]
+    names += [f"{stage}/samples.jsonl" for stage in ("ppo", "ppo_ptx")]
+    names += ["data/rankings-train.jsonl", "evaluation/responses-ppo_ptx.jsonl"]
+    return {name: (out / name).read_bytes() for name in names}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One unbroken run."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    subprocess.run(command(out), check=True, capture_output=True)
+    return out
+
+
+def test_it_leaves_what_the_design_says(whole):
+    for stage in STAGES:
+        names = {path.name for path in (whole / stage).iterdir()}
+        assert {"model", "metrics.jsonl", "timing.jsonl", "done.json"} <= names
+        assert "checkpoints" not in names
+        model = {path.name for path in (whole / stage / "model").iterdir()}
+        assert {"config.json", "model.safetensors", "tokenizer.json"} <= model
+    assert (whole / "recipe.yaml").is_file() and (whole / "report.html").is_file()
+    results = json.loads((whole / "evaluation" / "results.json").read_text())
+    assert results["models"] == ["gpt", "gpt_prompted", "sft", "ppo", "ppo_ptx"]
+    assert set(results["win_rate"]) >= {"ppo_ptx_vs_sft", "sft_vs_gpt_prompted"}
+    assert set(results["timing"]) >= set(STAGES)
+
+
+def test_each_stage_logs_a_line_a_step_and_learns(whole):
+    lines = [json.loads(x) for x in (whole / "pretrain/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 17))
+    assert lines[-1]["pretrain/loss"] < lines[0]["pretrain/loss"]
+    for stage in ("ppo", "ppo_ptx"):
+        steps = [
+            json.loads(x)["step"] for x in (whole / stage / "metrics.jsonl").read_text().splitlines()
+        ]
+        assert steps == [1, 2, 3, 4]
+
+
+def test_the_reward_models_demonstrations_score_zero_on_average(whole):
+    summary = json.loads((whole / "reward" / "done.json").read_text())["summary"]
+    assert abs(summary["demonstration_mean"]) < 1e-4
+
+
+def test_the_saved_recipe_gives_the_same_run(whole):
+    saved = load_recipe(str(whole / "recipe.yaml"))
+    assert saved == load_recipe(str(TINY))
+
+
+def test_a_second_run_does_nothing_but_the_report(whole):
+    before = {p: p.stat().st_mtime_ns for p in whole.rglob("*.safetensors")}
+    again = subprocess.run(command(whole), check=True, capture_output=True, text=True)
+    assert again.stderr.count("is done, skipped") == 9
+    assert {p: p.stat().st_mtime_ns for p in whole.rglob("*.safetensors")} == before
+
+
+def test_only_what_depends_on_a_change_runs_again(whole, tmp_path):
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(whole, out)
+    changed = subprocess.run(
+        [*command(out), "--set", "ppo_ptx.kl_coef=0.5"], check=True, capture_output=True, text=True
+    )
+    skipped = [line.split()[0] for line in changed.stderr.splitlines() if "skipped" in line]
+    assert skipped == ["data", "pretrain", "sft", "sample", "rank", "reward", "ppo"]
+
+
+def test_a_damaged_output_is_made_again(whole, tmp_path):
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(whole, out)
+    expected = deterministic_files(whole)
+    weights = out / "sft" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"evil")
+    subprocess.run(command(out), check=True, capture_output=True)
+    assert deterministic_files(out) == expected
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_killed_at_any_time_it_ends_with_the_same_bits(whole, tmp_path, seed):
+    """SIGKILL again and again at random instants, until a start comes through."""
+    out = tmp_path / "run"
+    rng = random.Random(seed)
+    kills = 0
+    for _ in range(60):
+        process = subprocess.Popen(
+            command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        # Starting takes some seconds of imports; kills fall between there and the end.
+        deadline = time.monotonic() + (rng.uniform(5, 14) if kills < 3 else 300)
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if process.poll() is not None:
+            assert process.returncode == 0
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert deterministic_files(out) == deterministic_files(whole)
+
+
+def test_a_stage_alone_says_what_must_come_before(tmp_path):
+    with pytest.raises(RecipeError, match="step pretrain is not done.*ppo needs it"):
+        run_pipeline(load_recipe(str(TINY)), tmp_path / "out", only=["data"])
+        run_pipeline(load_recipe(str(TINY)), tmp_path / "out", only=["ppo"])
+
+
+def test_a_stage_that_the_recipe_lacks_is_named(tmp_path):
+    recipe = load_recipe(str(TINY)).model_copy(update={"ppo": None})
+    with pytest.raises(RecipeError, match="no step ppo. It has data, pretrain"):
+        run_pipeline(recipe, tmp_path / "out", only=["ppo"])

@@ -1,0 +1,61 @@
+"""Toy models of a few thousand parameters for the tests."""
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from preceptor.models.tokenizers import PLAIN_CHAT_TEMPLATE
+
+WORDS = ["<pad>", "<end>", "<unk>", "user", "assistant", ":", *"abcdefghijklmnopqrstuvwxyz"]
+END, PAD = 1, 0
+
+
+def tiny_model(kind: str = "llama", seed: int = 0) -> PreTrainedModel:
+    """A model of a few thousand parameters: rotary, learned or grouped-query positions."""
+    torch.manual_seed(seed)
+    common = {"vocab_size": len(WORDS), "eos_token_id": END, "pad_token_id": PAD}
+    if kind == "gpt2":
+        config = GPT2Config(
+            n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=END, **common
+        )
+        model: PreTrainedModel = GPT2LMHeadModel(config)
+    else:
+        heads = {"llama": (2, 2), "gqa": (4, 2)}[kind]
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                hidden_size=16,
+                num_hidden_layers=2,
+                num_attention_heads=heads[0],
+                num_key_value_heads=heads[1],
+                intermediate_size=32,
+                max_position_embeddings=64,
+                tie_word_embeddings=True,
+                bos_token_id=None,
+                **common,
+            )
+        )
+    with torch.no_grad():  # initial weights are so small that every token is as likely as another
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(8.0)
+    return model.eval()
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Letters are words; the pad differs from the end token; dialogues are plain text."""
+    inner = Tokenizer(WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+    inner.pre_tokenizer = Whitespace()
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="<end>", unk_token="<unk>"
+    )
+    wrapped.chat_template = PLAIN_CHAT_TEMPLATE
+    return wrapped

@@ -1,0 +1,47 @@
+"""Each alarm is provoked by its own fault and by nothing else."""
+
+import pytest
+
+from preceptor.training.alarms import overoptimization_alarm, ppo_alarms, ratio_alarm
+
+HEALTHY = {
+    "ppo/ref_kl": 2.0,
+    "ppo/truncated_fraction": 0.05,
+    "ppo/score_std": 0.8,
+    "ppo/clip_fraction": 0.1,
+    "ppo/length_mean": 12.0,
+}
+
+
+def test_a_healthy_step_is_silent():
+    assert ppo_alarms(HEALTHY, HEALTHY) == []
+    assert ppo_alarms(HEALTHY | {"ppo/ref_kl": -0.2}, HEALTHY) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ref_kl", -1.5),
+        ("truncated_fraction", 0.97),
+        ("score_std", 0.0),
+        ("clip_fraction", 0.6),
+        ("length_mean", 25.0),
+    ],
+)
+def test_each_fault_raises_its_own_alarm(key, value):
+    alarms = ppo_alarms(HEALTHY | {f"ppo/{key}": value}, HEALTHY)
+    assert [alarm.name for alarm in alarms] == [key]
+    text = alarms[0].describe()
+    assert f"{value:.3g}" in text and "Usual cause" in text
+
+
+def test_proxy_up_while_the_judge_falls():
+    assert overoptimization_alarm([0.0, 1.0, 2.0], [0.5, 0.8, 0.7])[0].name == "held_out_fall"
+    assert overoptimization_alarm([0.0, 1.0, 2.0], [0.5, 0.8, 0.78]) == []  # within noise
+    assert overoptimization_alarm([0.0, 2.0, 1.0], [0.5, 0.8, 0.6]) == []  # both fell
+
+
+@pytest.mark.parametrize("gap", [1e-3, float("nan")])
+def test_ratio_not_one(gap):
+    assert ratio_alarm(gap, 1e-5)[0].name == "first_ratio_gap"
+    assert ratio_alarm(1e-6, 1e-5) == []

@@ -1,0 +1,106 @@
+"""A stage's folder: whole or not at all, resumed at the right line, trusted by hash only."""
+
+import json
+
+import pytest
+import torch
+
+from preceptor.training.alarms import Alarm
+from preceptor.training.folder import StageFolder, is_done, write_done
+
+
+def started(tmp_path, inputs="a") -> StageFolder:
+    folder = StageFolder(tmp_path / "sft", "sft", inputs)
+    folder.resume()
+    return folder
+
+
+def log(folder: StageFolder, *steps: int) -> None:
+    for step in steps:
+        folder.log(step, {"sft/loss": float(step)}, {"seconds": 1.0})
+
+
+def test_resume_drops_what_was_logged_after_the_checkpoint(tmp_path):
+    folder = started(tmp_path)
+    log(folder, 1, 2)
+    folder.save(2, {"w": torch.arange(3.0)}, {"best": 0.5})
+    log(folder, 3)
+    folder.log_samples(3, [{"response": "x"}])
+    folder.log_alarms(3, [Alarm("a", 1.0, 0.5, "b")])
+    again = StageFolder(tmp_path / "sft", "sft", "a")
+    checkpoint = again.resume()
+    assert checkpoint is not None and checkpoint.step == 2
+    assert torch.equal(checkpoint.tensors["w"], torch.arange(3.0))
+    assert checkpoint.values["best"] == 0.5
+    assert [line["step"] for line in again.metrics()] == [1, 2]
+    assert (tmp_path / "sft" / "samples.jsonl").read_text() == ""
+    assert (tmp_path / "sft" / "alarms.jsonl").read_text() == ""
+
+
+def test_a_line_cut_in_the_middle_is_dropped(tmp_path):
+    folder = started(tmp_path)
+    log(folder, 1)
+    folder.save(1, {"w": torch.zeros(1)}, {})
+    with (tmp_path / "sft" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "sft/lo')
+    again = StageFolder(tmp_path / "sft", "sft", "a")
+    again.resume()
+    assert [line["step"] for line in again.metrics()] == [1]
+
+
+def test_a_half_written_checkpoint_is_never_read(tmp_path):
+    folder = started(tmp_path)
+    log(folder, 1)
+    folder.save(1, {"w": torch.ones(1)}, {})
+    half = tmp_path / "sft" / "checkpoints" / "step-2.partial"
+    half.mkdir()
+    (half / "state.safetensors").write_bytes(b"half")
+    checkpoint = StageFolder(tmp_path / "sft", "sft", "a").resume()
+    assert checkpoint is not None and checkpoint.step == 1
+
+
+def test_other_inputs_start_afresh(tmp_path):
+    folder = started(tmp_path)
+    log(folder, 1)
+    folder.save(1, {"w": torch.ones(1)}, {})
+    other = StageFolder(tmp_path / "sft", "sft", "b")
+    assert other.resume() is None
+    assert other.metrics() == []
+
+
+def test_only_the_newest_checkpoint_stays(tmp_path):
+    folder = started(tmp_path)
+    for step in (5, 10):
+        folder.save(step, {"w": torch.ones(1)}, {})
+    assert [p.name for p in (tmp_path / "sft" / "checkpoints").iterdir()] == ["step-10"]
+
+
+def test_done_holds_hashes_and_notices_every_change(tmp_path):
+    folder = started(tmp_path)
+    log(folder, 1)
+    (tmp_path / "sft" / "model").mkdir()
+    weights = tmp_path / "sft" / "model" / "w"
+    weights.write_text("good")
+    folder.finish({"steps": 1})
+    done = tmp_path / "sft" / "done.json"
+    assert folder.is_done() and not is_done(done, "other")
+    assert "timing.jsonl" not in json.loads(done.read_text())["outputs"]
+    weights.write_text("evil")
+    assert not folder.is_done()
+    weights.unlink()
+    assert not folder.is_done()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null"])
+def test_a_broken_done_file_is_not_trusted(tmp_path, content):
+    (tmp_path / "done.json").write_text(content)
+    assert not is_done(tmp_path / "done.json", "a")
+
+
+def test_done_outputs_are_relative_to_its_folder(tmp_path):
+    (tmp_path / "x").write_text("1")
+    write_done(
+        tmp_path / "done.json", stage="s", input_hash="a", outputs=[tmp_path / "x"], summary={}
+    )
+    moved = tmp_path.rename(tmp_path.with_name("elsewhere"))
+    assert is_done(moved / "done.json", "a")
