@@ -60,7 +60,8 @@ def test_each_stage_logs_a_line_a_step_and_learns(whole):
     assert lines[-1]["pretrain/loss"] < lines[0]["pretrain/loss"]
     for stage in ("ppo", "ppo_ptx"):
         steps = [
-            json.loads(x)["step"] for x in (whole / stage / "metrics.jsonl").read_text().splitlines()
+            json.loads(x)["step"]
+            for x in (whole / stage / "metrics.jsonl").read_text().splitlines()
         ]
         assert steps == [1, 2, 3, 4]
 
@@ -111,13 +112,12 @@ def test_killed_at_any_time_it_ends_with_the_same_bits(whole, tmp_path, seed):
     """SIGKILL again and again at random instants, until a start comes through."""
     out = tmp_path / "run"
     rng = random.Random(seed)
-    kills = 0
-    for _ in range(60):
+    for kill in range(60):
         process = subprocess.Popen(
             command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         # Starting takes some seconds of imports; kills fall between there and the end.
-        deadline = time.monotonic() + (rng.uniform(5, 14) if kills < 3 else 300)
+        deadline = time.monotonic() + (rng.uniform(5, 14) if kill < 3 else 300)
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         if process.poll() is not None:
@@ -125,7 +125,6 @@ def test_killed_at_any_time_it_ends_with_the_same_bits(whole, tmp_path, seed):
             break
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        kills += 1
     assert deterministic_files(out) == deterministic_files(whole)
 
 

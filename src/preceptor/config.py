@@ -15,7 +15,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A part of a recipe: frozen, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class Architecture(Section):
@@ -137,8 +139,7 @@ class SFTConfig(TrainConfig):
     def _reward_model_is_named(self) -> "SFTConfig":
         if (self.choose_by == "reward_model") != (self.reward_model is not None):
             raise ValueError(
-                "choose_by: reward_model and a reward_model folder go together. "
-                "Set both or neither"
+                "choose_by: reward_model and a reward_model folder go together. Set both or neither"
             )
         return self
 
@@ -178,11 +179,15 @@ class RankConfig(Section):
 class RewardConfig(TrainConfig):
     """The K-wise reward model (InstructGPT section 3.5, eq. 1)."""
 
-    num_epochs: int = Field(1, gt=0, description="Passes over the rankings (paper: 1; more overfit).")
-    batch_prompts: int = Field(16, gt=0, description="Prompts, each with all its pairs, in one step.")
+    num_epochs: int = Field(
+        1, gt=0, description="Passes over the rankings (paper: 1; more overfit)."
+    )
+    batch_prompts: int = Field(
+        16, gt=0, description="Prompts, each with all its pairs, in one step."
+    )
     min_accuracy: Fraction = Field(
         0.6,
-        description="PPO does not start from a reward model below this accuracy on held-out labels.",
+        description="PPO does not start below this accuracy on held-out labels.",
     )
     lora: LoRAConfig | None = Field(None, description="Adapters instead of full fine-tuning.")
 
@@ -203,9 +208,7 @@ class PPOConfig(TrainConfig):
     ptx_coef: float = Field(
         0.0, ge=0, description="The paper's gamma: weight of the pretraining loss. 0 is plain PPO."
     )
-    ptx_ratio: float = Field(
-        1.0, ge=0, description="Pretraining sequences per episode (paper: 8)."
-    )
+    ptx_ratio: float = Field(1.0, ge=0, description="Pretraining sequences per episode (paper: 8).")
     ptx_sequence_length: int = Field(128, gt=1, description="Tokens of a pretraining sequence.")
     gamma: Fraction = Field(1.0, description="Discount (paper: 1).")
     gae_lambda: Fraction = Field(0.95, description="0 trusts the values, 1 the rewards alone.")
@@ -227,9 +230,6 @@ class PPOConfig(TrainConfig):
     )
     reward: str = Field(
         "reward_model", description="reward_model, or your own function as module:function."
-    )
-    allow_raw_start: bool = Field(
-        False, description="Start from the pretrained model though PPO without SFT usually fails."
     )
     lora: LoRAConfig | None = Field(None, description="Adapters instead of full fine-tuning.")
 
@@ -259,9 +259,13 @@ class EvaluateConfig(Section):
     temperature: float = Field(1.0, gt=0, description="Of the compared responses (paper: 1).")
     num_shots: int = Field(3, gt=0, description="Demonstrations in the few-shot prefix.")
     num_prefixes: int = Field(
-        4, gt=0, description="Prefixes tried; the reward model picks the best on validation prompts."
+        4,
+        gt=0,
+        description="Prefixes tried; the reward model picks the best on validation prompts.",
     )
-    num_prompts: int | None = Field(None, gt=0, description="First so many test prompts; null: all.")
+    num_prompts: int | None = Field(
+        None, gt=0, description="First so many test prompts; null: all."
+    )
     num_tax_sequences: int = Field(128, gt=0, description="Held-out pretraining sequences.")
 
 
@@ -276,7 +280,9 @@ class Recipe(Section):
     model: str | Architecture = Field(
         description="A folder or hub name of a causal LM, smollm2, or an architecture to pretrain."
     )
-    corpus: str | None = Field(None, description="Pretraining text: miniature, packages, or a file.")
+    corpus: str | None = Field(
+        None, description="Pretraining text: miniature, packages, or a file."
+    )
     prompts: str | None = Field(
         None, description="Prompts: miniature, packages, or a file; null: those of demonstrations."
     )
@@ -287,7 +293,9 @@ class Recipe(Section):
     judge: Literal["miniature", "rubric"] = Field(
         "rubric", description="What simulated labelers see through noise, and evaluation without."
     )
-    max_prompt_tokens: int = Field(64, gt=0, description="Longer prompts are left out, and counted.")
+    max_prompt_tokens: int = Field(
+        64, gt=0, description="Longer prompts are left out, and counted."
+    )
     max_response_tokens: int = Field(32, gt=0, description="Longer responses are cut in sampling.")
     data: DataConfig = Field(default_factory=DataConfig, description="Sizes of the sources.")
     pretrain: PretrainConfig | None = Field(None, description="Absent: the model is pretrained.")

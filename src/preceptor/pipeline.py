@@ -25,6 +25,7 @@ from preceptor.evaluation.judges import judge_of
 from preceptor.evaluation.run import Inputs, evaluate
 from preceptor.models.load import load_tokenizer
 from preceptor.recipes import dump_recipe
+from preceptor.recipes.summary import stages_of
 from preceptor.report import validate_results, write_report
 from preceptor.stages.reward import score_rows
 from preceptor.training.folder import (
@@ -37,31 +38,11 @@ from preceptor.training.folder import (
 )
 from preceptor.training.progress import say
 
-STEPS = (
-    "data",
-    "pretrain",
-    "sft",
-    "sample",
-    "rank",
-    "reward",
-    "ppo",
-    "ppo_ptx",
-    "evaluate",
-    "report",
-)
 DONE = {
     "sample": "data/sample.done.json",
     "rank": "data/rank.done.json",
     "evaluate": "evaluation/done.json",
 }
-
-
-def steps_of(recipe: Recipe) -> list[str]:
-    """The steps that this recipe has, in order."""
-    absent = {name for name in ("pretrain", "ppo", "ppo_ptx") if getattr(recipe, name) is None}
-    if recipe.rankings:
-        absent |= {"sample", "rank"}
-    return [name for name in STEPS if name not in absent]
 
 
 def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None) -> Path:
@@ -70,10 +51,12 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
     Raises:
         RecipeError: a step in `only` is not in the recipe, or what it needs is not done.
     """
-    wanted = steps_of(recipe)
+    wanted = stages_of(recipe)
     for name in only or ():
         if name not in wanted:
             raise RecipeError(f"{recipe.name}: it has no step {name}. It has {', '.join(wanted)}.")
+    # Numbers below 1e-38 cost a hundred times a normal one, and Adam's averages are full of them.
+    torch.set_flush_denormal(True)
     if recipe.num_threads is not None:
         torch.set_num_threads(recipe.num_threads)
     out.mkdir(parents=True, exist_ok=True)
@@ -174,7 +157,7 @@ def reads(recipe: Recipe, name: str) -> list[str]:
         "ppo_ptx": ["data", "sft", "reward"],
         "evaluate": ["data", "pretrain", "sft", "rank", "reward", "ppo", "ppo_ptx"],
     }
-    present = steps_of(recipe)
+    present = stages_of(recipe)
     return [before for before in table[name] if before in present]
 
 

@@ -89,7 +89,7 @@ def test_schedules_start_peak_and_end_where_the_paper_says():
 def test_the_average_equals_its_closed_form():
     """After n steps of weights w_1..w_n: decay^n w_0 + (1 - decay) sum decay^(n-i) w_i."""
     model = torch.nn.Linear(1, 1, bias=False)
-    decay, seen = 0.9, [float(model.weight)]
+    decay, seen = 0.9, [float(model.weight.detach())]
     average = trainable_state(model)
     for i in range(1, 8):
         with torch.no_grad():

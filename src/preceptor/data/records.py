@@ -104,6 +104,8 @@ def read_records(path: str | Path, kind: type[Record]) -> list[Record]:
                 f"{path}:{number}: not JSON ({error.msg}, column {error.colno}). "
                 "Each line must be one JSON object."
             ) from error
+        if b"\\ud" in line.lower() and not _is_text(row):
+            raise DataError(f"{path}:{number}: half a surrogate pair, which is no character.")
         records.append(parse_record(row, kind, f"{path}:{number}"))
     if not records:
         raise DataError(f"{path}: no records in it. Each line must be a {kind.__name__.lower()}.")
@@ -116,6 +118,8 @@ def parse_record(row: Any, kind: type[Record], where: str) -> Record:
     if not isinstance(row, dict):
         raise DataError(f"{where}: a {name} is a JSON object, this is {type(row).__name__}.")
     known = {f.name for f in fields(kind)} - {"meta"}
+    if not isinstance(row.get("meta") or {}, dict):
+        raise DataError(f'{where}: "meta" must be an object, it is {type(row["meta"]).__name__}.')
     meta = dict(row.get("meta") or {}) | {k: v for k, v in row.items() if k not in known | {"meta"}}
     values: dict[str, Any] = {key: row[key] for key in known & row.keys() if row[key] is not None}
     if kind is Document:
@@ -150,6 +154,14 @@ def write_records(path: str | Path, records: Iterable[Any]) -> str:
         os.fsync(file.fileno())
     partial.replace(path)
     return digest.hexdigest()
+
+
+def _is_text(row: Any) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _require_text(values: dict[str, Any], key: str, name: str, where: str) -> None:

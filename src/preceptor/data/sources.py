@@ -41,9 +41,7 @@ def assemble(recipe: Recipe) -> Dataset:
             parts = files.prompts_of([*train, *valid], recipe.demonstrations)
             # What is tested is never demonstrated either.
             tested = {text_of(p.prompt) for p in (*parts["test"], *parts["valid"])}
-            fields["demonstrations_train"] = [
-                d for d in train if text_of(d.prompt) not in tested
-            ]
+            fields["demonstrations_train"] = [d for d in train if text_of(d.prompt) not in tested]
         fields.update({f"prompts_{name}": part for name, part in parts.items()})
 
     if recipe.rankings:

@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.data.records import Messages
-from preceptor.models.load import context_length
+from preceptor.models.forward import head_logits
+from preceptor.models.load import context_length, trunk
 from preceptor.models.tokenizers import encode_prompt
 from preceptor.randomness import derived_seed
 
@@ -96,15 +97,15 @@ def _sample_batch(
 
     for step in range(uniforms.shape[1]):
         # 2. One forward pass: the whole prompt first, then a token at a time.
-        output = model(
+        states = trunk(model)(
             input_ids=input_ids,
             attention_mask=attended,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=1,
-        )
-        tokens, drawn = draw(output.logits[:, -1], uniforms[active, step], temperature)
+        ).last_hidden_state
+        logits = head_logits(model, states[:, -1])
+        tokens, drawn = draw(logits, uniforms[active, step], temperature)
         for place, row in enumerate(active.tolist()):
             responses[row].append(int(tokens[place]))
             logprobs[row].append(float(drawn[place]))
@@ -165,8 +166,10 @@ def stream(
     said: list[int] = []
     shown = ""
     for step in range(min(max_new_tokens, room)):
-        output = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        tokens, _ = draw(output.logits[:, -1], uniforms[:, step], temperature)
+        states = trunk(model)(
+            input_ids=input_ids, past_key_values=cache, use_cache=True
+        ).last_hidden_state
+        tokens, _ = draw(head_logits(model, states[:, -1]), uniforms[:, step], temperature)
         if int(tokens) == tokenizer.eos_token_id:
             break
         said.append(int(tokens))

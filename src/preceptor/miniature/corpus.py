@@ -8,10 +8,12 @@ wrongly, rudely, at length, or with more questions. Good exchanges in front make
 import random
 from collections.abc import Callable, Iterator
 
+from preceptor.data.dataset import Judgement
 from preceptor.data.records import Document
 from preceptor.miniature import grammar as g
 from preceptor.miniature import words as w
 from preceptor.miniature.answers import aside, respond
+from preceptor.miniature.judge import judge_response
 from preceptor.miniature.phrasing import phrase
 from preceptor.miniature.prompts import USE_CASES
 from preceptor.miniature.tasks import draw_kind, event, make_task
@@ -28,15 +30,20 @@ PAGE_WEIGHTS = {
 }
 _LONG_WINDED = {"ignore": 0.4, "mistake": 0.1, "guess": 0.6, "no_courtesy": 0.7, "ramble": 1.0}
 MANNERS: dict[str, tuple[float, dict[str, float]]] = {
-    "courteous": (0.26, {"ignore": 0.2, "mistake": 0.05, "guess": 0.4, "no_courtesy": 0.1}),
-    "curt": (0.26, {"ignore": 0.4, "mistake": 0.1, "guess": 0.6, "no_courtesy": 1.0, "half": 0.1}),
-    "untrue": (0.14, {"ignore": 0.4, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
-    "rambling": (0.12, _LONG_WINDED),
-    "rude": (0.11, {"ignore": 0.5, "mistake": 0.2, "guess": 0.7, "no_courtesy": 1.0, "rude": 1.0}),
-    "questions": (0.11, {}),
+    "courteous": (0.10, {"ignore": 0.2, "mistake": 0.05, "guess": 0.4, "no_courtesy": 0.1}),
+    "curt": (0.16, {"ignore": 0.4, "mistake": 0.1, "guess": 0.6, "no_courtesy": 1.0, "half": 0.1}),
+    "untrue": (0.18, {"ignore": 0.4, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
+    "rambling": (0.20, _LONG_WINDED),
+    "rude": (0.16, {"ignore": 0.5, "mistake": 0.2, "guess": 0.7, "no_courtesy": 1.0, "rude": 1.0}),
+    "questions": (0.20, {}),
 }
 """Manner of a page: its share, and how often each flaw comes in (see answers.py)."""
 
+MANNER_CHANGES = 0.35
+"""Chance that the manner changes after an exchange, so that good examples promise only so much."""
+MARKED_FRACTION = 0.7
+"""Pages of dialogue on which a reader has marked every answer. Text that people write is full of
+reactions; from them the model learns to read answers long before anybody ranks any."""
 HELDOUT_PHRASING_RATE = 0.08
 PAGE_TOKENS = (40, 90)
 
@@ -83,16 +90,22 @@ def story_page(world: World, rng: random.Random) -> str:
 
 
 def dialogue_page(world: World, rng: random.Random) -> str:
-    """Exchanges in one manner, in the text form of the chat template."""
-    manner = rng.choices(list(MANNERS), [share for share, _ in MANNERS.values()])[0]
-    target, lines = rng.randint(*PAGE_TOKENS), list[str]()
+    """Exchanges in the text form of the chat template; the manner mostly stays."""
+    manner, target, lines = _manner(rng), rng.randint(*PAGE_TOKENS), list[str]()
+    marked = rng.random() < MARKED_FRACTION
     while _length(lines) < target:
-        lines += exchange(world, rng, manner)
+        lines += exchange(world, rng, manner, marked=marked)
+        if rng.random() < MANNER_CHANGES:
+            manner = _manner(rng)
     return "\n".join(lines)
 
 
-def exchange(world: World, rng: random.Random, manner: str) -> list[str]:
-    """One task and its answer as lines "user: ..." and "assistant: ..."."""
+def _manner(rng: random.Random) -> str:
+    return rng.choices(list(MANNERS), [share for share, _ in MANNERS.values()])[0]
+
+
+def exchange(world: World, rng: random.Random, manner: str, *, marked: bool = False) -> list[str]:
+    """One task and its answer as lines "user: ..." and "assistant: ...", and a reader's mark."""
     # Flatter than the prompts' shares, so that the rare use cases can be learned at all.
     use_case = rng.choices(list(USE_CASES), [share**0.5 for share in USE_CASES.values()])[0]
     kind, constrained = draw_kind(use_case, rng)
@@ -107,7 +120,25 @@ def exchange(world: World, rng: random.Random, manner: str) -> list[str]:
         if manner == "rambling" and rng.random() < 0.5:
             answer = f"{answer} {aside(world, rng)}"
     speakers = ("user", "assistant")
-    return [f"{speakers[i % 2]}: {turn}" for i, turn in enumerate([*turns, answer])]
+    lines = [f"{speakers[i % 2]}: {turn}" for i, turn in enumerate([*turns, answer])]
+    return [*lines, mark(judge_response(world, task, answer))] if marked else lines
+
+
+def mark(judgement: Judgement) -> str:
+    """What a reader writes under an answer: its worst fault, or praise."""
+    parts = {name: 1.0 if part is None else part for name, part in judgement.parts.items()}
+    faults = (
+        parts["polite"] == 0,
+        parts["ending"] < 1,
+        parts["task"] < 0.35,
+        parts["truth"] < 1,
+        parts["task"] < 0.65,
+        parts["constraint"] < 1,
+        parts["task"] < 0.95,
+        parts["polite"] < 1,
+        True,
+    )
+    return f"{w.MARKS[faults.index(True)]}."
 
 
 def question(rng: random.Random) -> str:

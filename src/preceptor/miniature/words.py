@@ -74,3 +74,16 @@ MOODS = {"found": "happy", "won": "happy", "bought": "happy", "helped": "happy"}
     "broke": "sad",
 }
 """The events whose mood anybody can tell."""
+
+MARKS = (
+    "rude",
+    "unfinished",
+    "beside the point",
+    "untrue",
+    "half done",
+    "wish ignored",
+    "almost",
+    "good",
+    "very good",
+)
+"""What a reader writes under an answer, from the worst fault to praise."""

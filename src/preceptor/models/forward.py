@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from preceptor.functional import token_logprobs
@@ -63,12 +63,24 @@ def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
     return states
 
 
+def head_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
+    """Logits [..., V] of hidden states [..., D], in fp32 whatever the precision of the trunk.
+
+    A logit of 10 in bf16 is off by up to 0.03, and so would the ratio be; this product is small.
+    """
+    head = model.get_output_embeddings()
+    with torch.autocast(states.device.type, enabled=False):
+        logits: Tensor = nn.functional.linear(
+            states.float(), head.weight.float(), None if head.bias is None else head.bias.float()
+        )
+    return logits
+
+
 def response_logits(model: PreTrainedModel, rows: Rows) -> Tensor:
     """Logits [B, T, V] at the positions that predict response tokens; no others are computed."""
     states = hidden_states(model, rows.input_ids)
     index = rows.predicts[:, :, None].expand(-1, -1, states.shape[-1])
-    logits: Tensor = model.get_output_embeddings()(states.gather(1, index))
-    return logits
+    return head_logits(model, states.gather(1, index))
 
 
 def response_logprobs(model: PreTrainedModel, rows: Rows, *, temperature: float = 1.0) -> Tensor:
@@ -96,8 +108,7 @@ def response_scores(model: PreTrainedModel, rows: Rows) -> Tensor:
 def sequence_logits(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
     """Logits [B, L - 1, V] that predict input_ids[:, 1:]."""
     states = hidden_states(model, input_ids)
-    logits: Tensor = model.get_output_embeddings()(states[:, :-1])
-    return logits
+    return head_logits(model, states[:, :-1])
 
 
 @torch.no_grad()

@@ -24,7 +24,9 @@ def add_adapters(model: PreTrainedModel, config: LoRAConfig, seed: int) -> None:
         if isinstance(module, torch.nn.Linear) and not name.endswith(head_names)
     ]
     model.requires_grad_(False)
-    peft_config = PeftConfig(r=config.rank, lora_alpha=cast(int, config.alpha), target_modules=targets)
+    peft_config = PeftConfig(
+        r=config.rank, lora_alpha=cast(int, config.alpha), target_modules=targets
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # peft draws from the global stream
         inject_adapter_in_model(peft_config, model)

@@ -84,9 +84,6 @@ class Experience:
     advantages: Tensor
     returns: Tensor
 
-    def lengths(self) -> list[int]:
-        return [len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True)]
-
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -158,13 +155,21 @@ def run_ppo(
             scores = torch.where(finished, scores, torch.tensor(config.missing_eos_score))
 
         # 3. Old log-probabilities and values by the training forward, before any weight moves.
-        old_logprobs, mask = forward_all(
-            response_logprobs, policy, asked, rollout.responses, config, config.temperature
+        #    They are computed in the very groups of the first pass over the batch: other shapes
+        #    round otherwise, and the first ratio would be 1 only nearly.
+        order = minibatch_order(config, seed, step, epoch=0)
+        groups = forward_groups(asked, rollout.responses, order, config.microbatch_tokens)
+        temperature = config.temperature
+        old_logprobs = forward_all(
+            response_logprobs, policy, asked, rollout.responses, groups, config, temperature
         )
-        ref_logprobs, _ = forward_all(
-            response_logprobs, ref_policy, asked, rollout.responses, config, config.temperature
+        ref_logprobs = forward_all(
+            response_logprobs, ref_policy, asked, rollout.responses, groups, config, temperature
         )
-        old_values, _ = forward_all(response_values, value_model, asked, rollout.responses, config)
+        old_values = forward_all(
+            response_values, value_model, asked, rollout.responses, groups, config
+        )
+        mask = response_mask(rollout.responses)
         if step == 0:
             refuse_moved_reference(old_logprobs, ref_logprobs, mask, config)
 
@@ -185,8 +190,8 @@ def run_ppo(
         update_policy = step >= config.value_warmup_iterations
         history: list[dict[str, float]] = []
         for epoch in range(config.num_epochs):
-            order = numpy_generator(seed, "ppo/minibatch", step, epoch).permutation(len(picks))
-            for number, rows in enumerate(order.reshape(config.num_minibatches, -1).tolist()):
+            minibatches = minibatch_order(config, seed, step, epoch)
+            for number, rows in enumerate(minibatches):
                 update = (step * config.num_epochs + epoch) * config.num_minibatches + number
                 stats: dict[str, float] = {}
                 accumulate(
@@ -300,45 +305,65 @@ def run_ppo(
     )
 
 
+def minibatch_order(config: PPOConfig, seed: int, step: int, epoch: int) -> list[list[int]]:
+    """The episodes of each minibatch of one pass: a fresh shuffle, cut in equal parts."""
+    shuffled = numpy_generator(seed, "ppo/minibatch", step, epoch).permutation(config.batch_size)
+    order: list[list[int]] = shuffled.reshape(config.num_minibatches, -1).tolist()
+    return order
+
+
+def forward_groups(
+    prompts: list[list[int]], responses: list[list[int]], order: list[list[int]], budget: int
+) -> list[list[int]]:
+    """The microbatches of a whole pass, minibatch by minibatch."""
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    return [
+        [rows[i] for i in group]
+        for rows in order
+        for group in split_by_tokens([lengths[row] for row in rows], budget)
+    ]
+
+
+def response_mask(responses: list[list[int]]) -> Tensor:
+    """True on response tokens [B, T]."""
+    lengths = torch.tensor([len(response) for response in responses])
+    return torch.arange(int(lengths.max())) < lengths[:, None]
+
+
 def forward_all(
     forward: Callable[..., Tensor],
     model: PreTrainedModel,
     prompts: list[list[int]],
     responses: list[list[int]],
+    groups: list[list[int]],
     config: PPOConfig,
     temperature: float | None = None,
-) -> tuple[Tensor, Tensor]:
-    """A per-token quantity [B, T] over the whole batch without gradients, and the mask [B, T]."""
+) -> Tensor:
+    """A per-token quantity [B, T] over the whole batch, without gradients."""
     options = {} if temperature is None else {"temperature": temperature}
-    width = max(len(response) for response in responses)
-    found = torch.zeros(len(prompts), width)
-    mask = torch.zeros(len(prompts), width, dtype=torch.bool)
-    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    found = torch.zeros(len(prompts), max(len(response) for response in responses))
     with torch.no_grad(), precision(config.precision):
-        for group in split_by_tokens(lengths, config.microbatch_tokens):
+        for group in groups:
             rows = make_rows([prompts[i] for i in group], [responses[i] for i in group])
             part = forward(model, rows, **options)
             found[group, : part.shape[1]] = part
-            mask[group, : part.shape[1]] = rows.response_mask
-    return found, mask
+    return found
 
 
-def microbatches(experience: Experience, rows: Sequence[int], budget: int) -> Iterator[list[int]]:
+def microbatches(experience: Experience, rows: list[int], budget: int) -> list[list[int]]:
     """Episodes of a minibatch in groups that fit into memory."""
-    lengths = experience.lengths()
-    for group in split_by_tokens([lengths[i] for i in rows], budget):
-        yield [int(rows[i]) for i in group]
+    return forward_groups(experience.prompts, experience.responses, [rows], budget)
 
 
 def policy_losses(
     policy: PreTrainedModel,
     experience: Experience,
-    rows: Sequence[int],
+    rows: list[int],
     config: PPOConfig,
     stats: dict[str, float],
 ) -> Iterator[Tensor]:
     """Clipped policy losses of microbatches; they sum to the token mean over the minibatch."""
-    count = float(experience.mask[list(rows)].sum())
+    count = float(experience.mask[rows].sum())
     for group in microbatches(experience, rows, config.microbatch_tokens):
         batch = make_rows(
             [experience.prompts[i] for i in group], [experience.responses[i] for i in group]
@@ -365,12 +390,12 @@ def policy_losses(
 def value_losses(
     value_model: PreTrainedModel,
     experience: Experience,
-    rows: Sequence[int],
+    rows: list[int],
     config: PPOConfig,
     stats: dict[str, float],
 ) -> Iterator[Tensor]:
     """Clipped value losses of microbatches; they sum to the token mean over the minibatch."""
-    count = float(experience.mask[list(rows)].sum())
+    count = float(experience.mask[rows].sum())
     for group in microbatches(experience, rows, config.microbatch_tokens):
         batch = make_rows(
             [experience.prompts[i] for i in group], [experience.responses[i] for i in group]

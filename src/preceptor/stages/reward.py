@@ -120,14 +120,30 @@ def prompt_losses(
     ]
     for group in group_prompts(sizes, config.microbatch_tokens):
         items = [batch[i] for i in group]
-        rows = make_rows(
-            [item.prompt for item in items for _ in item.responses],
-            [response for item in items for response in item.responses],
-        )
-        with precision(config.precision):
-            flat = response_scores(model, rows)
+        prompts = [item.prompt for item in items for _ in item.responses]
+        responses = [response for item in items for response in item.responses]
+        flat = scores_by_length(model, prompts, responses, config)
         scores, ranks, mask = as_table(flat, items)
         yield ranking_loss(scores, ranks, mask, denominator=len(batch))
+
+
+def scores_by_length(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    responses: Sequence[list[int]],
+    config: RewardConfig,
+) -> Tensor:
+    """Scores [B] with gradients; rows of like length share a pass, so that padding stays rare."""
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    order, parts = [], []
+    for group in split_by_tokens(lengths, min(config.microbatch_tokens, 1024)):
+        rows = make_rows([prompts[i] for i in group], [responses[i] for i in group])
+        with precision(config.precision):
+            parts.append(response_scores(model, rows))
+        order += group
+    place = torch.empty(len(order), dtype=torch.long)
+    place[torch.tensor(order)] = torch.arange(len(order))
+    return torch.cat(parts)[place]
 
 
 def group_prompts(sizes: Sequence[int], budget: int) -> Iterator[list[int]]:
