@@ -167,6 +167,9 @@ class RankConfig(Section):
     num_heldout_labelers: int = Field(
         5, gt=1, description="Labelers who rank the validation prompts only."
     )
+    labels_per_prompt: int = Field(
+        1, gt=0, description="Labelers on each training prompt (paper: mostly 1)."
+    )
     labels_per_valid_prompt: int = Field(
         2, gt=1, description="Labelers on each validation prompt, so that agreement is known."
     )

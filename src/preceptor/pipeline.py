@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 import preceptor
 from preceptor import steps
@@ -22,7 +23,7 @@ from preceptor.data.records import Prompt, Ranking, read_records
 from preceptor.data.sources import GENERATED
 from preceptor.errors import RecipeError
 from preceptor.evaluation.judges import judge_of
-from preceptor.evaluation.run import Inputs, evaluate
+from preceptor.evaluation.run import Inputs, ScoreIds, evaluate
 from preceptor.models.load import load_tokenizer
 from preceptor.recipes import dump_recipe
 from preceptor.recipes.summary import stages_of
@@ -179,7 +180,7 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
         return scores
 
     rankings = read_records(data / "rankings-valid.jsonl", Ranking)
-    ranked = steps.ranked_ids(recipe, rankings, tokenizer)
+    ranking_scores = score_rankings(recipe, rankings, tokenizer, score)
     text = data / "tokens-valid.npy"
     found = evaluate(
         recipe,
@@ -189,7 +190,7 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
             valid=read_records(data / "prompts-valid.jsonl", Prompt),
             demonstrations=read_records(data / "demonstrations-train.jsonl", Demo),
             rankings=rankings,
-            ranking_scores=[score([r.prompt] * len(r.responses), r.responses) for r in ranked],
+            ranking_scores=ranking_scores,
             tasks=steps.read_tasks(out),
             text=text if text.is_file() else None,
             reward_summary=read_json(out / "reward" / "done.json")["summary"],
@@ -210,6 +211,25 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
     validate_results(found)
     write_json(folder / "results.json", found)
     return [folder / f"responses-{name}.jsonl" for name in found["models"]]
+
+
+def score_rankings(
+    recipe: Recipe,
+    rankings: Sequence[Ranking],
+    tokenizer: PreTrainedTokenizerBase,
+    score: ScoreIds,
+) -> list[list[float]]:
+    """The reward model's scores of each ranking's responses; several labelers' share theirs."""
+    ranked = steps.ranked_ids(recipe, rankings, tokenizer)
+    flat = score(
+        [item.prompt for item in ranked.values() for _ in item.responses],
+        [response for item in ranked.values() for response in item.responses],
+    )
+    found, offset = {}, 0
+    for key, item in ranked.items():
+        found[key] = flat[offset : offset + len(item.responses)]
+        offset += len(item.responses)
+    return [found[steps.ranking_key(ranking)] for ranking in rankings]
 
 
 def _done(recipe: Recipe, out: Path, name: str) -> tuple[Path, str]:

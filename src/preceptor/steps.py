@@ -242,7 +242,8 @@ def rank(recipe: Recipe, out: Path) -> list[Path]:
     written = []
     for part, members in teams.items():
         rows = read_records(out / "data" / f"responses-{part}.jsonl", Prompt)
-        labels = 1 if part == "train" else min(noise.labels_per_valid_prompt, len(members))
+        asked = noise.labels_per_prompt if part == "train" else noise.labels_per_valid_prompt
+        labels = min(asked, len(members))
         rankings = []
         for number, row in enumerate(rows):
             meta = dict(row.meta)
@@ -264,14 +265,25 @@ def rank(recipe: Recipe, out: Path) -> list[Path]:
     return written
 
 
+def ranking_key(ranking: Ranking) -> str:
+    """The same for all labelers' rankings of the same responses."""
+    return json.dumps([ranking.prompt, ranking.responses])
+
+
 def ranked_ids(
     recipe: Recipe, rankings: Sequence[Ranking], tokenizer: PreTrainedTokenizerBase
-) -> list[RankedPrompt]:
-    """Rankings as ids. A response that did not end when it was sampled gets no end token."""
+) -> dict[str, RankedPrompt]:
+    """Rankings as ids, those of the same responses together.
+
+    A response that did not end when it was sampled gets no end token.
+    """
     limit = recipe.max_response_tokens
-    found = []
+    found: dict[str, RankedPrompt] = {}
     for ranking in rankings:
-        prompt = encode_prompt(tokenizer, ranking.prompt)
+        key = ranking_key(ranking)
+        if key in found:  # another labeler's view of the same responses
+            found[key].rankings.append(ranking.ranks)
+            continue
         finished = ranking.meta.get("finished") or [True] * len(ranking.responses)
         responses = [encode_response(tokenizer, text) for text in ranking.responses]
         responses = [
@@ -280,8 +292,14 @@ def ranked_ids(
         ]
         # A user's own long response is cut like one that was sampled too long: no end token.
         responses = [ids[:limit] for ids in responses]
-        found.append(RankedPrompt(prompt, responses, ranking.ranks))
+        prompt = encode_prompt(tokenizer, ranking.prompt)
+        found[key] = RankedPrompt(prompt, responses, [ranking.ranks])
     return found
+
+
+def read_rankings(out: Path, part: str) -> list[Ranking]:
+    """The rankings of one part, by simulated labelers or the user's own."""
+    return read_records(out / "data" / f"rankings-{part}.jsonl", Ranking)
 
 
 def reward(recipe: Recipe, out: Path, folder: StageFolder) -> None:
@@ -292,13 +310,11 @@ def reward(recipe: Recipe, out: Path, folder: StageFolder) -> None:
         halve_frozen(model)
     _, tokenizer = load_policy(out / "sft" / "model")
     parts = {
-        part: ranked_ids(
-            recipe, read_records(out / "data" / f"rankings-{part}.jsonl", Ranking), tokenizer
-        )
+        part: list(ranked_ids(recipe, read_rankings(out, part), tokenizer).values())
         for part in ("train", "valid")
     }
     for part, items in parts.items():
-        if not any(item.has_pair for item in items):
+        if not any(item.pairs for item in items):
             raise DataError(
                 f"rankings-{part}: no ranking with two responses in order, all are ties or too "
                 "long. A reward model learns from pairs."
@@ -361,7 +377,7 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, name: str) -> None:
             looked,
             [encode_prompt(tokenizer, p.prompt) for p in looked],
             judge_of(recipe),
-            open_sequences(held_out_text, length)[:64] if held_out_text.is_file() else None,
+            open_sequences(held_out_text, length)[: recipe.evaluate.num_tax_sequences] if held_out_text.is_file() else None,
         ),
         max_response_tokens=recipe.max_response_tokens,
         seed=recipe.seed,

@@ -88,14 +88,26 @@ def run(tmp_path: Path) -> Path:
         [{"step": 1, "reward/loss": 0.6, "reward/valid_loss": 0.6, "reward/valid_accuracy": 0.7}],
     )
     for stage in ("ppo", "ppo_ptx"):
-        keys = ("score_mean", "ref_kl", "length_mean", "entropy", "valid_judge_score", "valid_score")
+        keys = (
+            "score_mean",
+            "ref_kl",
+            "length_mean",
+            "entropy",
+            "valid_judge_score",
+            "valid_score",
+        )
         rows = [{"step": i} | {f"ppo/{k}": i / 10 for k in keys} for i in range(1, 12)]
         write(folder / stage / "metrics.jsonl", rows)
         sample = {"step": 11, "prompt": "p", "response": "r", "score": 1.0, "ref_kl": 2.0}
         write(folder / stage / "samples.jsonl", [sample | {"kind": k} for k in ("best", "worst")])
         done = {"summary": {"chosen_step": 10}, "outputs": {}}
         (folder / stage / "done.json").write_text(json.dumps(done))
-    ranking = {"prompt": "rank me", "responses": ["x", "y", "z"], "ranks": [2, 1, 3], "labeler": "l"}
+    ranking = {
+        "prompt": "rank me",
+        "responses": ["x", "y", "z"],
+        "ranks": [2, 1, 3],
+        "labeler": "l",
+    }
     write(folder / "data/rankings-valid.jsonl", [ranking])
     write(folder / "data/demonstrations-train.jsonl", [{"prompt": "ask", "response": "answer"}])
     for model in MODELS:
@@ -173,7 +185,9 @@ def test_nothing_is_loaded_from_elsewhere(run):
 
 def test_hostile_text_stays_text(run):
     evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
-    rows = [json.loads(x) for x in (run / "evaluation/responses-sft.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(x) for x in (run / "evaluation/responses-sft.jsonl").read_text().splitlines()
+    ]
     write(run / "evaluation/responses-sft.jsonl", [row | {"response": evil} for row in rows])
     (run / "recipe.yaml").write_text(f"name: {evil}")
     page = write_report(run).read_text()

@@ -129,7 +129,7 @@ def test_microbatches_change_memory_not_results(tmp_path):
     split, *_ = run(tmp_path / "b", microbatch_tokens=16)
     for a, b in zip(whole[:2], split[:2], strict=True):
         for key in a:
-            assert a[key] == pytest.approx(b[key], abs=2e-4), key
+            assert a[key] == pytest.approx(b[key], rel=1e-3, abs=2e-4), key
 
 
 class Killed(Exception):

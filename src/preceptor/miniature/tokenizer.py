@@ -51,7 +51,7 @@ def miniature_tokenizer() -> PreTrainedTokenizerFast:
             decoders.Replace("\n ", "\n"),
         ]
     )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END,

@@ -63,6 +63,45 @@ def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
     return states
 
 
+def grouped_scores(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+) -> Tensor:
+    """Scores of all responses of P prompts, prompt by prompt, each prompt encoded only once.
+
+    A row is the prompt and then its K responses. Each response sees the prompt and itself and
+    nothing of its siblings, and its positions go on from the prompt, so that the scores are those
+    of K separate rows (`response_scores`), for less than half the tokens.
+    """
+    lengths = [len(p) + sum(len(r) for r in own) for p, own in zip(prompts, responses, strict=True)]
+    shape = (len(prompts), max(lengths))
+    input_ids, positions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape).long()
+    segment = torch.full(shape, -1)  # 0 is the prompt, 1..K its responses, -1 padding
+    ends: list[tuple[int, int]] = []
+    for row, (prompt, own) in enumerate(zip(prompts, responses, strict=True)):
+        start = 0
+        for number, part in enumerate([prompt, *own]):
+            stop = start + len(part)
+            input_ids[row, start:stop] = torch.tensor(part, dtype=torch.long)
+            offset = 0 if number == 0 else len(prompt)
+            positions[row, start:stop] = torch.arange(offset, offset + len(part))
+            segment[row, start:stop] = number
+            start = stop
+            if number:
+                ends.append((row, stop - 1))
+    earlier = torch.ones(shape[1], shape[1], dtype=torch.bool).tril()
+    own_part = segment[:, :, None] == segment[:, None, :]
+    of_prompt = (segment == 0)[:, None, :]
+    mask = (earlier & (own_part | of_prompt))[:, None]
+    states = trunk(model)(
+        input_ids=input_ids, position_ids=positions, attention_mask=mask, use_cache=False
+    ).last_hidden_state
+    rows, columns = torch.tensor(ends).T
+    scores: Tensor = scalar_head(model)(states[rows, columns]).squeeze(-1).float()
+    return scores
+
+
 def head_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     """Logits [..., V] of hidden states [..., D], in fp32 whatever the precision of the trunk.
 

@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 COLORS = {
     "gpt": "#8a8f98",
@@ -25,7 +26,7 @@ NAMES = {
     "ppo": "PPO",
     "ppo_ptx": "PPO-ptx",
 }
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "preceptor",
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -121,7 +122,7 @@ def grouped(groups: Mapping[str, Mapping[str, Json | None]], *, label: str) -> s
         axes.set_xticks(range(len(groups)), list(groups))
         axes.set_ylabel(label)
         axes.grid(axis="x", visible=False)
-        handles = [plt.Rectangle((0, 0), 1, 1, color=_color(model)) for model in models]
+        handles = [Patch(color=_color(model)) for model in models]
         axes.legend(
             handles,
             [NAMES[model] for model in models],

@@ -68,7 +68,7 @@ def _json(path: Path) -> Json:
 def _lines(path: Path, most: int | None = None) -> list[Json]:
     if not path.is_file():
         return []
-    rows = []
+    rows: list[Json] = []
     with path.open(encoding="utf-8") as file:
         for line in file:
             if most is not None and len(rows) >= most:

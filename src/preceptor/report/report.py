@@ -166,7 +166,8 @@ def headline(run: RunFiles) -> dict[str, Any] | None:
     best = next((m for m in ("ppo_ptx", "ppo") if m in models), None)
     if best is None:
         return None
-    return {"model": best, "name": plots.NAMES[best]} | run.results["win_rate"][f"{best}_vs_sft"]
+    found: dict[str, Any] = run.results["win_rate"][f"{best}_vs_sft"]
+    return {"model": best, "name": plots.NAMES[best]} | found
 
 
 def side_by_side(run: RunFiles) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The K-wise reward model (InstructGPT section 3.5, eq. 1, and appendix C.2)."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preceptor.config import RewardConfig
 from preceptor.data.batching import split_by_tokens
 from preceptor.functional import ranking_loss
-from preceptor.models.forward import make_rows, response_scores
+from preceptor.models.forward import grouped_scores, make_rows, response_scores
 from preceptor.models.load import save_model, scalar_head
 from preceptor.models.precision import precision
 from preceptor.randomness import batch_indices
@@ -25,20 +25,29 @@ from preceptor.training.optimization import (
     take_step,
     training_tensors,
 )
-from preceptor.training.progress import Progress
+from preceptor.training.progress import Progress, say
 
 
 @dataclass(frozen=True)
 class RankedPrompt:
-    """One prompt with its K responses as ids, and a labeler's ranks (smaller is better)."""
+    """One prompt with its K responses as ids, and what labelers made of them.
+
+    rankings  one list of K ranks for each labeler, smaller is better, equal is a tie
+    """
 
     prompt: list[int]
     responses: list[list[int]]
-    ranks: list[int]
+    rankings: list[list[int]]
 
     @property
-    def has_pair(self) -> bool:
-        return len(set(self.ranks)) > 1
+    def pairs(self) -> int:
+        """Strictly ordered pairs, over all labelers."""
+        return sum(a != b for r in self.rankings for i, a in enumerate(r) for b in r[:i])
+
+    def informative(self) -> "RankedPrompt":
+        """Without the rankings of ties alone, which make no pair."""
+        kept = [ranks for ranks in self.rankings if len(set(ranks)) > 1]
+        return RankedPrompt(self.prompt, self.responses, kept)
 
 
 def run_reward(
@@ -54,7 +63,9 @@ def run_reward(
 ) -> None:
     """Train the scalar `model` on rankings and leave it, its bias set, in the folder's model/."""
     # Ties make no pair; a prompt of ties alone teaches nothing and is not counted in a batch.
-    train = [item for item in train if item.has_pair]
+    train = [kept for item in train if (kept := item.informative()).rankings]
+    valid = [kept for item in valid if (kept := item.informative()).rankings]
+    score = choose_scoring(model, train[:2], config)
     optimizer = make_optimizer(model, config)
     start = 0
     if checkpoint := folder.resume():
@@ -71,7 +82,7 @@ def run_reward(
 
         # 2. One forward per response, the loss over all pairs of each prompt, one step.
         where = f"reward step {step + 1}"
-        loss = accumulate(prompt_losses(model, batch, config), where)
+        loss = accumulate(prompt_losses(model, batch, config, score), where)
         rate = scheduled_rate(config, step, num_steps, config.learning_rate)
         norm = take_step(
             optimizer, learning_rate=rate, max_grad_norm=config.max_grad_norm, where=where
@@ -81,7 +92,7 @@ def run_reward(
         done = step + 1
         metrics = {"reward/loss": loss, "reward/learning_rate": rate, "reward/grad_norm": norm}
         if done % config.eval_every == 0 or done == num_steps:
-            metrics |= measure(model, valid, config)
+            metrics |= measure(model, valid, config, score)
         seconds = time.monotonic() - began
         folder.log(done, metrics, {"seconds": seconds})
         held_out = metrics.get("reward/valid_accuracy")
@@ -105,73 +116,77 @@ def run_reward(
             "demonstration_mean": after,
             "valid_accuracy": last["reward/valid_accuracy"],
             "valid_loss": last["reward/valid_loss"],
-            "num_comparisons": sum(count_pairs(item.ranks) for item in train),
+            "num_comparisons": sum(item.pairs for item in train),
         }
     )
 
 
+Scoring = Callable[[PreTrainedModel, Sequence[RankedPrompt]], Tensor]
+"""(model, prompts) -> scores of all their responses, prompt by prompt."""
+
+
+def score_grouped(model: PreTrainedModel, items: Sequence[RankedPrompt]) -> Tensor:
+    """Every prompt encoded once, its responses beside each other."""
+    return grouped_scores(model, [i.prompt for i in items], [i.responses for i in items])
+
+
+def score_separately(model: PreTrainedModel, items: Sequence[RankedPrompt]) -> Tensor:
+    """Every response behind a copy of its prompt."""
+    rows = make_rows(
+        [item.prompt for item in items for _ in item.responses],
+        [response for item in items for response in item.responses],
+    )
+    return response_scores(model, rows)
+
+
+@torch.no_grad()
+def choose_scoring(
+    model: PreTrainedModel, items: Sequence[RankedPrompt], config: RewardConfig
+) -> Scoring:
+    """The grouped pass where this model's attention takes its mask, else the separate one."""
+    try:
+        gap = float((score_grouped(model, items) - score_separately(model, items)).abs().max())
+    except (TypeError, ValueError, RuntimeError) as error:
+        say(f"reward: each response is scored alone, this model takes no 4-D mask ({error})")
+        return score_separately
+    if gap > 1e-2:
+        say(f"reward: each response is scored alone, grouped scores differ by {gap:.2g}")
+        return score_separately
+    return score_grouped
+
+
 def prompt_losses(
-    model: PreTrainedModel, batch: Sequence[RankedPrompt], config: RewardConfig
+    model: PreTrainedModel, batch: Sequence[RankedPrompt], config: RewardConfig, score: Scoring
 ) -> Iterator[Tensor]:
-    """Losses of microbatches of whole prompts; they sum to the mean over the batch's prompts."""
-    sizes = [
-        len(item.responses) * (len(item.prompt) + max(len(r) for r in item.responses))
-        for item in batch
-    ]
-    for group in group_prompts(sizes, config.microbatch_tokens):
+    """Losses of microbatches of whole prompts; they sum to the mean over the batch's rankings."""
+    count = sum(len(item.rankings) for item in batch)
+    sizes = [len(item.prompt) + sum(len(r) for r in item.responses) for item in batch]
+    for group in split_by_tokens(sizes, config.microbatch_tokens):
         items = [batch[i] for i in group]
-        prompts = [item.prompt for item in items for _ in item.responses]
-        responses = [response for item in items for response in item.responses]
-        flat = scores_by_length(model, prompts, responses, config)
-        scores, ranks, mask = as_table(flat, items)
-        yield ranking_loss(scores, ranks, mask, denominator=len(batch))
-
-
-def scores_by_length(
-    model: PreTrainedModel,
-    prompts: Sequence[list[int]],
-    responses: Sequence[list[int]],
-    config: RewardConfig,
-) -> Tensor:
-    """Scores [B] with gradients; rows of like length share a pass, so that padding stays rare."""
-    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    order, parts = [], []
-    for group in split_by_tokens(lengths, min(config.microbatch_tokens, 1024)):
-        rows = make_rows([prompts[i] for i in group], [responses[i] for i in group])
         with precision(config.precision):
-            parts.append(response_scores(model, rows))
-        order += group
-    place = torch.empty(len(order), dtype=torch.long)
-    place[torch.tensor(order)] = torch.arange(len(order))
-    return torch.cat(parts)[place]
-
-
-def group_prompts(sizes: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Whole prompts together while their tokens stay within the budget."""
-    group: list[int] = []
-    total = 0
-    for i, size in enumerate(sizes):
-        if group and total + size > budget:
-            yield group
-            group, total = [], 0
-        group.append(i)
-        total += size
-    if group:
-        yield group
+            flat = score(model, items)
+        scores, ranks, mask = as_table(flat, items)
+        yield ranking_loss(scores, ranks, mask, denominator=count)
 
 
 def as_table(flat: Tensor, items: Sequence[RankedPrompt]) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, ranks and mask [P, K] from the flat scores of P prompts' responses."""
+    """Scores, ranks and mask [P, K], a row for each ranking, from the flat scores of the prompts.
+
+    Rankings of the same prompt by several labelers share the scores of one forward pass.
+    """
     width = max(len(item.responses) for item in items)
-    index = torch.zeros(len(items), width, dtype=torch.long)
-    ranks = torch.zeros(len(items), width, dtype=torch.long)
-    mask = torch.zeros(len(items), width, dtype=torch.bool)
-    offset = 0
-    for row, item in enumerate(items):
+    count = sum(len(item.rankings) for item in items)
+    index = torch.zeros(count, width, dtype=torch.long)
+    ranks = torch.zeros(count, width, dtype=torch.long)
+    mask = torch.zeros(count, width, dtype=torch.bool)
+    offset = row = 0
+    for item in items:
         k = len(item.responses)
-        index[row, :k] = torch.arange(offset, offset + k)
-        ranks[row, :k] = torch.tensor(item.ranks)
-        mask[row, :k] = True
+        for own in item.rankings:
+            index[row, :k] = torch.arange(offset, offset + k)
+            ranks[row, :k] = torch.tensor(own)
+            mask[row, :k] = True
+            row += 1
         offset += k
     return flat[index], ranks, mask
 
@@ -195,26 +210,21 @@ def score_rows(
 
 @torch.no_grad()
 def measure(
-    model: PreTrainedModel, valid: Sequence[RankedPrompt], config: RewardConfig
+    model: PreTrainedModel, valid: Sequence[RankedPrompt], config: RewardConfig, score: Scoring
 ) -> dict[str, float]:
     """Loss and accuracy on held-out rankings; equal scores count half, ties do not count."""
-    counted = [item for item in valid if item.has_pair]
-    loss = sum(float(part) for part in prompt_losses(model, counted, config))
+    loss = sum(float(part) for part in prompt_losses(model, valid, config, score))
     flat = score_rows(
         model,
-        [item.prompt for item in counted for _ in item.responses],
-        [response for item in counted for response in item.responses],
+        [item.prompt for item in valid for _ in item.responses],
+        [response for item in valid for response in item.responses],
         config,
     ).tolist()
     correct, total, offset = 0.0, 0, 0
-    for item in counted:
+    for item in valid:
         own = flat[offset : offset + len(item.responses)]
         offset += len(item.responses)
-        found, pairs = ranking_accuracy(own, item.ranks)
-        correct, total = correct + found, total + pairs
+        for ranks in item.rankings:
+            found, pairs = ranking_accuracy(own, ranks)
+            correct, total = correct + found, total + pairs
     return {"reward/valid_loss": loss, "reward/valid_accuracy": correct / max(1, total)}
-
-
-def count_pairs(ranks: Sequence[int]) -> int:
-    """Strictly ordered pairs of one ranking."""
-    return sum(1 for i, a in enumerate(ranks) for b in ranks[:i] if a != b)

@@ -59,7 +59,7 @@ def accumulate(losses: Iterable[Tensor], where: str) -> float:
                 f"{where}: the loss is {value}. Stopped before the optimizer step; the last "
                 "checkpoint is good. Usual cause: learning rate too high, or bad data."
             )
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         total += value
     return total
 
