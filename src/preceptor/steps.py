@@ -362,6 +362,9 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, name: str) -> None:
     text = out / "data" / "tokens-train.npy"
     held_out_text = out / "data" / "tokens-valid.npy"
     length = config.ptx_sequence_length
+    looked_text = None
+    if held_out_text.is_file():
+        looked_text = open_sequences(held_out_text, length)[: recipe.evaluate.num_tax_sequences]
     run_ppo(
         config,
         folder,
@@ -377,7 +380,9 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, name: str) -> None:
             looked,
             [encode_prompt(tokenizer, p.prompt) for p in looked],
             judge_of(recipe),
-            open_sequences(held_out_text, length)[: recipe.evaluate.num_tax_sequences] if held_out_text.is_file() else None,
+            open_sequences(held_out_text, length)[: recipe.evaluate.num_tax_sequences]
+            if held_out_text.is_file()
+            else None,
         ),
         max_response_tokens=recipe.max_response_tokens,
         seed=recipe.seed,

@@ -8,12 +8,10 @@ wrongly, rudely, at length, or with more questions. Good exchanges in front make
 import random
 from collections.abc import Callable, Iterator
 
-from preceptor.data.dataset import Judgement
 from preceptor.data.records import Document
 from preceptor.miniature import grammar as g
 from preceptor.miniature import words as w
 from preceptor.miniature.answers import aside, respond
-from preceptor.miniature.judge import judge_response
 from preceptor.miniature.phrasing import phrase
 from preceptor.miniature.prompts import USE_CASES
 from preceptor.miniature.tasks import draw_kind, event, make_task
@@ -41,9 +39,6 @@ MANNERS: dict[str, tuple[float, dict[str, float]]] = {
 
 MANNER_CHANGES = 0.35
 """Chance that the manner changes after an exchange, so that good examples promise only so much."""
-MARKED_FRACTION = 0.7
-"""Pages of dialogue on which a reader has marked every answer. Text that people write is full of
-reactions; from them the model learns to read answers long before anybody ranks any."""
 HELDOUT_PHRASING_RATE = 0.08
 PAGE_TOKENS = (40, 90)
 
@@ -92,9 +87,8 @@ def story_page(world: World, rng: random.Random) -> str:
 def dialogue_page(world: World, rng: random.Random) -> str:
     """Exchanges in the text form of the chat template; the manner mostly stays."""
     manner, target, lines = _manner(rng), rng.randint(*PAGE_TOKENS), list[str]()
-    marked = rng.random() < MARKED_FRACTION
     while _length(lines) < target:
-        lines += exchange(world, rng, manner, marked=marked)
+        lines += exchange(world, rng, manner)
         if rng.random() < MANNER_CHANGES:
             manner = _manner(rng)
     return "\n".join(lines)
@@ -104,8 +98,8 @@ def _manner(rng: random.Random) -> str:
     return rng.choices(list(MANNERS), [share for share, _ in MANNERS.values()])[0]
 
 
-def exchange(world: World, rng: random.Random, manner: str, *, marked: bool = False) -> list[str]:
-    """One task and its answer as lines "user: ..." and "assistant: ...", and a reader's mark."""
+def exchange(world: World, rng: random.Random, manner: str) -> list[str]:
+    """One task and its answer as lines "user: ..." and "assistant: ..."."""
     # Flatter than the prompts' shares, so that the rare use cases can be learned at all.
     use_case = rng.choices(list(USE_CASES), [share**0.5 for share in USE_CASES.values()])[0]
     kind, constrained = draw_kind(use_case, rng)
@@ -120,25 +114,7 @@ def exchange(world: World, rng: random.Random, manner: str, *, marked: bool = Fa
         if manner == "rambling" and rng.random() < 0.5:
             answer = f"{answer} {aside(world, rng)}"
     speakers = ("user", "assistant")
-    lines = [f"{speakers[i % 2]}: {turn}" for i, turn in enumerate([*turns, answer])]
-    return [*lines, mark(judge_response(world, task, answer))] if marked else lines
-
-
-def mark(judgement: Judgement) -> str:
-    """What a reader writes under an answer: its worst fault, or praise."""
-    parts = {name: 1.0 if part is None else part for name, part in judgement.parts.items()}
-    faults = (
-        parts["polite"] == 0,
-        parts["ending"] < 1,
-        parts["task"] < 0.35,
-        parts["truth"] < 1,
-        parts["task"] < 0.65,
-        parts["constraint"] < 1,
-        parts["task"] < 0.95,
-        parts["polite"] < 1,
-        True,
-    )
-    return f"{w.MARKS[faults.index(True)]}."
+    return [f"{speakers[i % 2]}: {turn}" for i, turn in enumerate([*turns, answer])]
 
 
 def question(rng: random.Random) -> str:

@@ -187,7 +187,7 @@ def _extract(rng: random.Random, world: World, names: Sequence[str]) -> Task:
         return {"what": what, "passage": passage, "items": people[: count + 1]}
     foods = rng.sample(w.FOODS, 2)
     passage = [
-        event(rng, name, names, verb="ate", food=food)
+        event(rng, name, names, verb=rng.choice(("ate", "cooked")), food=food)
         for name, food in zip(people, foods, strict=False)
     ]
     return {"what": what, "passage": passage, "items": foods}

@@ -27,7 +27,7 @@ def vocabulary() -> list[str]:
         *(template for templates in g.TEMPLATES.values() for template in templates),
         *(form for forms in PHRASINGS.values() for side in forms for form in side),
         *(constraint_text(constraint) for constraint in constraints),
-        *w.MARKS, *g.OPENERS, g.APOLOGY, *g.CONNECTIVES, *g.LEADS,
+        *g.OPENERS, g.APOLOGY, *g.CONNECTIVES, *g.LEADS,
         "\n , . ? : user assistant names foods and for hello i am",
     ]  # fmt: skip
     return sorted({word for text in texts for word in g.words_of(re.sub(r"\{\w+\}|\|", " ", text))})

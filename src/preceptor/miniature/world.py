@@ -1,4 +1,4 @@
-"""What is true in the miniature: some thirty characters and what the corpus says about them."""
+"""What is true in the miniature: two dozen characters and what the corpus says about them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from preceptor.miniature.words import ATTRIBUTES, NAMES
 from preceptor.randomness import python_random
 
 UNKNOWN_FRACTION = 0.25
-NUM_HELDOUT = 6
+NUM_HELDOUT = 5
 
 
 @dataclass(frozen=True)
