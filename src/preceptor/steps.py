@@ -380,9 +380,7 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, name: str) -> None:
             looked,
             [encode_prompt(tokenizer, p.prompt) for p in looked],
             judge_of(recipe),
-            open_sequences(held_out_text, length)[: recipe.evaluate.num_tax_sequences]
-            if held_out_text.is_file()
-            else None,
+            looked_text,
         ),
         max_response_tokens=recipe.max_response_tokens,
         seed=recipe.seed,

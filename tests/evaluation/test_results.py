@@ -1,0 +1,104 @@
+"""The figures of the report against counts by hand."""
+
+import pytest
+import torch
+from toys import tiny_model, tiny_tokenizer
+
+from preceptor.data.dataset import Choice, Judgement
+from preceptor.data.records import Demonstration, Prompt, Ranking
+from preceptor.evaluation import results
+from preceptor.evaluation.answers import few_shot_ids, response_losses
+from preceptor.evaluation.tax import task_accuracy
+from preceptor.models.tokenizers import encode_prompt, encode_text
+
+
+def row(score, **parts):
+    return {"judgement": {"score": score, "parts": parts}, "use_case": "a", "num_tokens": 3}
+
+
+def test_a_win_rate_counts_ties_half():
+    ours = [row(s) for s in (0.9, 0.5, 0.1, 0.7)]
+    base = [row(s) for s in (0.1, 0.5, 0.2, 0.3)]
+    found = results.compare(ours, base)
+    assert (found["wins"], found["ties"], found["losses"], found["n"]) == (2, 1, 1, 4)
+    assert found["mean"] == pytest.approx(2.5 / 4)
+    assert results.compare(base, ours)["mean"] == pytest.approx(1 - 2.5 / 4)
+
+
+def test_hallucination_is_the_share_not_wholly_true_of_those_judged():
+    rows = [row(1, truth=1.0), row(1, truth=0.5), row(1, truth=None), row(1, truth=0.0)]
+    found = results.rates(rows)
+    assert found["hallucination"]["mean"] == pytest.approx(2 / 3)
+    assert found["hallucination"]["n"] == 3
+    assert found["constraint"] is None
+
+
+def test_the_rubrics_parts_are_read_by_their_own_names():
+    found = results.rates([row(1, true=0.2, on_topic=0.6, complete=1.0)])
+    assert found["hallucination"]["mean"] == 1.0
+    assert found["task"]["mean"] == pytest.approx(0.6)
+    assert found["ending"]["mean"] == 1.0
+
+
+def ranking(prompt, ranks, labeler, responses=("aa", "b", "cccc")):
+    return Ranking(prompt, list(responses), list(ranks), labeler)
+
+
+def test_reward_model_figures_by_hand():
+    """Prompt p has two labelers who agree on two of three pairs; q has one, with a tie."""
+    rankings = [
+        ranking("p", (1, 2, 3), "x"),
+        ranking("p", (2, 1, 3), "y"),
+        ranking("q", (1, 1, 2), "x"),
+    ]
+    scores = [[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 1.0, 0.5]]
+
+    def judge(prompt: Prompt, response: str) -> Judgement:
+        return Judgement({"aa": 0.9, "b": 0.5, "cccc": 0.5}[response], {})
+
+    found = results.reward_model_results(rankings, scores, judge, 0.0, 5)
+    # Labels: p/x all three right, p/y two of three, q: one of its two ordered pairs.
+    assert found["accuracy_on_labels"]["mean"] == pytest.approx(6 / 8)
+    assert found["labeler_agreement"]["mean"] == pytest.approx(2 / 3)
+    # The judge orders aa before both others: p both right, q neither; each prompt once.
+    assert found["accuracy_on_gold"]["mean"] == pytest.approx(2 / 4)
+    # Longer wins: p/x: aa>b right, cccc>aa wrong, cccc>b wrong; p/y: none; q: none.
+    assert found["longer_wins"]["mean"] == pytest.approx(1 / 8)
+    assert sum(entry["n"] for entry in found["calibration"]) == 8
+
+
+def test_few_shot_takes_as_many_examples_as_fit():
+    tokenizer = tiny_tokenizer()
+    shots = [Demonstration("a b", "c"), Demonstration("d e", "f")]
+    prompt = Prompt("g")
+    plain = encode_prompt(tokenizer, "g")
+    whole = few_shot_ids(tokenizer, shots, prompt, room=100)
+    assert whole[-len(plain) :] == plain
+    one = few_shot_ids(tokenizer, shots, prompt, room=len(whole) - 1)
+    assert len(plain) < len(one) < len(whole) and one == whole[len(whole) - len(one) :]
+    assert few_shot_ids(tokenizer, shots, prompt, room=len(plain)) == plain
+
+
+def test_a_task_is_won_by_the_likeliest_continuation_a_token():
+    tokenizer, model = tiny_tokenizer(), tiny_model("llama")
+    items = [Choice("a b c", ["d", "e f", "g h i"], 0) for _ in range(3)]
+    context = encode_text(tokenizer, "a b c")
+    means = []
+    for choice in items[0].choices:
+        ids = encode_text(tokenizer, choice)
+        logits = model(torch.tensor([context + ids])).logits[0].log_softmax(-1)
+        picked = [logits[len(context) - 1 + t, token] for t, token in enumerate(ids)]
+        means.append(float(torch.stack(picked).mean().detach()))
+    best = means.index(max(means))
+    for answer in range(3):
+        asked = [Choice("a b c", ["d", "e f", "g h i"], answer)] * 3
+        assert task_accuracy(model, tokenizer, asked, "fp32").mean == float(answer == best)
+
+
+def test_losses_of_responses_do_not_depend_on_their_company():
+    model = tiny_model("llama")
+    together = response_losses(
+        model, [[6, 7], [8], [9, 10, 11]], [[12, 1], [13, 14, 1], [1]], "fp32"
+    )
+    alone = response_losses(model, [[8]], [[13, 14, 1]], "fp32")
+    assert together[1] == pytest.approx(alone[0], abs=1e-5)

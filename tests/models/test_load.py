@@ -1,0 +1,108 @@
+"""Folders that are no models are refused by name; tokenizers get a pad; LoRA starts at nothing."""
+
+import pytest
+import torch
+from toys import tiny_model, tiny_tokenizer
+
+from preceptor.config import LoRAConfig
+from preceptor.errors import DataError
+from preceptor.models.forward import make_rows, response_logprobs, response_scores
+from preceptor.models.load import (
+    load_policy,
+    load_scalar,
+    save_model,
+    scalar_from_policy,
+    scalar_head,
+    with_lora,
+)
+from preceptor.models.lora import halve_frozen
+from preceptor.models.precision import precision
+from preceptor.models.tokenizers import check_tokenizer, prepare_tokenizer
+
+ROWS = make_rows([[6, 7], [8]], [[9, 1], [10, 11, 1]])
+
+
+def test_a_model_comes_back_as_it_was_saved(tmp_path):
+    model = tiny_model("llama")
+    save_model(model, tiny_tokenizer(), tmp_path / "model")
+    again, tokenizer = load_policy(tmp_path / "model")
+    assert torch.equal(response_logprobs(model, ROWS), response_logprobs(again, ROWS))
+    assert tokenizer.pad_token_id == 0 and not list(tmp_path.glob("*.partial"))
+
+
+def test_a_scalar_model_keeps_every_tensor_its_bias_included(tmp_path):
+    save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path / "policy")
+    model = scalar_from_policy(tmp_path / "policy", seed=1)
+    with torch.no_grad():
+        scalar_head(model).bias.fill_(-1.75)
+    save_model(model, tiny_tokenizer(), tmp_path / "rm")
+    again = load_scalar(tmp_path / "rm")
+    assert torch.equal(response_scores(model, ROWS), response_scores(again, ROWS))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p / "absent" / "deeper", "no such folder"),
+        (lambda p: p, "config.json is missing"),
+        (lambda p: [(p / "config.json").write_text("{"), p][1], "not JSON"),
+        (lambda p: [(p / "config.json").write_text("{}"), p][1], "not a model folder"),
+    ],
+)
+def test_what_is_no_model_is_refused(tmp_path, make, message):
+    with pytest.raises(DataError, match=message):
+        load_policy(make(tmp_path))
+
+
+def test_a_file_is_no_model(tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"\x80\x04")
+    with pytest.raises(DataError, match="A model is a folder"):
+        load_policy(tmp_path / "model.bin")
+
+
+def test_a_pickled_model_is_not_opened(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
+    with pytest.raises(DataError, match="not a model folder"):
+        load_policy(tmp_path)
+
+
+def test_a_pad_that_is_the_end_token_is_replaced_or_refused():
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    with pytest.raises(DataError, match="pad token must differ"):
+        check_tokenizer(tokenizer, "here")
+    prepare_tokenizer(tokenizer, vocabulary_size=32)
+    check_tokenizer(tokenizer, "here")
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+
+
+def test_adapters_change_nothing_at_first_and_are_merged_when_saved(tmp_path):
+    model, plain = tiny_model("llama"), tiny_model("llama")
+    with_lora(model, LoRAConfig(rank=2), seed=0)
+    assert torch.equal(response_logprobs(model, ROWS), response_logprobs(plain, ROWS))
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trained and all("lora_" in name for name in trained)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(1))
+    moved = response_logprobs(model, ROWS)
+    assert not torch.allclose(moved, response_logprobs(plain, ROWS), atol=1e-2)
+    save_model(model, tiny_tokenizer(), tmp_path / "model")
+    merged, _ = load_policy(tmp_path / "model")
+    torch.testing.assert_close(response_logprobs(merged, ROWS), moved, atol=1e-4, rtol=0)
+
+
+def test_a_scalar_model_with_adapters_trains_its_head_too(tmp_path):
+    save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path / "policy")
+    model = with_lora(scalar_from_policy(tmp_path / "policy", 1), LoRAConfig(rank=2), 0)
+    assert scalar_head(model).weight.requires_grad and scalar_head(model).bias.requires_grad
+
+
+def test_frozen_matrices_in_bf16_compute_what_autocast_does():
+    plain, halved = tiny_model("llama"), tiny_model("llama")
+    halve_frozen(halved.requires_grad_(False))
+    with precision("bf16"):
+        assert torch.equal(response_logprobs(plain, ROWS), response_logprobs(halved, ROWS))

@@ -1,0 +1,103 @@
+"""The reward model recovers planted rankings, ignores ties, and its demonstrations average 0."""
+
+import json
+
+import numpy as np
+import pytest
+from toys import END, tiny_model, tiny_tokenizer
+
+from preceptor.config import RewardConfig
+from preceptor.models.load import load_scalar, scalar_from_policy
+from preceptor.stages.reward import RankedPrompt, run_reward, score_rows
+from preceptor.training.folder import StageFolder
+
+DEMONSTRATIONS = ([[6, 3]] * 8, [[7 + i, END] for i in range(8)])
+
+
+def planted(count: int, seed: int, labelers: int = 1) -> list[RankedPrompt]:
+    """The more a's (id 6) a response has, the better it is."""
+    rng = np.random.default_rng(seed)
+    items = []
+    for _ in range(count):
+        k = int(rng.integers(4, 8))
+        responses = [[*rng.choice([6, 7, 8, 9], size=4).tolist(), END] for _ in range(k)]
+        scores = [-r.count(6) for r in responses]
+        ranks = [1 + sum(other < own for other in scores) for own in scores]
+        items.append(RankedPrompt([int(rng.integers(6, 30)), 3], responses, [ranks] * labelers))
+    return items
+
+
+def run(path, train, valid, **options):
+    tiny_model("llama").save_pretrained(path / "start")
+    base = {"learning_rate": 1e-2, "batch_prompts": 8, "eval_every": 10, "checkpoint_every": 4}
+    config = RewardConfig.model_validate(base | options)
+    folder = StageFolder(path / "reward", "reward", "inputs")
+    run_reward(
+        config,
+        folder,
+        model=scalar_from_policy(path / "start", 1),
+        tokenizer=tiny_tokenizer(),
+        train=train,
+        valid=valid,
+        demonstrations=DEMONSTRATIONS,
+        seed=0,
+    )
+    summary = json.loads((path / "reward" / "done.json").read_text())["summary"]
+    return config, summary
+
+
+def test_it_recovers_planted_rankings(tmp_path):
+    _, summary = run(tmp_path, planted(400, 0), planted(40, 1))
+    assert summary["valid_accuracy"] > 0.9
+
+
+def test_demonstrations_score_zero_after_reload(tmp_path):
+    """The bias lives in the saved folder, and the folder's score is the one that PPO uses."""
+    config, summary = run(tmp_path, planted(80, 0), planted(10, 1))
+    model = load_scalar(tmp_path / "reward" / "model")
+    scores = score_rows(model, *DEMONSTRATIONS, config)
+    assert abs(float(scores.mean())) < 1e-5
+    assert summary["demonstration_mean"] == pytest.approx(float(scores.mean()), abs=1e-6)
+
+
+def test_a_prompt_of_ties_alone_is_as_if_it_were_not_there(tmp_path):
+    items = planted(40, 0)
+    ties = RankedPrompt([6, 3], [[7, END], [8, END]], [[1, 1]])
+    run(tmp_path / "a", items, planted(10, 1))
+    run(tmp_path / "b", [*items, ties], planted(10, 1))
+    first, second = (
+        (tmp_path / side / "reward" / "model" / "model.safetensors").read_bytes() for side in "ab"
+    )
+    assert first == second
+
+
+def test_comparisons_of_all_labelers_count(tmp_path):
+    items = planted(16, 0)
+    _, once = run(tmp_path / "a", items, planted(10, 1))
+    _, thrice = run(tmp_path / "b", planted(16, 0, labelers=3), planted(10, 1))
+    assert thrice["num_comparisons"] == 3 * once["num_comparisons"]
+    expected = sum(
+        1 for item in items for ranks in item.rankings for i, a in enumerate(ranks)
+        for b in ranks[:i] if a != b
+    )  # fmt: skip
+    assert once["num_comparisons"] == expected
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
+    run(tmp_path / "whole", planted(80, 0), planted(10, 1))
+    original, calls = StageFolder.save, []
+
+    def dies(self, *args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    monkeypatch.setattr(StageFolder, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", planted(80, 0), planted(10, 1))
+    monkeypatch.setattr(StageFolder, "save", original)
+    run(tmp_path / "killed", planted(80, 0), planted(10, 1))
+    for name in ("metrics.jsonl", "model/model.safetensors"):
+        whole, killed = (tmp_path / side / "reward" / name for side in ("whole", "killed"))
+        assert whole.read_bytes() == killed.read_bytes()

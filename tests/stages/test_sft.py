@@ -1,0 +1,109 @@
+"""SFT counts response tokens only, learns to stop, and keeps the epoch that the recipe asks for."""
+
+import json
+
+import pytest
+import torch
+from toys import END, tiny_model, tiny_tokenizer
+
+from preceptor.config import SFTConfig
+from preceptor.generation import row_uniforms, sample
+from preceptor.models.load import load_policy, scalar_from_policy
+from preceptor.stages.sft import demonstration_losses, run_sft
+from preceptor.training.folder import StageFolder
+
+PROMPTS = [[i, 3] for i in range(6, 30)]
+RESPONSES = [[i, i, END] for i in range(6, 30)]  # say the letter twice, then stop
+OPTIONS = {
+    "num_epochs": 8,
+    "batch_size": 8,
+    "learning_rate": 1e-2,
+    "checkpoint_every": 3,
+    "choose_by": "last",
+}
+
+
+def run(path, *, policy=None, pairs=(PROMPTS, RESPONSES), valid=None, **options):
+    folder = StageFolder(path / "sft", "sft", "inputs")
+    run_sft(
+        SFTConfig.model_validate(OPTIONS | options),
+        folder,
+        policy=policy or tiny_model("llama"),
+        tokenizer=tiny_tokenizer(),
+        train=pairs,
+        valid=valid or pairs,
+        valid_prompts=PROMPTS[:4],
+        max_response_tokens=6,
+        seed=0,
+    )
+    lines = [json.loads(x) for x in (path / "sft/metrics.jsonl").read_text().splitlines()]
+    return lines, json.loads((path / "sft/done.json").read_text())["summary"]
+
+
+def test_it_learns_the_task_and_to_stop(tmp_path):
+    run(tmp_path, num_epochs=60)
+    model, _ = load_policy(tmp_path / "sft" / "model")
+    uniforms = row_uniforms(0, "x", [(i,) for i in range(len(PROMPTS))], 6)
+    generated = sample(model, PROMPTS, uniforms, stop_ids=[END], temperature=0)
+    assert sum(generated.finished) / len(PROMPTS) > 0.95
+    right = sum(r == e for r, e in zip(generated.responses, RESPONSES, strict=True))
+    assert right / len(PROMPTS) > 0.9
+
+
+def test_the_loss_counts_the_response_only():
+    model = tiny_model("llama")
+    loss = sum(demonstration_losses(model, [[6, 7]], [[8, END]], SFTConfig()))
+    logits = model(torch.tensor([[6, 7, 8, END]])).logits[0]
+    expected = torch.nn.functional.cross_entropy(logits[1:3], torch.tensor([8, END]))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_the_loss_can_count_the_prompt_too():
+    model = tiny_model("llama")
+    config = SFTConfig(loss_on_prompt=True)
+    loss = sum(demonstration_losses(model, [[6, 7]], [[8, END]], config))
+    logits = model(torch.tensor([[6, 7, 8, END]])).logits[0]
+    expected = torch.nn.functional.cross_entropy(logits[:3], torch.tensor([7, 8, END]))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_the_epoch_of_lowest_held_out_loss_is_kept(tmp_path):
+    """Held-out demonstrations say something else, so more training makes them less likely."""
+    valid = (PROMPTS, [[31, END] for _ in PROMPTS])
+    lines, summary = run(tmp_path, valid=valid, choose_by="valid_loss", num_epochs=12)
+    looks = {x["step"]: x["sft/valid_loss"] for x in lines if "sft/valid_loss" in x}
+    assert summary["chosen_step"] == min(looks, key=looks.get)
+    assert summary["chosen_step"] < max(looks)
+
+
+def test_an_earlier_reward_model_can_choose(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path / "start")
+    model = scalar_from_policy(tmp_path / "start", seed=1)
+    from preceptor.models.load import save_model
+
+    save_model(model, tiny_tokenizer(), tmp_path / "rm")
+    lines, summary = run(
+        tmp_path, choose_by="reward_model", reward_model=str(tmp_path / "rm"), num_epochs=4
+    )
+    looks = {x["step"]: x["sft/valid_score"] for x in lines if "sft/valid_score" in x}
+    assert summary["chosen_step"] == max(looks, key=looks.get)
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
+    run(tmp_path / "whole")
+    original, calls = StageFolder.log, []
+
+    def dies(self, *args):
+        calls.append(1)
+        if len(calls) == 11:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    monkeypatch.setattr(StageFolder, "log", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed")
+    monkeypatch.setattr(StageFolder, "log", original)
+    run(tmp_path / "killed")
+    for name in ("metrics.jsonl", "model/model.safetensors"):
+        whole, killed = (tmp_path / side / "sft" / name for side in ("whole", "killed"))
+        assert whole.read_bytes() == killed.read_bytes()
