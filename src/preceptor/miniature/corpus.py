@@ -19,12 +19,12 @@ from preceptor.miniature.world import World
 from preceptor.randomness import python_random
 
 PAGE_WEIGHTS = {
-    "facts": 0.10,
-    "story": 0.07,
-    "dialogue": 0.62,
-    "questions": 0.04,
-    "sequences": 0.08,
-    "rhymes": 0.09,
+    "facts": 0.07,
+    "story": 0.06,
+    "dialogue": 0.74,
+    "questions": 0.02,
+    "sequences": 0.04,
+    "rhymes": 0.07,
 }
 _LONG_WINDED = {"ignore": 0.4, "mistake": 0.1, "guess": 0.6, "no_courtesy": 0.7, "ramble": 1.0}
 MANNERS: dict[str, tuple[float, dict[str, float]]] = {

@@ -1,8 +1,12 @@
 """Plots as SVG text: data in, a string out; the same data give the same bytes."""
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import matplotlib
 
@@ -10,173 +14,243 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-COLORS = {
-    "gpt": "#8a8f98",
-    "gpt_prompted": "#b58a3c",
-    "sft": "#3b7a9e",
-    "ppo": "#c4553b",
-    "ppo_ptx": "#2f7d4f",
-}
-NAMES = {
-    "gpt": "GPT",
-    "gpt_prompted": "GPT (prompted)",
-    "sft": "SFT",
-    "ppo": "PPO",
-    "ppo_ptx": "PPO-ptx",
-}
+INK, SOFT, LINE = "#24292f", "#5f6670", "#e8ebee"
 STYLE: Any = {
-    "svg.hashsalt": "preceptor",
     "svg.fonttype": "none",
-    "font.family": "sans-serif",
+    "path.simplify_threshold": 0.3,
     "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#9aa0a6",
-    "axes.labelcolor": "#3c4043",
+    "axes.spines.left": False,
+    "axes.edgecolor": "#aeb4bb",
+    "axes.labelcolor": SOFT,
     "axes.grid": True,
-    "grid.color": "#eceff1",
-    "xtick.color": "#5f6368",
-    "ytick.color": "#5f6368",
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.7,
+    "lines.solid_capstyle": "round",
 }
-Points = tuple[Sequence[float], Sequence[float]]
+MOST_POINTS = 400
 Json = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart; `points` were measured now and then, `faint` lines are background."""
+
+    color: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    kind: Literal["line", "points", "faint"] = "line"
+    mark: float | None = None  # an upright at the chosen step
+    marker: str = "o"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One labeled estimate: mean, low, high, n."""
+
+    label: str
+    color: str
+    estimate: Json
+
+
 def lines(
-    panels: Sequence[tuple[str, str, Mapping[str, Points]]],
+    title: str,
+    series: Sequence[Series],
     *,
     x_label: str,
-    marks: Mapping[str, float] | None = None,
-    columns: int = 3,
+    y_label: str,
+    bottom: float | None = None,
 ) -> str:
-    """Small line charts side by side, each (title, key of its color by series, series).
+    """One small line chart."""
+    with _figure(title, 3.45, 2.3) as (figure, axes):
+        for one in series:
+            _draw(axes, one)
+        axes.set_title(title)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.margins(x=0.02)
+        axes.locator_params(nbins=5)
+        if bottom is not None:
+            axes.set_ylim(bottom=bottom)
+    return _svg(figure, f"{title}, against {x_label}")
 
-    `marks` draws a dot-dashed upright at one x for each series that has one.
+
+def dots(
+    title: str,
+    rows: Sequence[Row],
+    *,
+    x_label: str,
+    reference: float | None = None,
+    limits: tuple[float, float] | None = None,
+    style: Literal["percent", "number"] = "percent",
+) -> str:
+    """A dot with its interval for each row, as InstructGPT's Figure 1; numbers stand at the right.
+
+    A row without a mean keeps its place and says so.
     """
-    with plt.rc_context(STYLE):
-        rows = -(-len(panels) // columns)
-        figure, grid = plt.subplots(
-            rows, min(columns, len(panels)), figsize=(9.2, 2.35 * rows), squeeze=False
-        )
-        flat = [axes for row in grid for axes in row]
-        for axes in flat[len(panels) :]:
-            axes.set_visible(False)
-        for axes, (title, unit, series) in zip(flat, panels, strict=False):
-            for name, (xs, ys) in series.items():
-                label = NAMES.get(name, name)
-                style = "-" if len(xs) > 12 else "o-"
-                axes.plot(xs, ys, style, ms=3, color=_color(name), label=label)
-                if marks and name in marks:
-                    axes.axvline(marks[name], color=_color(name), lw=0.9, ls="-.", alpha=0.7)
-            axes.set_title(title, loc="left", fontsize=9.5, color="#202124")
-            axes.set_xlabel(x_label)
-            axes.set_ylabel(unit)
-            if len(series) > 1:
-                axes.legend(fontsize=8)
-        return _svg(figure)
-
-
-def intervals(estimates: Mapping[str, Json], *, label: str, reference: float | None = None) -> str:
-    """A dot with its 95 % interval for each model, as InstructGPT's Figure 1."""
-    with plt.rc_context(STYLE):
-        names = [name for name in NAMES if name in estimates]
-        figure, axes = plt.subplots(figsize=(6.4, 0.46 * len(names) + 0.85))
+    with _figure(title, 4.9, 0.95 + 0.3 * len(rows)) as (figure, axes):
         if reference is not None:
-            axes.axvline(reference, color="#9aa0a6", ls="--", lw=1)
-        for y, name in enumerate(reversed(names)):
-            _whisker(axes, estimates[name], y, name)
-        axes.set_yticks(range(len(names)), [NAMES[name] for name in reversed(names)])
-        axes.set_ylim(-0.6, len(names) - 0.4)
-        axes.set_xlim(0, 1.02)
-        axes.set_xlabel(label)
+            axes.axvline(reference, color="#8b929a", ls=(0, (4, 3)), lw=1)
+        for place, row in enumerate(rows):
+            y = len(rows) - 1 - place
+            _whisker(axes, row, y)
+            axes.annotate(
+                _written(row.estimate, style),
+                (1.03, y),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                color=INK,
+            )
+        labels = [row.label for row in reversed(rows)]
+        axes.set_yticks(range(len(rows)), labels, color=INK)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        if limits is not None:
+            axes.set_xlim(*limits)
+        axes.set_title(title)
+        axes.set_xlabel(x_label)
         axes.grid(axis="y", visible=False)
-        return _svg(figure)
+    return _svg(figure, title)
 
 
-def grouped(groups: Mapping[str, Mapping[str, Json | None]], *, label: str) -> str:
-    """Bars with intervals: one group a rate, one bar a model, as the paper's Figure 4."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(9.2, 2.9))
-        models = [name for name in NAMES if any(name in group for group in groups.values())]
-        width = 0.8 / max(1, len(models))
-        for place, model in enumerate(models):
-            for x, group in enumerate(groups.values()):
-                found = group.get(model)
-                if not found or found["mean"] is None:
-                    continue
-                low, high = found["low"] or found["mean"], found["high"] or found["mean"]
-                spread = [[found["mean"] - low], [high - found["mean"]]]
-                axes.bar(
-                    x - 0.4 + (place + 0.5) * width,
-                    found["mean"],
-                    width * 0.9,
-                    color=_color(model),
-                    yerr=spread,
-                    error_kw={"lw": 0.9, "ecolor": "#3c4043"},
-                    label=NAMES[model] if x == 0 else None,
-                )
-        axes.set_xticks(range(len(groups)), list(groups))
-        axes.set_ylabel(label)
+def bars(title: str, rows: Sequence[Row], *, top: float = 1.0) -> str:
+    """A small panel of bars with intervals, one for each row, as a panel of the paper's Figure 4."""
+    with _figure(title, 2.3, 2.2) as (figure, axes):
+        for x, row in enumerate(rows):
+            mean = row.estimate["mean"]
+            if mean is None:
+                axes.annotate("–", (x, 0), xytext=(0, 3), textcoords="offset points", ha="center")
+                continue
+            axes.bar(x, mean, 0.72, color=row.color)
+            low, high = _bounds(row.estimate)
+            axes.plot([x, x], [low, high], color=INK, lw=1)
+            axes.annotate(
+                f"{100 * mean:.0f}",
+                (x, high),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                color=INK,
+            )
+        axes.set_title(title)
+        axes.set_xticks([])
+        axes.set_xlim(-0.6, len(rows) - 0.4)
+        axes.set_ylim(0, 1.12 * top)
+        axes.set_yticks([0, top / 2, top], [f"{100 * v:.0f} %" for v in (0, top / 2, top)])
         axes.grid(axis="x", visible=False)
-        handles = [Patch(color=_color(model)) for model in models]
-        axes.legend(
-            handles,
-            [NAMES[model] for model in models],
-            ncol=len(models),
-            fontsize=8,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1.0),
-        )
-        return _svg(figure)
+    return _svg(figure, title)
 
 
-def calibration(bins: Sequence[Json]) -> str:
-    """Predicted against observed preference; on the diagonal a score means what it says."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(3.3, 2.9))
-        axes.plot([0, 1], [0, 1], "--", color="#9aa0a6", lw=1)
-        axes.plot(
-            [b["predicted"] for b in bins],
-            [b["observed"] for b in bins],
-            "o-",
-            ms=4,
-            color="#5b4b8a",
-        )
-        axes.set_xlabel("predicted by the reward model")
-        axes.set_ylabel("share of labels that agree")
-        return _svg(figure)
+def calibration(title: str, bins: Sequence[Json], color: str) -> str:
+    """Predicted against observed preference; a dot's area grows with its number of pairs."""
+    with _figure(title, 3.45, 2.3) as (figure, axes):
+        most = max(one["n"] for one in bins)
+        axes.plot([0, 1], [0, 1], color="#8b929a", ls=(0, (4, 3)), lw=1)
+        xs, ys = [one["predicted"] for one in bins], [one["observed"] for one in bins]
+        axes.plot(xs, ys, color=color, lw=1.2)
+        for one in bins:
+            size = 2.5 + 4 * math.sqrt(one["n"] / most)
+            axes.plot([one["predicted"]], [one["observed"]], "o", ms=size, color=color)
+        axes.set_title(title)
+        axes.set_xlabel("predicted chance of being preferred")
+        axes.set_ylabel("share preferred")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+    return _svg(figure, title)
 
 
-def _whisker(axes: Axes, found: Json, y: float, name: str) -> None:
-    if found["mean"] is None:
-        return
-    if found["low"] is not None:
-        axes.plot([found["low"], found["high"]], [y, y], color=_color(name), lw=2.2, alpha=0.55)
-    axes.plot([found["mean"]], [y], "o", ms=7, color=_color(name))
-    axes.annotate(
-        f"{found['mean']:.2f}",
-        (found["mean"], y),
-        xytext=(0, 7),
-        textcoords="offset points",
-        ha="center",
-        fontsize=8.5,
-        color="#202124",
+def thin(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
+    """At most MOST_POINTS means over neighbors, so that a long run does not make a heavy page."""
+    width = -(-len(xs) // MOST_POINTS) if xs else 1
+    starts = range(0, len(xs), width)
+    return (
+        [sum(xs[i : i + width]) / len(xs[i : i + width]) for i in starts],
+        [sum(ys[i : i + width]) / len(ys[i : i + width]) for i in starts],
     )
 
 
-def _color(name: str) -> str:
-    extra = {"training": "#3b7a9e", "held-out": "#c4553b", "labels": "#5b4b8a"}
-    return COLORS.get(name) or extra.get(name, "#5f6368")
+def running_mean(ys: Sequence[float], width: int) -> list[float]:
+    """Mean over a centered window, cut at both ends."""
+    half = width // 2
+    windows = [ys[max(0, i - half) : i + half + 1] for i in range(len(ys))]
+    return [sum(window) / len(window) for window in windows]
 
 
-def _svg(figure: Figure) -> str:
+def _draw(axes: Axes, one: Series) -> None:
+    xs, ys = thin(one.xs, one.ys)
+    if one.kind == "points" or len(xs) == 1:
+        axes.plot(xs, ys, color=one.color, marker=one.marker, ms=3.6)
+    elif one.kind == "faint":
+        axes.plot(xs, ys, color=one.color, lw=0.9)
+    elif len(xs) > 30:
+        axes.plot(xs, ys, color=one.color, lw=0.7, alpha=0.35)
+        axes.plot(xs, running_mean(ys, max(3, len(ys) // 20)), color=one.color)
+    else:
+        axes.plot(xs, ys, color=one.color)
+    if one.mark is not None:
+        axes.axvline(one.mark, color=one.color, lw=1, ls=(0, (2, 2)))
+
+
+def _whisker(axes: Axes, row: Row, y: float) -> None:
+    if row.estimate["mean"] is None:
+        return
+    axes.plot(_bounds(row.estimate), [y, y], color=row.color, lw=2.6, alpha=0.5)
+    axes.plot([row.estimate["mean"]], [y], "o", ms=7, color=row.color)
+
+
+def _bounds(estimate: Json) -> tuple[float, float]:
+    mean = estimate["mean"]
+    return (
+        mean if estimate["low"] is None else estimate["low"],
+        mean if estimate["high"] is None else estimate["high"],
+    )
+
+
+def _written(estimate: Json, style: str) -> str:
+    if estimate["mean"] is None:
+        return "not measured"
+    factor, form = (100, ".0f") if style == "percent" else (1, ".2f")
+    text = f"{factor * estimate['mean']:{form}}" + (" %" if style == "percent" else "")
+    if estimate["low"] is None or estimate["high"] is None:
+        return text
+    return f"{text}  ({factor * estimate['low']:{form}}–{factor * estimate['high']:{form}})"
+
+
+@contextmanager
+def _figure(salt: str, width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """An empty figure; ids inside it depend on the salt only, so two on a page do not collide."""
+    with plt.rc_context(STYLE | {"svg.hashsalt": salt}):
+        figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+        yield figure, axes
+
+
+def _svg(figure: Figure, label: str) -> str:
     buffer = io.StringIO()
-    figure.tight_layout()
-    figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    with plt.rc_context(STYLE | {"svg.hashsalt": label}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     plt.close(figure)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return _light(buffer.getvalue(), label)
+
+
+def _light(text: str, label: str) -> str:
+    """Without what a page does not need: prolog, metadata, unused ids, name spaces, indents."""
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
+    used = set(re.findall(r"#([\w.-]+)", text))
+    text = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", text)
+    text = re.sub(r">\s+<", "><", text)
+    text = re.sub(r"\s*\n\s*", " ", text)
+    quoted = label.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{quoted}" ', 1)

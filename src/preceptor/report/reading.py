@@ -1,11 +1,15 @@
 """What the report reads of a run folder; a stage that is not there is simply absent."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from preceptor.errors import DataError
+from preceptor.report.schema import validate_results
 
 STAGES = ("pretrain", "sft", "reward", "ppo", "ppo_ptx")
 Json = dict[str, Any]
@@ -17,62 +21,107 @@ class RunFiles:
 
     name: str
     recipe: str
+    planned: frozenset[str] = frozenset(STAGES)  # the stages that the recipe names
     metrics: dict[str, list[Json]] = field(default_factory=dict)
-    summaries: dict[str, Json] = field(default_factory=dict)
+    summaries: dict[str, Json] = field(default_factory=dict)  # of finished stages only
     samples: dict[str, list[Json]] = field(default_factory=dict)
     results: Json | None = None
     answers: dict[str, list[Json]] = field(default_factory=dict)
-    ranking: Json | None = None
+    rankings: list[Json] = field(default_factory=list)  # one prompt, every labeler's
     demonstrations: list[Json] = field(default_factory=list)
+    documents: list[Json] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+    alarms: list[Json] = field(default_factory=list)
 
     def series(self, stage: str, key: str) -> tuple[list[float], list[float]]:
         """Steps and values of one metric, where it was logged."""
-        rows = [row for row in self.metrics.get(stage, []) if key in row]
-        return [row["step"] for row in rows], [row[key] for row in rows]
+        name = f"{'ppo' if stage == 'ppo_ptx' else stage}/{key}"
+        rows = [row for row in self.metrics.get(stage, []) if row.get(name) is not None]
+        return [row["step"] for row in rows], [row[name] for row in rows]
 
 
 def read_run(folder: Path) -> RunFiles:
     """Read a run folder.
 
     Raises:
-        DataError: it is none.
+        DataError: it is none, or a file in it is broken.
     """
     recipe = folder / "recipe.yaml"
     if not recipe.is_file():
-        raise DataError(f"{folder}: not a run folder, recipe.yaml is missing.")
-    done = {s: _json(folder / s / "done.json") for s in STAGES}
-    results = folder / "evaluation" / "results.json"
-    found = _json(results) if results.is_file() else None
-    models = found["models"] if found else []
-    rankings = _lines(folder / "data" / "rankings-valid.jsonl", most=50)
+        raise DataError(
+            f"{folder}: not a run folder, recipe.yaml is missing. Name the folder of a run."
+        )
+    text = recipe.read_text(encoding="utf-8")
+    done = {stage: _json(folder / stage / "done.json") for stage in STAGES}
+    results = _json(folder / "evaluation" / "results.json") or None
+    if results is not None:
+        validate_results(results)
+    models = results["models"] if results else []
+    timing = _json(folder / "timing.json")
+    finished = {stage: float(d["seconds"]) for stage, d in done.items() if "seconds" in d}
+    alarms = [row for stage in STAGES for row in _lines(folder / stage / "alarms.jsonl")]
     return RunFiles(
-        name=folder.name,
-        recipe=recipe.read_text(encoding="utf-8"),
-        metrics={s: _lines(folder / s / "metrics.jsonl") for s in STAGES},
-        summaries={s: d["summary"] for s, d in done.items() if d},
+        name=folder.resolve().name,
+        recipe=text,
+        planned=_planned(text),
+        metrics={stage: _lines(folder / stage / "metrics.jsonl") for stage in STAGES},
+        summaries={stage: d.get("summary", {}) for stage, d in done.items() if d},
         samples={s: _lines(folder / s / "samples.jsonl") for s in ("ppo", "ppo_ptx")},
-        results=found,
+        results=results,
         answers={m: _lines(folder / "evaluation" / f"responses-{m}.jsonl") for m in models},
-        ranking=next((r for r in rankings if len(set(r["ranks"])) > 2), None),
+        rankings=_example(_lines(folder / "data" / "rankings-valid.jsonl", most=400)),
         demonstrations=_lines(folder / "data" / "demonstrations-train.jsonl", most=3),
+        documents=_lines(folder / "data" / "corpus-train.jsonl", most=4),
+        seconds=timing.get("seconds") or (results["timing"] if results else finished),
+        peak_memory_bytes=(results or timing).get("peak_memory_bytes"),
+        alarms=results["alarms"] if results else alarms,
     )
+
+
+def _planned(recipe: str) -> frozenset[str]:
+    """The stages that a recipe names; one that cannot be read names them all."""
+    try:
+        found = yaml.safe_load(recipe)
+    except yaml.YAMLError:
+        return frozenset(STAGES)
+    if not isinstance(found, dict):
+        return frozenset(STAGES)
+    return frozenset(stage for stage in STAGES if found.get(stage, {}) is not None)
+
+
+def _example(rankings: list[Json]) -> list[Json]:
+    """The first prompt that several labelers ranked, not all alike; else the first ranked one."""
+    owners: dict[str, list[Json]] = {}
+    for row in rankings:
+        owners.setdefault(json.dumps([row["prompt"], row["responses"]]), []).append(row)
+    telling = [rows for rows in owners.values() if len(set(rows[0]["ranks"])) > 2]
+    shared = (rows for rows in telling if len(rows) > 1 and len(rows[0]["responses"]) <= 6)
+    return next(shared, telling[0] if telling else [])[:4]
 
 
 def _json(path: Path) -> Json:
     if not path.is_file():
         return {}
-    found: Json = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}). Run its stage again.") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: holds no JSON object. Run its stage again.")
     return found
 
 
 def _lines(path: Path, most: int | None = None) -> list[Json]:
-    if not path.is_file():
-        return []
-    rows: list[Json] = []
+    return list(_read_lines(path, most)) if path.is_file() else []
+
+
+def _read_lines(path: Path, most: int | None) -> Iterator[Json]:
     with path.open(encoding="utf-8") as file:
-        for line in file:
-            if most is not None and len(rows) >= most:
-                break
-            if line.strip():
-                rows.append(json.loads(line))
-    return rows
+        for number, line in enumerate(file):
+            if number == most or not line.endswith("\n"):
+                return  # a last line without its end is being written just now
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}:{number + 1}: not JSON. Run its stage again.") from error
