@@ -56,12 +56,22 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
     for name in only or ():
         if name not in wanted:
             raise RecipeError(f"{recipe.name}: it has no step {name}. It has {', '.join(wanted)}.")
-    # Numbers below 1e-38 cost a hundred times a normal one, and Adam's averages are full of them.
-    torch.set_flush_denormal(True)
     if recipe.num_threads is not None:
         torch.set_num_threads(recipe.num_threads)
     out.mkdir(parents=True, exist_ok=True)
     _write_text(out / "recipe.yaml", dump_recipe(recipe))
+    # Numbers below 1e-38 cost a hundred times a normal one, and Adam's averages are full of them.
+    torch.set_flush_denormal(True)
+    try:
+        run_steps(recipe, out, wanted, only)
+    finally:
+        torch.set_flush_denormal(False)  # what else this process does is not ours to change
+    report = out / "report.html"
+    return report if report.is_file() else out
+
+
+def run_steps(recipe: Recipe, out: Path, wanted: Sequence[str], only: Sequence[str] | None) -> None:
+    """Run the wanted steps in order, or those in `only`."""
     for name in wanted:
         if only and name not in only:
             if name in needed_by(only, wanted) and not is_done(*_done(recipe, out, name)):
@@ -71,8 +81,6 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
                 )
             continue
         run_step(recipe, out, name)
-    report = out / "report.html"
-    return report if report.is_file() else out
 
 
 def needed_by(only: Sequence[str], wanted: Sequence[str]) -> list[str]:

@@ -69,8 +69,8 @@ def test_the_loss_can_count_the_prompt_too():
 
 def test_the_epoch_of_lowest_held_out_loss_is_kept(tmp_path):
     """Held-out demonstrations say something else, so more training makes them less likely."""
-    valid = (PROMPTS, [[31, END] for _ in PROMPTS])
-    lines, summary = run(tmp_path, valid=valid, choose_by="valid_loss", num_epochs=12)
+    valid = (PROMPTS[::-1], RESPONSES)  # each prompt with another's response
+    lines, summary = run(tmp_path, valid=valid, choose_by="valid_loss", num_epochs=30)
     looks = {x["step"]: x["sft/valid_loss"] for x in lines if "sft/valid_loss" in x}
     assert summary["chosen_step"] == min(looks, key=looks.get)
     assert summary["chosen_step"] < max(looks)
