@@ -16,7 +16,6 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 import preceptor
-from preceptor import steps
 from preceptor.config import Recipe
 from preceptor.data.records import Demonstration as Demo
 from preceptor.data.records import Prompt, Ranking, read_records
@@ -29,6 +28,7 @@ from preceptor.recipes import dump_recipe
 from preceptor.recipes.summary import stages_of
 from preceptor.report import validate_results, write_report
 from preceptor.stages.reward import score_rows
+from preceptor.steps import facts, inputs, labels, train
 from preceptor.training.folder import (
     StageFolder,
     file_hash,
@@ -97,28 +97,28 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
     if name == "report":
         say(f"report {write_report(out)}")
         return
-    done, inputs = _done(recipe, out, name)
-    if is_done(done, inputs):
+    done, digest = _done(recipe, out, name)
+    if is_done(done, digest):
         say(f"{name} is done, skipped")
         return
     began = time.monotonic()
     if name in ("pretrain", "sft", "reward", "ppo", "ppo_ptx"):
-        folder = StageFolder(done.parent, name, inputs)
+        folder = StageFolder(done.parent, name, digest)
         if name in ("ppo", "ppo_ptx"):
-            steps.ppo(recipe, out, folder, name)
+            train.ppo(recipe, out, folder, name)
         else:
-            getattr(steps, name)(recipe, out, folder)
+            getattr(train, name)(recipe, out, folder)
         seconds = max(time.monotonic() - began, folder.seconds())
     else:
         done.unlink(missing_ok=True)
         writers = {
-            "data": steps.make_data,
-            "sample": steps.sample_responses,
-            "rank": steps.rank,
+            "data": labels.make_data,
+            "sample": labels.sample_responses,
+            "rank": labels.rank,
             "evaluate": evaluate_run,
         }
         written = writers[name](recipe, out)
-        write_done(done, stage=name, input_hash=inputs, outputs=written, summary={})
+        write_done(done, stage=name, input_hash=digest, outputs=written, summary={})
         seconds = time.monotonic() - began
     _note_timing(out, name, seconds)
 
@@ -174,11 +174,11 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
     """Compare the run's models and write results.json with timing, versions and alarms."""
     folder = out / "evaluation"
     data = out / "data"
-    models = {"gpt": steps.base_model(recipe, out), "sft": out / "sft" / "model"}
+    models = {"gpt": inputs.base_model(recipe, out), "sft": out / "sft" / "model"}
     for name in ("ppo", "ppo_ptx"):
         if getattr(recipe, name) is not None:
             models[name] = out / name / "model"
-    reward_model = steps.frozen_reward_model(recipe, out)
+    reward_model = train.frozen_reward_model(recipe, out)
     tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
 
     def score(prompt_ids: list[list[int]], response_ids: list[list[int]]) -> list[float]:
@@ -199,7 +199,7 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
             demonstrations=read_records(data / "demonstrations-train.jsonl", Demo),
             rankings=rankings,
             ranking_scores=ranking_scores,
-            tasks=steps.read_tasks(out),
+            tasks=inputs.read_tasks(out),
             text=text if text.is_file() else None,
             reward_summary=read_json(out / "reward" / "done.json")["summary"],
         ),
@@ -212,9 +212,9 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
     found |= {
         "timing": timing.get("seconds", {}),
         "peak_memory_bytes": max(_peak_memory(), int(timing.get("peak_memory_bytes", 0))),
-        "versions": steps.versions(),
-        "machine": steps.machine(),
-        "alarms": steps.read_alarms(out),
+        "versions": facts.versions(),
+        "machine": facts.machine(),
+        "alarms": facts.read_alarms(out),
     }
     validate_results(found)
     write_json(folder / "results.json", found)
@@ -228,7 +228,7 @@ def score_rankings(
     score: ScoreIds,
 ) -> list[list[float]]:
     """The reward model's scores of each ranking's responses; several labelers' share theirs."""
-    ranked = steps.ranked_ids(recipe, rankings, tokenizer)
+    ranked = inputs.ranked_ids(recipe, rankings, tokenizer)
     flat = score(
         [item.prompt for item in ranked.values() for _ in item.responses],
         [response for item in ranked.values() for response in item.responses],
@@ -237,7 +237,7 @@ def score_rankings(
     for key, item in ranked.items():
         found[key] = flat[offset : offset + len(item.responses)]
         offset += len(item.responses)
-    return [found[steps.ranking_key(ranking)] for ranking in rankings]
+    return [found[inputs.ranking_key(ranking)] for ranking in rankings]
 
 
 def _done(recipe: Recipe, out: Path, name: str) -> tuple[Path, str]:

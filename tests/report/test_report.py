@@ -1,214 +1,264 @@
-"""The page shows what the files say, bears gaps and hostile text, and results keep their schema."""
+"""The page shows what the files say, bears gaps and hostile text, and stands alone."""
 
-import copy
+import html
 import json
 import re
-from pathlib import Path
+import shutil
 
 import pytest
 
 from preceptor.errors import DataError
-from preceptor.report import validate_results, write_report
-from preceptor.report.report import minutes, percent
+from preceptor.report import write_report
+from preceptor.report.reading import read_run
+from preceptor.report.words import chips, minutes, side_by_side, signed
 
-MODELS = ["gpt", "gpt_prompted", "sft", "ppo", "ppo_ptx"]
-USE_CASES = ["generation", "open_qa", "chat"]
-
-
-def estimate(mean, spread=0.05, n=40):
-    return {"mean": mean, "low": mean - spread, "high": mean + spread, "n": n}
-
-
-def results():
-    gold = dict(zip(MODELS, (0.31, 0.42, 0.55, 0.78, 0.77), strict=True))
-    share = {model: estimate(value) for model, value in gold.items()}
-    rates = ("hallucination", "constraint", "polite", "task", "ending")
-    win = {"wins": 25, "ties": 9, "losses": 6}
-    return {
-        "schema_version": 1,
-        "recipe": "miniature",
-        "seed": 0,
-        "judge": "miniature",
-        "models": MODELS,
-        "gold_score": share,
-        "win_rate": {f"{m}_vs_sft": estimate(gold[m]) | win for m in MODELS if m != "sft"}
-        | {"sft_vs_gpt_prompted": estimate(0.81) | win},
-        "rates": {m: {rate: estimate(0.4) for rate in rates} for m in MODELS},
-        "measures": {
-            m: {
-                "length_tokens": estimate(12.3, 1.0),
-                "repetition": estimate(0.06),
-                "distinct_words": estimate(0.88),
-                "reference_perplexity": estimate(7.5, 0.5),
-            }
-            for m in MODELS
-        },
-        "by_use_case": {u: share for u in USE_CASES},
-        "held_out": {"entities": share, "phrasings": share, "neither": share},
-        "reward_model": {
-            "accuracy_on_labels": estimate(0.734),
-            "accuracy_on_gold": estimate(0.812),
-            "labeler_agreement": estimate(0.729),
-            "longer_wins": estimate(0.547),
-            "num_comparisons": 20123,
-            "demonstration_mean": 0.0,
-            "calibration": [{"predicted": p, "observed": p, "n": 50} for p in (0.2, 0.5, 0.8)],
-        },
-        "alignment_tax": {
-            "pretraining_loss": {m: estimate(v, 0.01) for m, v in
-                                 (("gpt", 0.9), ("sft", 1.0), ("ppo", 1.4), ("ppo_ptx", 0.95))},
-            "tasks": {"facts": {m: estimate(0.7) for m in ("gpt", "sft", "ppo", "ppo_ptx")}},
-            "note": "n",
-        },
-        "timing": {"pretrain": 95.2, "sft": 14.0},
-        "peak_memory_bytes": 1_500_000_000,
-        "versions": {"torch": "2.13.0"},
-        "machine": {"cpu_threads": 2},
-        "alarms": [],
-    }  # fmt: skip
-
-
-def write(path: Path, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+STAGES = ["pretrain", "sft", "reward", "ppo", "ppo_ptx"]
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+SHOWN = re.compile(r'<data value="([^"]*)" data-of="([^"]*)">([^<]*)</data>')
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    folder = tmp_path / "demo"
-    folder.mkdir()
-    (folder / "recipe.yaml").write_text("name: demo\nseed: 0\n")
-    write(
-        folder / "pretrain/metrics.jsonl",
-        [{"step": i, "pretrain/loss": 3 / i, "pretrain/valid_loss": 3.1 / i} for i in range(1, 30)],
-    )
-    write(folder / "sft/metrics.jsonl", [{"step": 1, "sft/loss": 1.0, "sft/valid_loss": 1.1}])
-    write(
-        folder / "reward/metrics.jsonl",
-        [{"step": 1, "reward/loss": 0.6, "reward/valid_loss": 0.6, "reward/valid_accuracy": 0.7}],
-    )
-    for stage in ("ppo", "ppo_ptx"):
-        keys = (
-            "score_mean",
-            "ref_kl",
-            "length_mean",
-            "entropy",
-            "valid_judge_score",
-            "valid_score",
-        )
-        rows = [{"step": i} | {f"ppo/{k}": i / 10 for k in keys} for i in range(1, 12)]
-        write(folder / stage / "metrics.jsonl", rows)
-        sample = {"step": 11, "prompt": "p", "response": "r", "score": 1.0, "ref_kl": 2.0}
-        write(folder / stage / "samples.jsonl", [sample | {"kind": k} for k in ("best", "worst")])
-        done = {"summary": {"chosen_step": 10}, "outputs": {}}
-        (folder / stage / "done.json").write_text(json.dumps(done))
-    ranking = {
-        "prompt": "rank me",
-        "responses": ["x", "y", "z"],
-        "ranks": [2, 1, 3],
-        "labeler": "l",
-    }
-    write(folder / "data/rankings-valid.jsonl", [ranking])
-    write(folder / "data/demonstrations-train.jsonl", [{"prompt": "ask", "response": "answer"}])
-    for model in MODELS:
-        rows = [
-            {
-                "index": i,
-                "prompt": f"prompt number {i}",
-                "use_case": USE_CASES[i % 3],
-                "response": f"{model} says {i}",
-                "finished": True,
-                "judgement": {"score": 0.5, "parts": {}},
-            }
-            for i in range(12)
-        ]
-        write(folder / f"evaluation/responses-{model}.jsonl", rows)
-    (folder / "evaluation/results.json").write_text(json.dumps(results()))
-    return folder
+def plain_pictures(monkeypatch):
+    """Words only: drawing is most of a page's time, and some tests do not look at it."""
+    for name in ("lines", "dots", "bars", "calibration"):
+        monkeypatch.setattr(f"preceptor.report.plots.{name}", lambda *_, **__: "<svg></svg>")
 
 
-def test_the_results_keep_their_schema():
-    validate_results(results())
+def change_lines(path, change):
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(change(row)) + "\n" for row in rows))
+
+
+def change_results(run, change):
+    path = run / "evaluation/results.json"
+    found = json.loads(path.read_text())
+    change(found)
+    path.write_text(json.dumps(found))
+
+
+def test_every_number_shown_is_the_one_in_the_results(page, results):
+    shown = SHOWN.findall(page)
+    for value, place, text in shown:
+        found = results
+        for key in place.split("/"):
+            found = found[key]
+        assert float(value) == found["mean"]
+        factor = 100 if text.endswith("%") else 1
+        digits = text.rstrip(" %").partition(".")[2]
+        assert float(text.rstrip(" %")) == round(factor * found["mean"], len(digits))
+    places = {place for _, place, _ in shown}
+    groups = len(results["by_use_case"]) + len(results["held_out"])
+    assert len([p for p in places if p.startswith(("by_use_case", "held_out"))]) == 5 * groups
+    assert len([p for p in places if p.startswith("alignment_tax")]) == 4 * 3
+    assert len([p for p in places if p.startswith("measures")]) == 5 * 4
+
+
+def test_the_headline_says_the_result(page):
+    text = " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split())
+    assert "PPO-ptx is preferred to SFT on 74 % of held-out prompts (95 % interval 70–78)." in text
+    assert "25 won, 9 tied, 6 lost" in text
+    assert "SFT +0.133, PPO +0.492, PPO-ptx +0.056 nats a token" in text
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        (["gold_score", "sft", "mean"], 1.2),
-        (["win_rate", "ppo_vs_sft", "ties"], -1),
-        (["models"], ["gpt", "davinci"]),
-        (["rates", "sft", "task"], "high"),
-        (["timing", "sft"], None),
-        (["alarms"], [{"stage": "ppo"}]),
-        (["unheard_of"], 1),
-        (["reward_model", "num_comparisons"], 1.5),
-    ],
+    ("low", "high", "words"),
+    [(0.45, 0.6, "No clear difference:"), (0.3, 0.42, "PPO-ptx lost:")],
 )
-def test_every_deviation_is_refused_by_place(path, value):
-    broken = copy.deepcopy(results())
-    place = broken
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    with pytest.raises(DataError, match=re.escape(path[-1])):
-        validate_results(broken)
+def test_the_headline_does_not_boast(run, low, high, words, plain_pictures):
+    def change(found):
+        mean = (low + high) / 2
+        found["win_rate"]["ppo_ptx_vs_sft"] |= {"mean": mean, "low": low, "high": high}
+
+    change_results(run, change)
+    assert words in write_report(run).read_text()
 
 
-@pytest.mark.parametrize("key", sorted(results()))
-def test_every_key_is_required(key):
-    broken = results()
-    del broken[key]
-    with pytest.raises(DataError, match=key):
-        validate_results(broken)
-
-
-def test_the_page_shows_the_numbers_of_the_files(run):
-    page = write_report(run).read_text()
-    for text in ("PPO-ptx is preferred to SFT on 77 %", "73 %", "20,123", "0.950", "+0.500"):
+def test_the_intervals_and_names_stand_in_the_pictures(page):
+    for text in ("73 %  (69–77)", "1.61  (1.58–1.64)", "83 %  (81–85)", "labelers, on each other"):
         assert text in page, text
-    for model in ("GPT (prompted)", "SFT", "PPO", "PPO-ptx"):
-        assert model in page
-    assert "ppo_ptx says 3" in page and "gpt says 3" in page
-    assert page.count("<svg") >= 9
+    for model in ("GPT (prompted)", "SFT", "PPO", "PPO-ptx", "gpt_prompted", "ppo_ptx"):
+        assert f">{model}<" in page
+    assert page.count("<svg") == 7 + 1 + 1 + 4 + 9 + 2 + 3  # results, then sections 1 to 5
 
 
-def test_the_same_files_give_the_same_bytes(run):
-    first = write_report(run).read_bytes()
-    assert write_report(run).read_bytes() == first
+def test_labelers_answers_and_samples_are_shown(page):
+    for text in ("rank me", "lara", "otto", "ppo_ptx says 3.", "gpt says 3.", "cut off",
+                 "tell me a story about mia.", "+1.90", "−1.20", "a page of text number 3",
+                 "mia is a cat.", "20,123"):  # fmt: skip
+        assert text in page, text
+    assert "a page of text number 4" not in page  # a few are enough
 
 
-def test_nothing_is_loaded_from_elsewhere(run):
-    page = write_report(run).read_text()
-    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
-    assert "<script" not in page and "@import" not in page
+def test_the_same_files_give_the_same_bytes(run, page):
+    assert write_report(run).read_text() == page
+
+
+def test_the_page_stands_alone_and_is_light(page):
+    assert "http:" not in page and "https:" not in page
+    assert "<script" not in page and "@import" not in page and "<link" not in page
+    assert not re.search(r"(src|href)\s*=\s*[\"']?[^#\"']", page)
+    assert len(page.encode()) < 1_500_000
 
 
 def test_hostile_text_stays_text(run):
-    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
-    rows = [
-        json.loads(x) for x in (run / "evaluation/responses-sft.jsonl").read_text().splitlines()
-    ]
-    write(run / "evaluation/responses-sft.jsonl", [row | {"response": evil} for row in rows])
-    (run / "recipe.yaml").write_text(f"name: {evil}")
+    change_lines(
+        run / "evaluation/responses-sft.jsonl",
+        lambda row: row | {"response": EVIL * 40, "use_case": EVIL},
+    )
+    change_lines(
+        run / "evaluation/responses-gpt.jsonl",
+        lambda row: row | {"prompt": EVIL, "use_case": EVIL, "response": EVIL}
+        | {"judgement": {"score": 0.5, "parts": {EVIL: 0.5}}},
+    )  # fmt: skip
+    change_lines(run / "ppo/samples.jsonl", lambda row: row | {"prompt": EVIL, "response": EVIL})
+    change_lines(run / "data/corpus-train.jsonl", lambda row: {"text": EVIL})
+    change_lines(
+        run / "data/rankings-valid.jsonl",
+        lambda row: row | {"prompt": EVIL, "responses": [EVIL] * 3, "labeler": EVIL},
+    )
+
+    def change(found):
+        found["alignment_tax"]["tasks"] = {EVIL: found["gold_score"]}
+        found["by_use_case"][EVIL] = found["gold_score"]
+        found["versions"][EVIL] = found["machine"][EVIL] = EVIL
+        found["alignment_tax"]["note"] = EVIL
+        found["gold_score"]["gpt"] = {"mean": None, "low": None, "high": None, "n": 0}
+        found["gold_score"]["gpt"]["reason"] = f'"{EVIL}'
+        alarm = {"stage": EVIL, "step": 7, "name": EVIL, "value": 1.0, "threshold": 0.5}
+        found["alarms"] = [alarm | {"cause": EVIL}]
+
+    change_results(run, change)
+    (run / "recipe.yaml").write_text(f"name: {EVIL}")
     page = write_report(run).read_text()
-    assert "<script>" not in page and "<img" not in page
-    assert "&lt;script&gt;" in page
+    assert "<script" not in page and "<img" not in page
+    assert page.count("&lt;script&gt;") > 100
+    assert 'title="&#34;&lt;script' in page
 
 
-@pytest.mark.parametrize("absent", ["pretrain", "sft", "reward", "ppo", "evaluation", "data"])
-def test_a_run_with_gaps_still_gets_a_page(run, absent):
-    import shutil
-
+@pytest.mark.parametrize("absent", [*STAGES, "evaluation", "data"])
+def test_a_run_with_a_gap_says_so(run, absent):
     shutil.rmtree(run / absent)
-    assert "<svg" in write_report(run).read_text()
+    page = write_report(run).read_text()
+    assert "<svg" in page
+    assert absent == "data" or "not run yet" in page
 
 
-def test_alarms_stand_out(run):
-    found = results()
-    alarm = {"stage": "ppo", "step": 7, "name": "clip_fraction", "value": 0.61, "threshold": 0.5}
-    found["alarms"] = [alarm | {"cause": "learning rate too high."}]
-    (run / "evaluation/results.json").write_text(json.dumps(found))
-    assert "Alarm, ppo step 7:" in write_report(run).read_text()
+def test_a_run_that_has_just_begun_gets_a_page(run):
+    for part in [*STAGES, "evaluation", "data"]:
+        shutil.rmtree(run / part)
+    page = write_report(run).read_text()
+    assert "no evaluation yet" in page and page.count("not run yet") == 6
+
+
+def test_a_stage_that_the_recipe_leaves_out_is_not_called_late(run, plain_pictures):
+    shutil.rmtree(run / "pretrain")
+    (run / "recipe.yaml").write_text("name: demo\npretrain: null\n")
+    page = write_report(run).read_text()
+    assert "it starts from a given model" in page and "not in the recipe" in page
+
+
+def test_a_stage_in_the_middle_shows_its_curves(run):
+    shutil.rmtree(run / "evaluation")
+    (run / "ppo_ptx/done.json").unlink()
+    metrics = run / "ppo_ptx/metrics.jsonl"
+    metrics.write_text(metrics.read_text()[:-30])  # the last line is being written
+    assert "unfinished, step 59" in write_report(run).read_text()
+
+
+def test_fewer_models_make_a_shorter_page(run):
+    keep = {"base", "sft", "ppo_ptx"}
+
+    def change(found):
+        found["models"] = ["base", "sft", "ppo_ptx"]
+        tax = found["alignment_tax"]
+        groups = [*found["by_use_case"].values(), *found["held_out"].values(),
+                  tax["pretraining_loss"], *tax["tasks"].values(),
+                  found["gold_score"], found["rates"], found["measures"]]  # fmt: skip
+        for group in groups:
+            group["base"] = group["gpt"]
+            for model in set(group) - keep:
+                del group[model]
+        wins = found["win_rate"]
+        found["win_rate"] = {"base_vs_sft": wins["gpt_vs_sft"],
+                             "ppo_ptx_vs_sft": wins["ppo_ptx_vs_sft"]}  # fmt: skip
+
+    change_results(run, change)
+    shutil.rmtree(run / "ppo")
+    page = write_report(run).read_text()
+    assert "Base model" in page and "GPT (prompted)" not in page and "gpt says" not in page
+
+
+def test_what_was_not_measured_is_a_dash_with_its_reason(run):
+    def change(found):
+        empty = {"mean": None, "low": None, "high": None, "n": 0, "reason": "no such prompts"}
+        found["by_use_case"]["chat"] = dict.fromkeys(found["models"], empty)
+        found["measures"]["gpt"]["reference_perplexity"] = None
+        for model in found["models"]:
+            found["rates"][model]["constraint"] = None
+        found["reward_model"]["accuracy_on_gold"] = empty
+        found["reward_model"]["calibration"] = []
+        found["alignment_tax"] |= {"tasks": {}, "pretraining_loss": {}}
+        found["win_rate"] = {}
+
+    change_results(run, change)
+    page = write_report(run).read_text()
+    assert page.count('<span title="no such prompts">–</span>') == 5
+    assert "obeys the constraint" not in page and "not measured" in page
+
+
+def test_alarms_stand_out_once_each(run, plain_pictures):
+    alarm = {"stage": "ppo", "name": "clip_fraction", "threshold": 0.5, "cause": "too fast."}
+    steps = [alarm | {"step": step, "value": step / 10} for step in (7, 8, 9)]
+    change_results(run, lambda found: found["alarms"].extend(steps))
+    page = write_report(run).read_text()
+    assert page.count('class="alarm"') == 1
+    assert "3 steps from 7 to 9; at the last 0.9, threshold 0.5" in page
+    assert "was kept is of step" not in page  # step 40 was kept, after these
+
+
+def test_an_alarm_after_the_kept_step_says_so(run, plain_pictures):
+    alarm = {"stage": "ppo", "name": "held_out_fall", "threshold": 0.05, "cause": "games."}
+    change_results(run, lambda found: found["alarms"].append(alarm | {"step": 55, "value": 0.1}))
+    assert "The model that was kept is of step 40, before this." in write_report(run).read_text()
+
+
+def test_alarms_of_an_unfinished_run_are_read_from_its_stages(run, plain_pictures):
+    shutil.rmtree(run / "evaluation")
+    alarm = {"stage": "ppo", "step": 7, "name": "ref_kl", "value": -2.0, "threshold": -1.0}
+    (run / "ppo/alarms.jsonl").write_text(json.dumps(alarm | {"cause": "padding."}) + "\n")
+    assert "Alarm in PPO: ref kl" in write_report(run).read_text()
+
+
+def test_prompts_are_chosen_by_order_over_different_use_cases(run):
+    shown = side_by_side(read_run(run))
+    assert len(shown) == 8 and len({item["use_case"] for item in shown}) == 6
+    assert [item["prompt"] for item in shown[:2]] == ["prompt number 0", "prompt number 1"]
+
+
+def test_documents_of_different_sources_come_first(run):
+    sources = ["story", "story", "story", "story", "talk"]
+    rows = [{"text": f"{s} {i}", "source": s} for i, s in enumerate(sources)]
+    (run / "data/corpus-train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    shown = [document["text"] for document in read_run(run).documents]
+    assert shown == ["story 0", "talk 4", "story 1", "story 2"]
+
+
+@pytest.mark.parametrize(("line", "simulated"), [("rankings: null", True), ("rankings: a", False)])
+def test_simulated_labelers_are_called_so(run, line, simulated):
+    (run / "recipe.yaml").write_text(line)
+    assert read_run(run).simulated_labelers is simulated
+
+
+def test_a_broken_file_is_named_by_line(run):
+    (run / "sft/metrics.jsonl").write_text('{"step": 1}\n{"step": \n')
+    with pytest.raises(DataError, match=r"sft/metrics\.jsonl:2"):
+        write_report(run)
+
+
+def test_broken_results_are_refused(run):
+    change_results(run, lambda found: found["gold_score"]["sft"].update(mean=1.5))
+    with pytest.raises(DataError, match=r"gold_score\.sft\.mean"):
+        write_report(run)
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path):
@@ -216,7 +266,9 @@ def test_what_is_no_run_folder_is_refused(tmp_path):
         write_report(tmp_path)
 
 
-def test_numbers_for_people():
-    assert percent({"mean": 0.735, "low": 0.7, "high": 0.781}) == "74 % (70 to 78)"
-    assert percent({"mean": None, "low": None, "high": None}) == "–"
+def test_words_and_numbers_for_people():
     assert minutes(75.4) == "1 min 15 s" and minutes(3.21) == "3.2 s"
+    assert minutes(7325) == "2 h 02 min"
+    assert signed(-0.5) == "−0.50" and signed(0.5, 3) == "+0.500" and signed(-0.0004) == "0.00"
+    found = chips({"parts": {"task": 1.0, "truth": 0.0, "polite": 0.5, "constraint": None}})
+    assert [chip["sign"] for chip in found] == ["✓", "✗", "0.50"]

@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 INK, SOFT, LINE = "#24292f", "#5f6670", "#e8ebee"
 STYLE: Any = {
@@ -41,6 +42,7 @@ STYLE: Any = {
     "lines.solid_capstyle": "round",
 }
 MOST_POINTS = 400
+STEPS = [1, 2, 2.5, 5, 10]  # of axis numbers; the default also takes 1.5 and 3
 Json = Mapping[str, Any]
 
 
@@ -72,19 +74,24 @@ def lines(
     x_label: str,
     y_label: str,
     bottom: float | None = None,
+    wide: bool = False,
 ) -> str:
-    """One small line chart."""
-    with _figure(title, 3.45, 2.3) as (figure, axes):
-        for one in series:
+    """One small line chart; a wide one fills half a page instead of a third."""
+    with _figure(4.4 if wide else 3.45, 2.3) as (figure, axes):
+        for place, one in enumerate(series):
             _draw(axes, one)
+            if one.mark is not None:  # dashes of two marks at one step lie between each other
+                axes.axvline(one.mark, color=one.color, lw=1, ls=(3 * place, (3, 3)))
         axes.set_title(title)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.margins(x=0.02)
-        axes.locator_params(nbins=5)
+        whole = all(float(x).is_integer() for one in series for x in one.xs)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS, integer=whole))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
         if bottom is not None:
             axes.set_ylim(bottom=bottom)
-    return _svg(figure, f"{title}, against {x_label}")
+    return _svg(figure, f"{title}; {y_label} against {x_label}")
 
 
 def dots(
@@ -100,7 +107,7 @@ def dots(
 
     A row without a mean keeps its place and says so.
     """
-    with _figure(title, 4.9, 0.95 + 0.3 * len(rows)) as (figure, axes):
+    with _figure(4.4, 0.95 + 0.29 * len(rows)) as (figure, axes):
         if reference is not None:
             axes.axvline(reference, color="#8b929a", ls=(0, (4, 3)), lw=1)
         for place, row in enumerate(rows):
@@ -125,8 +132,8 @@ def dots(
 
 
 def bars(title: str, rows: Sequence[Row], *, top: float = 1.0) -> str:
-    """A small panel of bars with intervals, one for each row, as a panel of the paper's Figure 4."""
-    with _figure(title, 2.3, 2.2) as (figure, axes):
+    """A small panel of bars with intervals, one for each row, as in the paper's Figure 4."""
+    with _figure(2.0, 2.0) as (figure, axes):
         for x, row in enumerate(rows):
             mean = row.estimate["mean"]
             if mean is None:
@@ -154,7 +161,7 @@ def bars(title: str, rows: Sequence[Row], *, top: float = 1.0) -> str:
 
 def calibration(title: str, bins: Sequence[Json], color: str) -> str:
     """Predicted against observed preference; a dot's area grows with its number of pairs."""
-    with _figure(title, 3.45, 2.3) as (figure, axes):
+    with _figure(3.45, 2.3) as (figure, axes):
         most = max(one["n"] for one in bins)
         axes.plot([0, 1], [0, 1], color="#8b929a", ls=(0, (4, 3)), lw=1)
         xs, ys = [one["predicted"] for one in bins], [one["observed"] for one in bins]
@@ -165,8 +172,9 @@ def calibration(title: str, bins: Sequence[Json], color: str) -> str:
         axes.set_title(title)
         axes.set_xlabel("predicted chance of being preferred")
         axes.set_ylabel("share preferred")
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.25, 0.5, 0.75, 1), yticks=(0, 0.5, 1))
+        axes.set_yticklabels(("0", "0.5", "1"))
+        axes.set_xticklabels(("0", "0.25", "0.5", "0.75", "1"))
     return _svg(figure, title)
 
 
@@ -198,15 +206,13 @@ def _draw(axes: Axes, one: Series) -> None:
         axes.plot(xs, running_mean(ys, max(3, len(ys) // 20)), color=one.color)
     else:
         axes.plot(xs, ys, color=one.color)
-    if one.mark is not None:
-        axes.axvline(one.mark, color=one.color, lw=1, ls=(0, (2, 2)))
 
 
 def _whisker(axes: Axes, row: Row, y: float) -> None:
     if row.estimate["mean"] is None:
         return
-    axes.plot(_bounds(row.estimate), [y, y], color=row.color, lw=2.6, alpha=0.5)
-    axes.plot([row.estimate["mean"]], [y], "o", ms=7, color=row.color)
+    axes.plot(_bounds(row.estimate), [y, y], "|-", color=row.color, lw=1.5, ms=8, mew=1.5)
+    axes.plot([row.estimate["mean"]], [y], "o", ms=5.5, color=row.color)
 
 
 def _bounds(estimate: Json) -> tuple[float, float]:
@@ -223,19 +229,20 @@ def _written(estimate: Json, style: str) -> str:
     factor, form = (100, ".0f") if style == "percent" else (1, ".2f")
     text = f"{factor * estimate['mean']:{form}}" + (" %" if style == "percent" else "")
     if estimate["low"] is None or estimate["high"] is None:
-        return text
+        return f"{text}  ({estimate['reason']})" if estimate.get("reason") else text
     return f"{text}  ({factor * estimate['low']:{form}}–{factor * estimate['high']:{form}})"
 
 
 @contextmanager
-def _figure(salt: str, width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """An empty figure; ids inside it depend on the salt only, so two on a page do not collide."""
-    with plt.rc_context(STYLE | {"svg.hashsalt": salt}):
+def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """An empty figure of so many inches, in our style."""
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
         yield figure, axes
 
 
 def _svg(figure: Figure, label: str) -> str:
+    """The figure's text; ids in it depend on the label, so two on a page do not collide."""
     buffer = io.StringIO()
     with plt.rc_context(STYLE | {"svg.hashsalt": label}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)

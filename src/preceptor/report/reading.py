@@ -1,6 +1,7 @@
 """What the report reads of a run folder; a stage that is not there is simply absent."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ class RunFiles:
     name: str
     recipe: str
     planned: frozenset[str] = frozenset(STAGES)  # the stages that the recipe names
+    simulated_labelers: bool = False  # the recipe names no rankings made by people
     metrics: dict[str, list[Json]] = field(default_factory=dict)
     summaries: dict[str, Json] = field(default_factory=dict)  # of finished stages only
     samples: dict[str, list[Json]] = field(default_factory=dict)
@@ -53,6 +55,7 @@ def read_run(folder: Path) -> RunFiles:
             f"{folder}: not a run folder, recipe.yaml is missing. Name the folder of a run."
         )
     text = recipe.read_text(encoding="utf-8")
+    keys = _keys(text)
     done = {stage: _json(folder / stage / "done.json") for stage in STAGES}
     results = _json(folder / "evaluation" / "results.json") or None
     if results is not None:
@@ -64,7 +67,8 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(
         name=folder.resolve().name,
         recipe=text,
-        planned=_planned(text),
+        planned=frozenset(stage for stage in STAGES if keys.get(stage, {}) is not None),
+        simulated_labelers="rankings" in keys and keys["rankings"] is None,
         metrics={stage: _lines(folder / stage / "metrics.jsonl") for stage in STAGES},
         summaries={stage: d.get("summary", {}) for stage, d in done.items() if d},
         samples={s: _lines(folder / s / "samples.jsonl") for s in ("ppo", "ppo_ptx")},
@@ -72,22 +76,31 @@ def read_run(folder: Path) -> RunFiles:
         answers={m: _lines(folder / "evaluation" / f"responses-{m}.jsonl") for m in models},
         rankings=_example(_lines(folder / "data" / "rankings-valid.jsonl", most=400)),
         demonstrations=_lines(folder / "data" / "demonstrations-train.jsonl", most=3),
-        documents=_lines(folder / "data" / "corpus-train.jsonl", most=4),
+        documents=_various(_lines(folder / "data" / "corpus-train.jsonl", most=100))[:4],
         seconds=timing.get("seconds") or (results["timing"] if results else finished),
         peak_memory_bytes=(results or timing).get("peak_memory_bytes"),
         alarms=results["alarms"] if results else alarms,
     )
 
 
-def _planned(recipe: str) -> frozenset[str]:
-    """The stages that a recipe names; one that cannot be read names them all."""
+def _keys(recipe: str) -> Json:
+    """The keys of a recipe; it is shown as it stands even when it cannot be read."""
     try:
         found = yaml.safe_load(recipe)
     except yaml.YAMLError:
-        return frozenset(STAGES)
-    if not isinstance(found, dict):
-        return frozenset(STAGES)
-    return frozenset(stage for stage in STAGES if found.get(stage, {}) is not None)
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _various(documents: list[Json]) -> list[Json]:
+    """The first document of each source, then the second of each."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for place, document in enumerate(documents):
+        source = str(document.get("source"))
+        turns.append((seen[source], place))
+        seen[source] += 1
+    return [documents[place] for _, place in sorted(turns)]
 
 
 def _example(rankings: list[Json]) -> list[Json]:

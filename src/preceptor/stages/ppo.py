@@ -7,7 +7,7 @@ A bandit: a prompt comes, the policy responds, the response is scored, the episo
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,35 +16,35 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.config import PPOConfig
-from preceptor.data.batching import split_by_tokens
 from preceptor.data.dataset import Judge
 from preceptor.data.records import Prompt
 from preceptor.errors import TrainingError
 from preceptor.functional import (
-    entropy,
     gae,
-    kl_k1,
-    kl_k3,
-    masked_mean,
-    policy_loss,
     shape_rewards,
-    token_logprobs,
-    value_loss,
     whiten,
 )
-from preceptor.generation import Generated, row_uniforms, sample
+from preceptor.generation import row_uniforms, sample
 from preceptor.models.forward import (
     Sequences,
     held_out_losses,
-    make_rows,
-    response_logits,
     response_logprobs,
     response_values,
 )
 from preceptor.models.load import save_model
 from preceptor.models.precision import precision, ratio_tolerance
 from preceptor.models.tokenizers import decode
-from preceptor.randomness import batch_indices, numpy_generator
+from preceptor.randomness import batch_indices
+from preceptor.stages.experience import (
+    Experience,
+    forward_all,
+    forward_groups,
+    minibatch_order,
+    policy_losses,
+    response_mask,
+    value_losses,
+)
+from preceptor.stages.ppo_metrics import console_line, explained_variance, extremes, summarize
 from preceptor.stages.pretrain import sequence_losses
 from preceptor.training.alarms import overoptimization_alarm, ppo_alarms, ratio_alarm
 from preceptor.training.folder import StageFolder
@@ -63,26 +63,6 @@ from preceptor.training.progress import Progress
 
 Score = Callable[[Sequence[Prompt], list[list[int]], list[list[int]], list[str]], Tensor]
 """(prompts, prompts as ids, responses as ids, responses as texts) -> scores [B]."""
-
-
-@dataclass(frozen=True)
-class Experience:
-    """One batch of episodes, everything that the update needs; B episodes, T response tokens.
-
-    prompts, responses  B lists of ids each
-    mask                [B, T] True on response tokens, the end token included
-    old_logprobs        [B, T] nats, by the training forward, before any weight moved
-    old_values          [B, T] the value model's estimates, likewise
-    advantages, returns [B, T] in the score's unit; advantages may be whitened, returns are not
-    """
-
-    prompts: list[list[int]]
-    responses: list[list[int]]
-    mask: Tensor
-    old_logprobs: Tensor
-    old_values: Tensor
-    advantages: Tensor
-    returns: Tensor
 
 
 @dataclass(frozen=True)
@@ -305,130 +285,6 @@ def run_ppo(
     )
 
 
-def minibatch_order(config: PPOConfig, seed: int, step: int, epoch: int) -> list[list[int]]:
-    """The episodes of each minibatch of one pass: a fresh shuffle, cut in equal parts."""
-    shuffled = numpy_generator(seed, "ppo/minibatch", step, epoch).permutation(config.batch_size)
-    order: list[list[int]] = shuffled.reshape(config.num_minibatches, -1).tolist()
-    return order
-
-
-def forward_groups(
-    prompts: list[list[int]], responses: list[list[int]], order: list[list[int]], budget: int
-) -> list[list[int]]:
-    """The microbatches of a whole pass, minibatch by minibatch."""
-    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    return [
-        [rows[i] for i in group]
-        for rows in order
-        for group in split_by_tokens([lengths[row] for row in rows], budget)
-    ]
-
-
-def response_mask(responses: list[list[int]]) -> Tensor:
-    """True on response tokens [B, T]."""
-    lengths = torch.tensor([len(response) for response in responses])
-    return torch.arange(int(lengths.max())) < lengths[:, None]
-
-
-def forward_all(
-    forward: Callable[..., Tensor],
-    model: PreTrainedModel,
-    prompts: list[list[int]],
-    responses: list[list[int]],
-    groups: list[list[int]],
-    config: PPOConfig,
-    temperature: float | None = None,
-) -> Tensor:
-    """A per-token quantity [B, T] over the whole batch, without gradients."""
-    options = {} if temperature is None else {"temperature": temperature}
-    found = torch.zeros(len(prompts), max(len(response) for response in responses))
-    with torch.no_grad(), precision(config.precision):
-        for group in groups:
-            rows = make_rows([prompts[i] for i in group], [responses[i] for i in group])
-            part = forward(model, rows, **options)
-            found[group, : part.shape[1]] = part
-    return found
-
-
-def microbatches(experience: Experience, rows: list[int], budget: int) -> list[list[int]]:
-    """Episodes of a minibatch in groups that fit into memory."""
-    return forward_groups(experience.prompts, experience.responses, [rows], budget)
-
-
-def policy_losses(
-    policy: PreTrainedModel,
-    experience: Experience,
-    rows: list[int],
-    config: PPOConfig,
-    stats: dict[str, float],
-) -> Iterator[Tensor]:
-    """Clipped policy losses of microbatches; they sum to the token mean over the minibatch."""
-    count = float(experience.mask[rows].sum())
-    for group in microbatches(experience, rows, config.microbatch_tokens):
-        batch = make_rows(
-            [experience.prompts[i] for i in group], [experience.responses[i] for i in group]
-        )
-        width = batch.tokens.shape[1]
-        with precision(config.precision):
-            logits = response_logits(policy, batch)
-        new_logprobs = token_logprobs(logits, batch.tokens, config.temperature)
-        loss, found = policy_loss(
-            new_logprobs,
-            experience.old_logprobs[group, :width],
-            experience.advantages[group, :width],
-            batch.response_mask,
-            clip_range=config.clip_range,
-            denominator=count,
-        )
-        with torch.no_grad():
-            found["entropy"] = masked_mean(entropy(logits), batch.response_mask)
-        add_stats(stats, found, float(batch.response_mask.sum()) / count)
-        stats["policy_loss"] = stats.get("policy_loss", 0.0) + float(loss.detach())
-        yield loss
-
-
-def value_losses(
-    value_model: PreTrainedModel,
-    experience: Experience,
-    rows: list[int],
-    config: PPOConfig,
-    stats: dict[str, float],
-) -> Iterator[Tensor]:
-    """Clipped value losses of microbatches; they sum to the token mean over the minibatch."""
-    count = float(experience.mask[rows].sum())
-    for group in microbatches(experience, rows, config.microbatch_tokens):
-        batch = make_rows(
-            [experience.prompts[i] for i in group], [experience.responses[i] for i in group]
-        )
-        width = batch.tokens.shape[1]
-        with precision(config.precision):
-            values = response_values(value_model, batch)
-        loss, found = value_loss(
-            values,
-            experience.old_values[group, :width],
-            experience.returns[group, :width],
-            batch.response_mask,
-            clip_range=config.value_clip_range,
-            denominator=count,
-        )
-        clipped = {"value_clip_fraction": found["value_clip_fraction"]}
-        add_stats(stats, clipped, float(batch.response_mask.sum()) / count)
-        stats["value_loss"] = stats.get("value_loss", 0.0) + float(loss.detach())
-        yield loss
-
-
-def add_stats(stats: dict[str, float], found: dict[str, Tensor], share: float) -> None:
-    """Join a microbatch's statistics: extremes as extremes, means by their share of tokens."""
-    for key, value in found.items():
-        number = float(value)
-        if key == "ratio_max":
-            stats[key] = max(stats.get(key, number), number)
-        elif key == "ratio_min":
-            stats[key] = min(stats.get(key, number), number)
-        else:
-            stats[key] = stats.get(key, 0.0) + share * number
-
-
 def next_text(
     pretraining: Sequences, num_episodes: int, update: int, config: PPOConfig, seed: int
 ) -> Tensor:
@@ -457,45 +313,6 @@ def refuse_bad_ratio(stats: dict[str, float], config: PPOConfig, where: str) -> 
     alarms = ratio_alarm(gap, ratio_tolerance(config.precision))
     if alarms:
         raise TrainingError(f"{where}: {alarms[0].describe()} Stopped before the optimizer step.")
-
-
-def summarize(
-    scores: Tensor,
-    old_logprobs: Tensor,
-    ref_logprobs: Tensor,
-    rewards: Tensor,
-    rollout: Generated,
-    mask: Tensor,
-    history: list[dict[str, float]],
-) -> dict[str, float]:
-    """One iteration in numbers; docs/metrics.md says what each means."""
-    lengths = mask.sum(1).float()
-    sampled = torch.zeros_like(old_logprobs)
-    for row, values in enumerate(rollout.logprobs):
-        sampled[row, : len(values)] = torch.tensor(values)
-    metrics = {
-        "ppo/score_mean": float(scores.mean()),
-        "ppo/score_std": float(scores.std(correction=0)),
-        "ppo/ref_kl": float((kl_k1(old_logprobs, ref_logprobs) * mask).sum(1).mean()),
-        "ppo/ref_kl_k3": float((kl_k3(old_logprobs, ref_logprobs) * mask).sum(1).mean()),
-        "ppo/rewards_mean": float((rewards * mask).sum(1).mean()),
-        "ppo/length_mean": float(lengths.mean()),
-        "ppo/truncated_fraction": 1 - sum(rollout.finished) / len(rollout.finished),
-        "ppo/sampling_gap": float(((sampled - old_logprobs) * mask).abs().max()),
-    }
-    for key in sorted({key for stats in history for key in stats}):
-        values = [stats[key] for stats in history if key in stats]
-        pick = {"ratio_max": max, "ratio_min": min, "first_ratio_gap": max}.get(key)
-        metrics[f"ppo/{key}"] = pick(values) if pick else sum(values) / len(values)
-    metrics.setdefault("ppo/clip_fraction", 0.0)
-    return metrics
-
-
-def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """Share of the returns' variance that the values foresaw; 1 is perfect, below 0 is harmful."""
-    spread = float(returns[mask].var(correction=0))
-    left = float((returns - values)[mask].var(correction=0))
-    return 1 - left / spread if spread > 0 else 0.0
 
 
 @torch.no_grad()
@@ -548,38 +365,3 @@ def out_of_patience(looks: list[dict[str, float]], patience: int | None) -> bool
     """Whether the last `patience` looks all stayed below an earlier one."""
     judged = [entry["ppo/valid_judge_score"] for entry in looks]
     return patience is not None and len(judged) - 1 - int(np.argmax(judged)) >= patience
-
-
-def extremes(
-    scores: Tensor,
-    old_logprobs: Tensor,
-    ref_logprobs: Tensor,
-    prompts: list[list[int]],
-    texts: list[str],
-    tokenizer: PreTrainedTokenizerBase,
-) -> list[dict[str, object]]:
-    """The best and the worst response of the batch, for eyes."""
-    kl = (old_logprobs - ref_logprobs).sum(1)
-    return [
-        {
-            "kind": kind,
-            "prompt": decode(tokenizer, prompts[row]),
-            "response": texts[row],
-            "score": float(scores[row]),
-            "ref_kl": float(kl[row]),
-        }
-        for kind, row in (("best", int(scores.argmax())), ("worst", int(scores.argmin())))
-    ]
-
-
-def console_line(metrics: dict[str, float], speed: float) -> str:
-    """The things a person wants to see, in fixed order, within 80 columns."""
-    line = (
-        f"score {metrics['ppo/score_mean']:+.2f}  kl {metrics['ppo/ref_kl']:.1f} nats  "
-        f"len {metrics['ppo/length_mean']:.0f}  clip {metrics['ppo/clip_fraction']:.2f}"
-    )
-    if "ppo/ptx_loss" in metrics:
-        line += f"  ptx {metrics['ppo/ptx_loss']:.2f}"
-    if "ppo/valid_judge_score" in metrics:
-        return line + f"  judge {metrics['ppo/valid_judge_score']:.3f}"
-    return line + f"  {speed:,.0f} tok/s"

@@ -1,0 +1,110 @@
+"""What the steps read: the starting model, the tokenizer, records as ids, tasks."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from preceptor.config import Architecture, Recipe
+from preceptor.data.batching import (
+    encode_demonstrations,
+)
+from preceptor.data.dataset import Choice
+from preceptor.data.records import (
+    Demonstration,
+    Ranking,
+    read_records,
+)
+from preceptor.models.load import (
+    load_tokenizer,
+)
+from preceptor.models.tokenizers import encode_prompt, encode_response
+from preceptor.stages.reward import RankedPrompt
+
+
+def base_model(recipe: Recipe, out: Path) -> Path | str:
+    """The folder (or hub name) of the model that only continues text."""
+    if isinstance(recipe.model, Architecture) or recipe.pretrain is not None:
+        return out / "pretrain" / "model"
+    return given_model(recipe)
+
+
+def given_model(recipe: Recipe) -> Path | str:
+    """The model that the recipe names; `smollm2` is imported from its package once."""
+    assert isinstance(recipe.model, str)
+    if recipe.model == "smollm2":
+        from preceptor.models.gguf import smollm2_folder
+
+        return smollm2_folder()
+    return recipe.model
+
+
+def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerBase:
+    """The tokenizer that the whole run uses."""
+    if isinstance(recipe.model, Architecture):
+        from preceptor.miniature.tokenizer import miniature_tokenizer
+
+        return miniature_tokenizer()
+    path = given_model(recipe)
+    return load_tokenizer(path, vocabulary_size=2**31)
+
+
+def demonstration_ids(
+    recipe: Recipe, out: Path, tokenizer: PreTrainedTokenizerBase, part: str
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Demonstrations as ids; the miniature, the packages and files all come this way."""
+    path = out / "data" / f"demonstrations-{part}.jsonl"
+    return encode_demonstrations(
+        read_records(path, Demonstration),
+        tokenizer,
+        max_prompt_tokens=recipe.max_prompt_tokens,
+        max_response_tokens=recipe.max_response_tokens,
+        where=str(path),
+    )
+
+
+def ranking_key(ranking: Ranking) -> str:
+    """The same for all labelers' rankings of the same responses."""
+    return json.dumps([ranking.prompt, ranking.responses])
+
+
+def ranked_ids(
+    recipe: Recipe, rankings: Sequence[Ranking], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, RankedPrompt]:
+    """Rankings as ids, those of the same responses together.
+
+    A response that did not end when it was sampled gets no end token.
+    """
+    limit = recipe.max_response_tokens
+    found: dict[str, RankedPrompt] = {}
+    for ranking in rankings:
+        key = ranking_key(ranking)
+        if key in found:  # another labeler's view of the same responses
+            found[key].rankings.append(ranking.ranks)
+            continue
+        finished = ranking.meta.get("finished") or [True] * len(ranking.responses)
+        responses = [encode_response(tokenizer, text) for text in ranking.responses]
+        responses = [
+            ids if ended else ids[:-1] or ids
+            for ids, ended in zip(responses, finished, strict=True)
+        ]
+        # A user's own long response is cut like one that was sampled too long: no end token.
+        responses = [ids[:limit] for ids in responses]
+        prompt = encode_prompt(tokenizer, ranking.prompt)
+        found[key] = RankedPrompt(prompt, responses, [ranking.ranks])
+    return found
+
+
+def read_rankings(out: Path, part: str) -> list[Ranking]:
+    """The rankings of one part, by simulated labelers or the user's own."""
+    return read_records(out / "data" / f"rankings-{part}.jsonl", Ranking)
+
+
+def read_tasks(out: Path) -> dict[str, list[Choice]]:
+    """The few-shot tasks of the run's pretraining distribution."""
+    tasks = {}
+    for path in sorted((out / "data").glob("task-*.jsonl")):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        tasks[path.stem.removeprefix("task-")] = [Choice(**row) for row in rows]
+    return tasks

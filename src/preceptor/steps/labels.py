@@ -1,0 +1,160 @@
+"""The steps before and between the training: data, sampled responses, rankings."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from preceptor.config import Recipe
+from preceptor.data.batching import (
+    fit_prompts,
+    pack_documents,
+)
+from preceptor.data.records import (
+    Prompt,
+    Ranking,
+    read_records,
+    write_records,
+)
+from preceptor.data.sources import assemble
+from preceptor.evaluation.judges import judge_of, parts_of
+from preceptor.evaluation.labelers import Labeler, make_labelers, rank_responses
+from preceptor.generation import row_uniforms, sample
+from preceptor.models.load import (
+    load_policy,
+)
+from preceptor.models.lora import halve_frozen
+from preceptor.models.precision import precision
+from preceptor.models.tokenizers import decode, encode_prompt
+from preceptor.randomness import numpy_generator
+from preceptor.steps.inputs import tokenizer_of
+from preceptor.training.progress import say
+
+
+def make_data(recipe: Recipe, out: Path) -> list[Path]:
+    """Write every set of records, the packed text, the tasks and the attribution."""
+    folder = out / "data"
+    tokenizer = tokenizer_of(recipe)
+    dataset = assemble(recipe)
+    sets: dict[str, list[Any]] = {
+        "corpus-train": dataset.corpus_train,
+        "corpus-valid": dataset.corpus_valid,
+        "demonstrations-train": dataset.demonstrations_train,
+        "demonstrations-valid": dataset.demonstrations_valid,
+        "prompts-reward-train": dataset.prompts_reward_train,
+        "prompts-reward-valid": dataset.prompts_reward_valid,
+        "prompts-ppo": dataset.prompts_ppo,
+        "prompts-valid": dataset.prompts_valid,
+        "prompts-test": dataset.prompts_test,
+    }
+    if recipe.rankings:
+        sets |= {"rankings-train": dataset.rankings_train, "rankings-valid": dataset.rankings_valid}
+    written = []
+    for name, records in sets.items():
+        if name.startswith(("prompts", "rankings")):
+            records, _ = fit_prompts(records, tokenizer, recipe.max_prompt_tokens, name)
+            left_out = len(sets[name]) - len(records)
+            if left_out:
+                say(
+                    f"data: {left_out} of {len(sets[name])} {name} left out, longer than "
+                    f"max_prompt_tokens {recipe.max_prompt_tokens}"
+                )
+        if records:
+            write_records(folder / f"{name}.jsonl", records)
+            written.append(folder / f"{name}.jsonl")
+    for part, documents in (("train", dataset.corpus_train), ("valid", dataset.corpus_valid)):
+        if documents:
+            path = folder / f"tokens-{part}.npy"
+            pack_documents(documents, tokenizer, path)
+            written.append(path)
+    for task, items in dataset.tasks.items():
+        path = folder / f"task-{task}.jsonl"
+        write_records(path, items)
+        written.append(path)
+    if dataset.attribution:
+        path = folder / "ATTRIBUTION.md"
+        path.write_text(dataset.attribution, encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def sample_responses(recipe: Recipe, out: Path) -> list[Path]:
+    """K = 4..9 responses of `sft` to every prompt that labelers will rank (section 3.4)."""
+    policy, tokenizer = load_policy(out / "sft" / "model")
+    if recipe.sft.precision == "bf16":
+        halve_frozen(policy.requires_grad_(False))
+    written = []
+    for part in ("train", "valid"):
+        prompts = read_records(out / "data" / f"prompts-reward-{part}.jsonl", Prompt)
+        encoded = [encode_prompt(tokenizer, p.prompt) for p in prompts]
+        draws = numpy_generator(recipe.seed, f"sample/{part}/k")
+        low, high = recipe.sample.min_responses, recipe.sample.max_responses
+        counts = [int(draws.integers(low, high + 1)) for _ in prompts]
+        keys = [(i, k) for i, count in enumerate(counts) for k in range(count)]
+        uniforms = row_uniforms(recipe.seed, f"sample/{part}", keys, recipe.max_response_tokens)
+        say(f"sample {part}: {len(keys):,} responses to {len(prompts):,} prompts")
+        with precision(recipe.sft.precision):
+            generated = sample(
+                policy,
+                [encoded[i] for i, _ in keys],
+                uniforms,
+                stop_ids=[int(tokenizer.eos_token_id)],
+                temperature=recipe.sample.temperature,
+            )
+        texts = [decode(tokenizer, tokens) for tokens in generated.responses]
+        rows: list[dict[str, Any]] = [
+            asdict(prompt) | {"responses": [], "finished": []} for prompt in prompts
+        ]
+        for (i, _), text, finished in zip(keys, texts, generated.finished, strict=True):
+            rows[i]["responses"].append(text)
+            rows[i]["finished"].append(finished)
+        path = out / "data" / f"responses-{part}.jsonl"
+        write_records(path, rows)
+        written.append(path)
+    return written
+
+
+def rank(recipe: Recipe, out: Path) -> list[Path]:
+    """Simulated labelers rank the responses: one a training prompt, several a held-out one."""
+    judge = judge_of(recipe)
+    noise = recipe.rank
+
+    def team(count: int, group: Literal["training", "heldout"]) -> list[Labeler]:
+        return make_labelers(
+            count,
+            seed=recipe.seed,
+            temperature=noise.temperature,
+            error_rate=noise.error_rate,
+            tie_margin=noise.tie_margin,
+            taste_spread=noise.taste_spread,
+            group=group,
+            parts=parts_of(recipe),
+        )
+
+    teams = {
+        "train": team(noise.num_labelers, "training"),
+        "valid": team(noise.num_heldout_labelers, "heldout"),
+    }
+    written = []
+    for part, members in teams.items():
+        rows = read_records(out / "data" / f"responses-{part}.jsonl", Prompt)
+        asked = noise.labels_per_prompt if part == "train" else noise.labels_per_valid_prompt
+        labels = min(asked, len(members))
+        rankings = []
+        for number, row in enumerate(rows):
+            meta = dict(row.meta)
+            responses = meta.pop("responses")
+            draws = numpy_generator(recipe.seed, f"rank/{part}", number)
+            for place in draws.choice(len(members), size=labels, replace=False):
+                labeler = members[int(place)]
+                prompt = Prompt(row.prompt, row.user, row.use_case, meta)
+                ranks = rank_responses(labeler, prompt, responses, judge, draws)
+                rankings.append(
+                    Ranking(
+                        row.prompt, responses, ranks, labeler.name, row.user, row.use_case, meta
+                    )
+                )
+        path = out / "data" / f"rankings-{part}.jsonl"
+        write_records(path, rankings)
+        say(f"rank {part}: {len(rankings):,} rankings by {len(members)} labelers")
+        written.append(path)
+    return written

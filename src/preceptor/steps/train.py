@@ -1,0 +1,218 @@
+"""The training steps: files in, one stage called, a model folder out."""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from preceptor.config import Architecture, PPOConfig, Recipe
+from preceptor.data.batching import (
+    open_sequences,
+)
+from preceptor.data.records import (
+    Prompt,
+    read_records,
+    text_of,
+)
+from preceptor.errors import DataError, RecipeError
+from preceptor.evaluation.judges import judge_of
+from preceptor.models.load import (
+    load_policy,
+    load_scalar,
+    new_policy,
+    scalar_from_policy,
+    with_lora,
+)
+from preceptor.models.lora import halve_frozen
+from preceptor.models.tokenizers import encode_prompt
+from preceptor.randomness import derived_seed
+from preceptor.stages.ppo import HeldOut, Score, run_ppo
+from preceptor.stages.pretrain import run_pretrain
+from preceptor.stages.reward import run_reward, score_rows
+from preceptor.stages.sft import run_sft
+from preceptor.steps.inputs import (
+    base_model,
+    demonstration_ids,
+    given_model,
+    ranked_ids,
+    read_rankings,
+    tokenizer_of,
+)
+from preceptor.training.folder import StageFolder, read_json
+
+
+def pretrain(recipe: Recipe, out: Path, folder: StageFolder) -> None:
+    """Train the model that only continues text."""
+    assert recipe.pretrain is not None
+    if isinstance(recipe.model, Architecture):
+        tokenizer = tokenizer_of(recipe)
+        seed = derived_seed(recipe.seed, "weights")
+        policy = new_policy(recipe.model, tokenizer, seed).eval()
+    else:
+        policy, tokenizer = load_policy(given_model(recipe))
+    length = recipe.pretrain.sequence_length
+    run_pretrain(
+        recipe.pretrain,
+        folder,
+        policy=policy,
+        tokenizer=tokenizer,
+        train=open_sequences(out / "data" / "tokens-train.npy", length),
+        valid=open_sequences(out / "data" / "tokens-valid.npy", length),
+        seed=recipe.seed,
+    )
+
+
+def sft(recipe: Recipe, out: Path, folder: StageFolder) -> None:
+    """Fine-tune on demonstrations."""
+    policy, tokenizer = load_policy(base_model(recipe, out))
+    policy = with_lora(policy, recipe.sft.lora, derived_seed(recipe.seed, "sft/lora"))
+    if recipe.sft.precision == "bf16":
+        halve_frozen(policy)
+    valid_prompts = read_records(out / "data" / "prompts-valid.jsonl", Prompt)
+    run_sft(
+        recipe.sft,
+        folder,
+        policy=policy,
+        tokenizer=tokenizer,
+        train=demonstration_ids(recipe, out, tokenizer, "train"),
+        valid=demonstration_ids(recipe, out, tokenizer, "valid"),
+        valid_prompts=[encode_prompt(tokenizer, p.prompt) for p in valid_prompts],
+        max_response_tokens=recipe.max_response_tokens,
+        seed=recipe.seed,
+    )
+
+
+def reward(recipe: Recipe, out: Path, folder: StageFolder) -> None:
+    """Train the reward model from the SFT model."""
+    model = scalar_from_policy(out / "sft" / "model", derived_seed(recipe.seed, "reward/head"))
+    model = with_lora(model, recipe.reward.lora, derived_seed(recipe.seed, "reward/lora"))
+    if recipe.reward.precision == "bf16":
+        halve_frozen(model)
+    _, tokenizer = load_policy(out / "sft" / "model")
+    parts = {
+        part: list(ranked_ids(recipe, read_rankings(out, part), tokenizer).values())
+        for part in ("train", "valid")
+    }
+    for part, items in parts.items():
+        if not any(item.pairs for item in items):
+            raise DataError(
+                f"rankings-{part}: no ranking with two responses in order, all are ties or too "
+                "long. A reward model learns from pairs."
+            )
+    run_reward(
+        recipe.reward,
+        folder,
+        model=model,
+        tokenizer=tokenizer,
+        train=parts["train"],
+        valid=parts["valid"],
+        demonstrations=demonstration_ids(recipe, out, tokenizer, "valid"),
+        seed=recipe.seed,
+    )
+
+
+def require_good_reward_model(recipe: Recipe, out: Path) -> None:
+    """PPO against a reward model that guesses only makes a policy worse; refuse it."""
+    summary = read_json(out / "reward" / "done.json")["summary"]
+    accuracy, least = summary["valid_accuracy"], recipe.reward.min_accuracy
+    if accuracy < least:
+        raise RecipeError(
+            f"reward: accuracy on held-out labels is {accuracy:.3f}, below reward.min_accuracy "
+            f"{least}. PPO would optimise noise. Give more rankings, or lower the limit knowingly."
+        )
+
+
+def ppo(recipe: Recipe, out: Path, folder: StageFolder, name: str) -> None:
+    """Train a policy against the reward model, from the SFT model and held to it."""
+    config: PPOConfig = getattr(recipe, name)
+    start = out / "sft" / "model"
+    if config.reward == "reward_model":
+        require_good_reward_model(recipe, out)
+    policy, tokenizer = load_policy(start)
+    policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
+    ref_policy, _ = load_policy(start)
+    ref_policy.requires_grad_(False)
+    value_model = load_scalar(out / "reward" / "model")
+    value_model = with_lora(value_model, config.lora, derived_seed(recipe.seed, f"{name}/value"))
+    if config.precision == "bf16":
+        for model in (policy, ref_policy, value_model):
+            halve_frozen(model)
+    prompts = read_records(out / "data" / "prompts-ppo.jsonl", Prompt)
+    looked = read_records(out / "data" / "prompts-valid.jsonl", Prompt)
+    text = out / "data" / "tokens-train.npy"
+    held_out_text = out / "data" / "tokens-valid.npy"
+    length = config.ptx_sequence_length
+    looked_text = None
+    if held_out_text.is_file():
+        looked_text = open_sequences(held_out_text, length)[: recipe.evaluate.num_tax_sequences]
+    run_ppo(
+        config,
+        folder,
+        policy=policy,
+        ref_policy=ref_policy,
+        value_model=value_model,
+        score=score_function(recipe, config, out),
+        tokenizer=tokenizer,
+        prompts=prompts,
+        prompt_ids=[encode_prompt(tokenizer, p.prompt) for p in prompts],
+        pretraining=open_sequences(text, length) if config.ptx_coef else None,
+        held_out=HeldOut(
+            looked,
+            [encode_prompt(tokenizer, p.prompt) for p in looked],
+            judge_of(recipe),
+            looked_text,
+        ),
+        max_response_tokens=recipe.max_response_tokens,
+        seed=recipe.seed,
+    )
+
+
+def score_function(recipe: Recipe, config: PPOConfig, out: Path) -> Score:
+    """The reward model, or the user's `module:function` of (prompts, responses) -> floats."""
+    if config.reward == "reward_model":
+        model = frozen_reward_model(recipe, out)
+
+        def by_model(
+            prompts: Sequence[Prompt],
+            prompt_ids: list[list[int]],
+            response_ids: list[list[int]],
+            texts: list[str],
+        ) -> torch.Tensor:
+            return score_rows(model, prompt_ids, response_ids, recipe.reward)
+
+        return by_model
+    module_name, _, function_name = config.reward.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(
+            f"ppo.reward is {config.reward}: {error}. It must name an importable module:function."
+        ) from None
+
+    def by_function(
+        prompts: Sequence[Prompt],
+        prompt_ids: list[list[int]],
+        response_ids: list[list[int]],
+        texts: list[str],
+    ) -> torch.Tensor:
+        scores = torch.tensor(
+            [float(s) for s in function([text_of(p.prompt) for p in prompts], texts)]
+        )
+        if scores.shape != (len(texts),):
+            raise RecipeError(
+                f"ppo.reward {config.reward} gave {len(scores)} scores for {len(texts)} responses."
+            )
+        return scores
+
+    return by_function
+
+
+def frozen_reward_model(recipe: Recipe, out: Path) -> PreTrainedModel:
+    """The reward model as PPO and evaluation use it."""
+    model = load_scalar(out / "reward" / "model")
+    model.requires_grad_(False)
+    if recipe.reward.precision == "bf16":
+        halve_frozen(model)
+    return model
