@@ -173,6 +173,14 @@ def test_a_recipe_without_a_name_is_named_after_its_file_not_its_parent(tmp_path
     assert load_recipe(path).name == "chosen"
 
 
+def test_own_demonstrations_bring_their_own_prompts(tmp_path: Path):
+    path = write(tmp_path, "mine.yaml", "extends: smollm2\ndemonstrations: d.jsonl\n")
+    assert load_recipe(path).prompts is None
+    text = "extends: smollm2\ndemonstrations: d.jsonl\nprompts: packages\n"
+    assert load_recipe(write(tmp_path, "both.yaml", text)).prompts == "packages"
+    assert load_recipe(write(tmp_path, "none.yaml", "extends: smollm2\n")).prompts == "packages"
+
+
 def test_a_model_folder_and_a_file_take_the_place_of_the_built_in_ones(tmp_path: Path):
     text = "extends: smollm2\nmodel: my-model\ndemonstrations: my-demonstrations.jsonl\n"
     recipe = load_recipe(write(tmp_path, "mine.yaml", text))

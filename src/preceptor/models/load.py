@@ -79,6 +79,7 @@ def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerB
 
 def load_tokenizer(path: str | Path, vocabulary_size: int) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder, with what all stages need of it."""
+    _require_folder(path)
     try:
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path))
     except (OSError, ValueError, KeyError) as error:

@@ -92,6 +92,8 @@ def _read(name_or_path: str, seen: tuple[Path, ...]) -> tuple[str, dict[str, Any
     if base is not None:
         beside = path.parent / str(base)
         _, parent = _read(str(beside if beside.is_file() else base), (*seen, path.resolve()))
+        if "demonstrations" in values:  # one's own demonstrations bring their own prompts
+            parent.pop("prompts", None)
         values = _without_ppo(_merge(parent, values), parent)
     return label, values
 
