@@ -50,6 +50,12 @@ def test_long_series_are_thinned_to_means_that_keep_the_whole_mean():
     assert sum(ys) / len(ys) == pytest.approx((10 * MOST_POINTS - 1) / 2)
 
 
+def test_a_last_group_that_is_not_full_is_a_mean_too():
+    count = 10 * MOST_POINTS + 3
+    _, ys = thin(range(count), [2.5] * count)
+    assert set(ys) == {2.5}
+
+
 def test_short_series_are_kept_as_they_are():
     assert thin([1, 2, 3], [5, 1, 7]) == ([1, 2, 3], [5, 1, 7])
 
