@@ -129,6 +129,7 @@ def test_microbatches_change_memory_not_results(tmp_path):
     split, *_ = run(tmp_path / "b", microbatch_tokens=16)
     for a, b in zip(whole[:2], split[:2], strict=True):
         for key in a:
+            # Some are large (explained variance is near -300 here): fp32 is relative.
             assert a[key] == pytest.approx(b[key], rel=1e-3, abs=2e-4), key
 
 
@@ -137,7 +138,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("instant", ["sample", "gae", "take_step", "log", "save"])
-@pytest.mark.parametrize("times", [1, 9])
+@pytest.mark.parametrize("times", [1, 2])  # of the few calls that every instant has
 def test_a_run_killed_anywhere_ends_with_the_same_bits(tmp_path, monkeypatch, instant, times):
     options = {"pretraining": text_sequences(), "ptx_coef": 0.5, "checkpoint_every": 2}
     _, metrics, weights, _ = run(tmp_path / "whole", **options)
@@ -152,13 +153,9 @@ def test_a_run_killed_anywhere_ends_with_the_same_bits(tmp_path, monkeypatch, in
         return original(*args, **kwargs)
 
     monkeypatch.setattr(owner, instant, dies)
-    try:
+    with pytest.raises(Killed):
         run(tmp_path / "killed", **options)
-        survived = True  # fewer calls than `times` in this run
-    except Killed:
-        survived = False
     monkeypatch.setattr(owner, instant, original)
-    assert survived == (len(calls) < times)
     _, again_metrics, again_weights, _ = run(tmp_path / "killed", **options)
     assert again_metrics == metrics
     assert again_weights == weights

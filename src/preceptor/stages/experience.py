@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from preceptor.config import PPOConfig
 from preceptor.data.batching import split_by_tokens
 from preceptor.functional import entropy, masked_mean, policy_loss, token_logprobs, value_loss
-from preceptor.models.forward import make_rows, response_logits, response_values
+from preceptor.models.forward import Rows, make_rows, response_logits, response_values
 from preceptor.models.precision import precision
 from preceptor.randomness import numpy_generator
 
@@ -80,9 +80,16 @@ def forward_all(
     return found
 
 
-def microbatches(experience: Experience, rows: list[int], budget: int) -> list[list[int]]:
-    """Episodes of a minibatch in groups that fit into memory."""
-    return forward_groups(experience.prompts, experience.responses, [rows], budget)
+def microbatches(
+    experience: Experience, rows: list[int], budget: int
+) -> Iterator[tuple[list[int], Rows, float]]:
+    """A minibatch in groups that fit into memory: episodes, their rows, their share of tokens."""
+    count = int(experience.mask[rows].sum())
+    for group in forward_groups(experience.prompts, experience.responses, [rows], budget):
+        batch = make_rows(
+            [experience.prompts[i] for i in group], [experience.responses[i] for i in group]
+        )
+        yield group, batch, float(batch.response_mask.sum()) / count
 
 
 def policy_losses(
@@ -94,10 +101,7 @@ def policy_losses(
 ) -> Iterator[Tensor]:
     """Clipped policy losses of microbatches; they sum to the token mean over the minibatch."""
     count = float(experience.mask[rows].sum())
-    for group in microbatches(experience, rows, config.microbatch_tokens):
-        batch = make_rows(
-            [experience.prompts[i] for i in group], [experience.responses[i] for i in group]
-        )
+    for group, batch, share in microbatches(experience, rows, config.microbatch_tokens):
         width = batch.tokens.shape[1]
         with precision(config.precision):
             logits = response_logits(policy, batch)
@@ -111,8 +115,8 @@ def policy_losses(
             denominator=count,
         )
         with torch.no_grad():
-            found["entropy"] = masked_mean(entropy(logits), batch.response_mask)
-        add_stats(stats, found, float(batch.response_mask.sum()) / count)
+            found["entropy"] = masked_mean(entropy(logits, config.temperature), batch.response_mask)
+        add_stats(stats, found, share)
         stats["policy_loss"] = stats.get("policy_loss", 0.0) + float(loss.detach())
         yield loss
 
@@ -126,10 +130,7 @@ def value_losses(
 ) -> Iterator[Tensor]:
     """Clipped value losses of microbatches; they sum to the token mean over the minibatch."""
     count = float(experience.mask[rows].sum())
-    for group in microbatches(experience, rows, config.microbatch_tokens):
-        batch = make_rows(
-            [experience.prompts[i] for i in group], [experience.responses[i] for i in group]
-        )
+    for group, batch, share in microbatches(experience, rows, config.microbatch_tokens):
         width = batch.tokens.shape[1]
         with precision(config.precision):
             values = response_values(value_model, batch)
@@ -142,7 +143,7 @@ def value_losses(
             denominator=count,
         )
         clipped = {"value_clip_fraction": found["value_clip_fraction"]}
-        add_stats(stats, clipped, float(batch.response_mask.sum()) / count)
+        add_stats(stats, clipped, share)
         stats["value_loss"] = stats.get("value_loss", 0.0) + float(loss.detach())
         yield loss
 
