@@ -13,7 +13,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from preceptor.models.tokenizers import PLAIN_CHAT_TEMPLATE
+from preceptor.data.records import PLAIN_CHAT_TEMPLATE
+from preceptor.models.attention import prefer_plain_attention
 
 WORDS = ["<pad>", "<end>", "<unk>", "user", "assistant", ":", *"abcdefghijklmnopqrstuvwxyz"]
 END, PAD = 1, 0
@@ -47,6 +48,7 @@ def tiny_model(kind: str = "llama", seed: int = 0) -> PreTrainedModel:
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(8.0)
+    prefer_plain_attention(model)  # as every loaded model
     return model.eval()
 
 

@@ -25,11 +25,11 @@ def test_a_win_rate_counts_ties_half():
     assert results.compare(base, ours)["mean"] == pytest.approx(1 - 2.5 / 4)
 
 
-def test_hallucination_is_the_share_not_wholly_true_of_those_judged():
+def test_hallucination_is_the_share_of_all_responses_that_say_something_untrue():
     rows = [row(1, truth=1.0), row(1, truth=0.5), row(1, truth=None), row(1, truth=0.0)]
     found = results.rates(rows)
-    assert found["hallucination"]["mean"] == pytest.approx(2 / 3)
-    assert found["hallucination"]["n"] == 3
+    assert found["hallucination"]["mean"] == pytest.approx(2 / 4)
+    assert found["hallucination"]["n"] == 4
     assert found["constraint"] is None
 
 

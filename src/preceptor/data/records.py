@@ -23,6 +23,12 @@ Messages = list[dict[str, str]]
 
 ROLES = ("system", "user", "assistant")
 
+PLAIN_CHAT_TEMPLATE = (
+    "{% for turn in messages %}{{ turn['role'] }}: {{ turn['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+"""For models that bring no template: a dialogue as ordinary text, one turn a line."""
+
 
 @dataclass(frozen=True)
 class Document:

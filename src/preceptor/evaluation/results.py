@@ -47,15 +47,15 @@ def compare(rows: Rows, baseline: Rows) -> Json:
 def rates(rows: Rows) -> Json:
     """The shares of the paper's Figure 4; a rate that nothing was judged for is null.
 
-    Hallucination is the share of responses judged for truth that are not wholly true; the others
-    are mean parts of the judgement.
+    Hallucination is the share of all responses that state something untrue, so that a model is not
+    blamed for claiming less that happens to be true; the others are mean parts of the judgement.
     """
     found: Json = {}
     for name, parts in RATES.items():
         values = [_part(row, parts) for row in rows]
         known = [value for value in values if value is not None]
         if name == "hallucination":
-            known = [float(value < 1.0) for value in known]
+            known = [float(value is not None and value < 1.0) for value in values if known]
         found[name] = estimate(known) if known else None
     return found
 

@@ -50,7 +50,7 @@ def sample(
     *,
     stop_ids: Sequence[int],
     temperature: float = 1.0,
-    max_rows: int = 256,
+    max_rows: int = 512,
 ) -> Generated:
     """Sample one response a prompt, at most uniforms.shape[1] tokens each.
 
@@ -106,9 +106,11 @@ def _sample_batch(
         ).last_hidden_state
         logits = head_logits(model, states[:, -1])
         tokens, drawn = draw(logits, uniforms[active, step], temperature)
-        for place, row in enumerate(active.tolist()):
-            responses[row].append(int(tokens[place]))
-            logprobs[row].append(float(drawn[place]))
+        for row, token, logprob in zip(
+            active.tolist(), tokens.tolist(), drawn.tolist(), strict=True
+        ):
+            responses[row].append(token)
+            logprobs[row].append(logprob)
         # 3. Rows that ended leave; the others go on.
         done = torch.isin(tokens, stops)
         for row in active[done].tolist():

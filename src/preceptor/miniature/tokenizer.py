@@ -6,15 +6,12 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
+from preceptor.data.records import PLAIN_CHAT_TEMPLATE
 from preceptor.miniature import grammar as g
 from preceptor.miniature import words as w
 from preceptor.miniature.phrasing import PHRASINGS, constraint_text
 
 PAD, END, UNK = SPECIAL = ("<pad>", "<end>", "<unk>")
-CHAT_TEMPLATE = (
-    "{% for turn in messages %}{{ turn['role'] }}: {{ turn['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant:{% endif %}"
-)
 
 
 def vocabulary() -> list[str]:
@@ -56,6 +53,6 @@ def miniature_tokenizer() -> PreTrainedTokenizerFast:
         pad_token=PAD,
         eos_token=END,
         unk_token=UNK,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=PLAIN_CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )

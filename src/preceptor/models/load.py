@@ -22,6 +22,7 @@ from transformers import (
 
 from preceptor.config import Architecture, LoRAConfig
 from preceptor.errors import DataError
+from preceptor.models.attention import prefer_plain_attention
 from preceptor.models.lora import add_adapters, merged_state
 from preceptor.models.tokenizers import check_tokenizer, prepare_tokenizer
 
@@ -51,6 +52,7 @@ def new_policy(
         eos_token_id=tokenizer.eos_token_id,
     )
     model = LlamaForCausalLM(config)
+    prefer_plain_attention(model)
     generator = torch.Generator().manual_seed(seed)
     std = 0.7 / math.sqrt(architecture.hidden_size)
     scaled = std / math.sqrt(2 * architecture.num_layers)
@@ -189,6 +191,7 @@ def _open(kind: Any, path: str | Path, **options: Any) -> PreTrainedModel:
             f"{path}: not a model folder that can be read ({_first(error)}). It needs config.json, "
             "model.safetensors and the tokenizer's files."
         ) from None
+    prefer_plain_attention(model)
     return cast(PreTrainedModel, model)
 
 

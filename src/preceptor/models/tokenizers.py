@@ -4,14 +4,8 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
-from preceptor.data.records import Messages, messages_of
+from preceptor.data.records import PLAIN_CHAT_TEMPLATE, Messages, messages_of
 from preceptor.errors import DataError
-
-PLAIN_CHAT_TEMPLATE = (
-    "{% for turn in messages %}{{ turn['role'] }}: {{ turn['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant:{% endif %}"
-)
-"""For models that bring no template: a dialogue as ordinary text, one turn a line."""
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, where: str) -> None:

@@ -50,7 +50,7 @@ def draw(run: RunFiles) -> dict[str, list[str]]:
     """Every plot that the run's files allow, by section."""
     found = {
         "pretrain": losses(run, "pretrain", "nats a token"),
-        "sft": [*losses(run, "sft", "nats a token"), *sft_judge(run)],
+        "sft": losses(run, "sft", "nats a token"),
         "reward": [*losses(run, "reward", "nats a pair"), *reward_accuracy(run)],
         "rl": reinforcement(run),
         "overoptimization": overoptimization(run),
@@ -76,27 +76,13 @@ def losses(run: RunFiles, stage: str, unit: str) -> list[str]:
     return [plots.lines("Loss", shown, x_label=f"{stage} step", y_label=unit, wide=wide)]
 
 
-def sft_judge(run: RunFiles) -> list[str]:
-    """The judge's score during supervised fine-tuning, where it was asked."""
-    judged = run.series("sft", "valid_judge_score")
-    if not judged[0]:
-        return []
-    one = Series(HELD_OUT, *judged, kind="points")
-    title = "Judge, held-out prompts"
-    return [plots.lines(title, [one], x_label="sft step", y_label="score, 0 to 1", wide=True)]
-
-
 def reward_accuracy(run: RunFiles) -> list[str]:
     """Share of held-out pairs in the right order, while the reward model learns."""
-    series = [
-        Series(color, *run.series("reward", key), kind="points")
-        for color, key in ((HELD_OUT, "valid_accuracy"), (GOLD, "valid_gold_accuracy"))
-    ]
-    series = [one for one in series if one.xs]
-    if not series:
+    series = Series(HELD_OUT, *run.series("reward", "valid_accuracy"), kind="points")
+    if not series.xs:
         return []
     title = "Accuracy on held-out pairs"
-    return [plots.lines(title, series, x_label="reward step", y_label="share in the right order")]
+    return [plots.lines(title, [series], x_label="reward step", y_label="share in the right order")]
 
 
 def reinforcement(run: RunFiles) -> list[str]:

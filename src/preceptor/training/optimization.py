@@ -25,7 +25,7 @@ def make_optimizer(
         lr=learning_rate or config.learning_rate,
         betas=(config.adam_beta1, config.adam_beta2),
         eps=config.adam_eps,
-        foreach=True,
+        fused=True,
     )
 
 

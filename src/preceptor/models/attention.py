@@ -1,0 +1,89 @@
+"""Attention for short sequences on a CPU: two plain matrix products.
+
+PyTorch's fused kernel for CPUs takes longer than the products it replaces at the lengths that small
+recipes have, most of all backwards (docs/log.md). It spares memory instead, so it stays in charge
+of long sequences and of other devices.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+LONGEST = 512
+"""Keys [positions] up to which the plain products were measured to be faster."""
+NAME = "preceptor_plain"
+
+
+def prefer_plain_attention(model: PreTrainedModel) -> None:
+    """Let the model choose between plain products and the fused kernel at every call."""
+    if model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(NAME)
+
+
+def plain_or_fused(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """transformers' interface of an attention function.
+
+    Args:
+        query: [B, H, T, d].
+        key, value: [B, G, S, d], G key-value heads for the H heads.
+        attention_mask: [B or 1, 1, T, S], True (or 0.0) where attended; None is causal.
+
+    Returns:
+        [B, T, H, d] and None for the weights.
+    """
+    short = query.device.type == "cpu" and key.shape[2] <= LONGEST and dropout == 0.0
+    own = set(kwargs) & {"position_bias", "cache", "sliding_window", "softcap", "s_aux"}
+    if not short or any(kwargs[name] is not None for name in own):
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    if attention_mask is None and query.shape[2] > 1 and kwargs.get("is_causal", True) is not False:
+        attention_mask = _causal(query.shape[2], key.shape[2])
+    return plain_attention(query, key, value, attention_mask, scaling), None
+
+
+def plain_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
+) -> Tensor:
+    """softmax(query key^T * scaling + mask) value, [B, T, H, d]; shapes as in `plain_or_fused`."""
+    batch, heads, length, width = query.shape
+    groups = key.shape[1]
+    # The heads that share a key-value head stand in one row, so nothing is copied for them.
+    query = query.reshape(batch, groups, heads // groups * length, width)
+    scores = (query * (scaling or width**-0.5)) @ key.transpose(2, 3)
+    scores = scores.view(batch, heads, length, key.shape[2])
+    if mask is not None:
+        scores = scores + _additive(mask, scores.dtype)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
+    mixed = weights.view(batch, groups, heads // groups * length, key.shape[2]) @ value
+    return mixed.view(batch, heads, length, value.shape[3]).transpose(1, 2).contiguous()
+
+
+def _causal(length: int, keys: int) -> Tensor:
+    """The last of `length` queries sees all keys, each one before it one key less."""
+    return torch.ones(length, keys, dtype=torch.bool).tril(keys - length)[None, None]
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A large negative number where masked; not infinity, or a row of padding would be NaN."""
+    if mask.dtype != torch.bool:
+        return mask.to(dtype)
+    blocked = torch.full((), torch.finfo(dtype).min / 2, dtype=dtype)
+    return torch.where(mask, torch.zeros((), dtype=dtype), blocked)
+
+
+AttentionInterface.register(NAME, plain_or_fused)
+AttentionMaskInterface.register(NAME, sdpa_mask)
