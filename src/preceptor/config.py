@@ -29,6 +29,11 @@ class Architecture(Section):
     num_kv_heads: int = Field(4, gt=0, description="Key/value heads; must divide num_heads.")
     intermediate_size: int = Field(384, gt=0, description="Width of the gated feed-forward.")
     context_length: int = Field(128, gt=1, description="Longest sequence in tokens.")
+    rope_theta: float = Field(
+        10_000.0,
+        gt=1,
+        description="Base of the rotary positions; a short context is told apart better by less.",
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Architecture":

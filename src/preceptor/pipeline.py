@@ -4,6 +4,9 @@ A step is done when its done file names the hash of its present inputs (its part
 the outputs of the steps before it) and its outputs are as it left them.
 """
 
+import contextlib
+import ctypes
+import gc
 import hashlib
 import json
 import resource
@@ -121,6 +124,7 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
         write_done(done, stage=name, input_hash=digest, outputs=written, summary={})
         seconds = time.monotonic() - began
     _note_timing(out, name, seconds)
+    _return_memory()
 
 
 def input_hash(recipe: Recipe, out: Path, name: str) -> str:
@@ -250,6 +254,16 @@ def _note_timing(out: Path, name: str, seconds: float) -> None:
     noted.setdefault("seconds", {})[name] = seconds
     noted["peak_memory_bytes"] = max(_peak_memory(), int(noted.get("peak_memory_bytes", 0)))
     write_json(path, noted)
+
+
+def _return_memory() -> None:
+    """Give freed memory back to the system, so that one step's peak does not stand on another's.
+
+    glibc keeps what was freed; elsewhere there is nothing to be done.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _peak_memory() -> int:

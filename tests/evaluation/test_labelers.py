@@ -42,10 +42,14 @@ def test_equal_texts_tie_however_noisy():
     assert ranks[0] == ranks[2] == ranks[3]
 
 
-def test_an_error_replaces_the_utility():
+def test_a_response_that_was_not_read_stands_anywhere_however_good_it_is():
     labeler = replace(EXACT, error_rate=1.0)
     firsts = [rank(labeler, "0.9", "0.1", seed=seed)[0] for seed in range(400)]
     assert 150 < firsts.count(1) < 250
+    # Read both (a quarter), the better one is first; else it is a toss: 0.25 + 0.75 / 2.
+    labeler = replace(EXACT, error_rate=0.5)
+    firsts = [rank(labeler, "1.0", "0.0", seed=seed)[0] for seed in range(2000)]
+    assert 0.58 < firsts.count(1) / 2000 < 0.67
 
 
 def test_taste_weighs_faults_and_length():

@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 from preceptor.miniature import make_miniature
 from preceptor.miniature.grammar import words_of
-from preceptor.miniature.words import NUMBERS, OPPOSITES
 
 SMALL = {
     "corpus_tokens": 3000,
@@ -48,21 +47,19 @@ def test_sizes_are_as_asked():
 
 
 def test_few_shot_items_have_one_right_answer(world, dataset):
-    assert set(dataset.tasks) == {"facts", "opposites", "counting"}
+    assert set(dataset.tasks) == {"facts", "copying", "recalling"}
     for kind, items in dataset.tasks.items():
-        assert len(items) == 100
+        assert len(items) == 200
         assert {item.answer for item in items} == {0, 1, 2, 3}
         for item in items:
             assert len(set(item.choices)) == 4
             right = item.choices[item.answer].strip()
-            worked, _, opening = item.context.rpartition(". ")
-            assert 3 <= worked.count(".") + 1 <= 4
-            if kind == "opposites":
-                assert OPPOSITES[opening.rstrip(",")] == right
-            elif kind == "counting":
-                first = NUMBERS.index(opening.split(",")[0])
-                assert NUMBERS[first + 2] == right
-            else:
-                assert right in {
-                    v for (name, _), v in world.facts.items() if name == opening.split()[0]
-                }
+            *worked, opening = item.context.split(". ")
+            if kind == "facts":
+                assert 3 <= len(worked) <= 4
+                name = opening.split()[0]
+                assert right in {value for (who, _), value in world.facts.items() if who == name}
+            else:  # the line that begins again goes on as it did the first time
+                line = worked[-1 if kind == "copying" else -3]
+                assert f"{line},".startswith(f"{opening} {right},")
+                assert {choice.strip() for choice in item.choices} <= set(line.split(", "))

@@ -8,6 +8,13 @@ def test_a_quarter_of_the_facts_is_unknown(world):
     assert facts.count(None) == round(len(facts) / 4)
 
 
+def test_of_a_stranger_nothing_is_known_and_of_others_everything(world):
+    known = {name: [world.fact(name, a) is not None for a in ATTRIBUTES] for name in NAMES}
+    assert all(len(set(facts)) == 1 for facts in known.values())
+    strangers = {name for name, facts in known.items() if not any(facts)}
+    assert strangers & set(world.known) and strangers & set(world.heldout)
+
+
 def test_values_belong_to_their_attribute(world):
     for (name, attribute), value in world.facts.items():
         assert value is None or (value in ATTRIBUTES[attribute] and value != name)

@@ -10,6 +10,7 @@ from preceptor.models.forward import (
     response_logprobs,
     response_scores,
     response_values,
+    tokens_at_once,
 )
 from preceptor.models.load import scalar_from_policy, scalar_head
 
@@ -89,3 +90,13 @@ def test_held_out_losses_equal_cross_entropy(model):
         logits = model(tokens[None]).logits[0, :-1]
         expected = nn.functional.cross_entropy(logits, tokens[1:])
         assert abs(found[row] - float(expected.detach())) < 1e-5
+
+
+def test_a_pass_without_gradients_never_holds_more_than_128_mib_of_logits():
+    model = tiny_model("llama")
+    assert tokens_at_once(model) == 8192
+    for vocabulary in (49_152, 151_936):
+        model.resize_token_embeddings(vocabulary)
+        count = tokens_at_once(model)
+        size = model.get_input_embeddings().num_embeddings
+        assert count * size * 4 <= 128 * 2**20 < (count + 1) * size * 4

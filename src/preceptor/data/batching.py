@@ -13,7 +13,7 @@ from preceptor.errors import DataError
 from preceptor.models.tokenizers import (
     encode_prompt,
     encode_response,
-    encode_text,
+    encode_texts,
     separator_id,
 )
 
@@ -71,10 +71,12 @@ def pack_documents(
     GPT-3 appendix B: full sequences of packed documents, no mask between them.
     """
     separator = separator_id(tokenizer)
-    parts = [
-        np.asarray([*encode_text(tokenizer, document.text), separator], dtype=np.int32)
-        for document in documents
-    ]
+    parts = []
+    for start in range(0, len(documents), 1000):  # many at once, so that all threads tokenize
+        texts = [document.text for document in documents[start : start + 1000]]
+        parts += [
+            np.asarray([*ids, separator], dtype=np.int32) for ids in encode_texts(tokenizer, texts)
+        ]
     stream = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")

@@ -11,7 +11,7 @@ from preceptor.data.batching import split_by_tokens
 from preceptor.data.dataset import Judge, as_json
 from preceptor.data.records import Demonstration, Messages, Prompt, messages_of
 from preceptor.generation import row_uniforms, sample
-from preceptor.models.forward import make_rows, response_logprobs
+from preceptor.models.forward import make_rows, response_logprobs, tokens_at_once
 from preceptor.models.load import context_length
 from preceptor.models.precision import precision
 from preceptor.models.tokenizers import decode, encode_prompt, encode_text, is_plain
@@ -108,7 +108,7 @@ def response_losses(
     """Mean loss per token, nats, of each response under `model` given its prompt."""
     losses = [0.0] * len(responses)
     lengths = [len(p) + len(r) for p, r in zip(prompt_ids, responses, strict=True)]
-    for group in split_by_tokens(lengths, 8192):
+    for group in split_by_tokens(lengths, tokens_at_once(model)):
         rows = make_rows([prompt_ids[i] for i in group], [responses[i] for i in group])
         with precision(dtype):
             logprobs = response_logprobs(model, rows)

@@ -4,6 +4,7 @@ Works with any judge. The defaults let two labelers of the miniature agree on ab
 pairs that both call different, as InstructGPT's did (arXiv:2203.02155, section 3.4).
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -42,9 +43,9 @@ def make_labelers(
     num: int,
     *,
     seed: int,
-    temperature: float = 0.225,
+    temperature: float = 0.19,
     error_rate: float = 0.04,
-    tie_margin: float = 0.08,
+    tie_margin: float = 0.07,
     taste_spread: float = 0.3,
     group: Group = "training",
     parts: Sequence[str] = PARTS,
@@ -72,9 +73,23 @@ def rank_responses(
     judge: Judge,
     rng: np.random.Generator,
 ) -> list[int]:
-    """Competition ranks, 1 the best: [1, 2, 2, 4] has a tie for the second place."""
-    seen = {text: noisy_utility(labeler, prompt, text, judge, rng) for text in responses}
-    utilities = [seen[text] for text in responses]  # equal texts are equal
+    """Competition ranks, 1 the best: [1, 2, 2, 4] has a tie for the second place.
+
+    A response that was not read is put anywhere among the others, however good or bad it is.
+    """
+    texts = list(dict.fromkeys(responses))  # equal texts are equal
+    slips = [rng.random() < labeler.error_rate for _ in texts]
+    seen = {
+        text: noisy_utility(labeler, prompt, text, judge, rng)
+        for text, slip in zip(texts, slips, strict=True)
+        if not slip
+    }
+    read = sorted(seen.values()) or [0.0]
+    edges = [read[0] - 1, *read, read[-1] + 1]
+    for text in itertools.compress(texts, slips):
+        place = int(rng.integers(len(edges) - 1))
+        seen[text] = float(rng.uniform(edges[place], edges[place + 1]))
+    utilities = [seen[text] for text in responses]
     order = sorted(range(len(responses)), key=lambda i: -utilities[i])
     ranks, previous = [0] * len(responses), float("inf")
     for place, i in enumerate(order):
@@ -87,7 +102,9 @@ def rank_responses(
 def rate_response(
     labeler: Labeler, prompt: Prompt, response: str, judge: Judge, rng: np.random.Generator
 ) -> int:
-    """Overall quality on the paper's Likert scale, 1 to 7."""
+    """Overall quality on the paper's Likert scale, 1 to 7; of one not read, any number."""
+    if rng.random() < labeler.error_rate:
+        return int(rng.integers(1, 8))
     utility = noisy_utility(labeler, prompt, response, judge, rng)
     return int(np.clip(round(1 + 6 * utility), 1, 7))
 
@@ -96,10 +113,8 @@ def noisy_utility(
     labeler: Labeler, prompt: Prompt, response: str, judge: Judge, rng: np.random.Generator
 ) -> float:
     """What the response seems worth to this labeler in this moment, about 0 to 1."""
-    noise, slip, random_utility = rng.standard_normal(), rng.random(), rng.random()
-    if slip < labeler.error_rate:
-        return float(random_utility)
-    return utility(labeler, judge(prompt, response), response) + float(labeler.temperature * noise)
+    noise = float(labeler.temperature * rng.standard_normal())
+    return utility(labeler, judge(prompt, response), response) + noise
 
 
 def utility(labeler: Labeler, judgement: Judgement, response: str) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.data.records import Messages
-from preceptor.models.forward import head_logits
+from preceptor.models.forward import head_logits, tokens_at_once
 from preceptor.models.load import context_length, trunk
 from preceptor.models.tokenizers import encode_prompt
 from preceptor.randomness import derived_seed
@@ -50,13 +50,15 @@ def sample(
     *,
     stop_ids: Sequence[int],
     temperature: float = 1.0,
-    max_rows: int = 512,
+    max_rows: int | None = None,
 ) -> Generated:
     """Sample one response a prompt, at most uniforms.shape[1] tokens each.
 
     No top-k, top-p or penalties: what is drawn is the very distribution whose log-probabilities
-    are kept (InstructGPT appendix C.4). Temperature 0 takes the likeliest token.
+    are kept (InstructGPT appendix C.4). Temperature 0 takes the likeliest token. At most `max_rows`
+    are sampled at once: 512, or fewer where the vocabulary is large.
     """
+    max_rows = max_rows or min(512, max(16, tokens_at_once(model) // 4))
     # Rows of like length share a batch: less padding in front, the same draws either way.
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     responses: list[list[int]] = [[] for _ in prompts]

@@ -55,8 +55,7 @@ def respond(world: World, task: Task, rng: random.Random, flaws: Collection[str]
 
 def aside(world: World, rng: random.Random) -> str:
     """A true but irrelevant sentence."""
-    known = [(name, a) for name in world.known for a in w.ATTRIBUTES if world.fact(name, a)]
-    name, attribute = rng.choice(known)
+    name, attribute = rng.choice(world.told)
     return g.fact_sentence(name, attribute, str(world.fact(name, attribute)))
 
 

@@ -7,6 +7,7 @@ wrongly, rudely, at length, or with more questions. Good exchanges in front make
 
 import random
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from preceptor.data.records import Document
 from preceptor.miniature import grammar as g
@@ -19,25 +20,25 @@ from preceptor.miniature.world import World
 from preceptor.randomness import python_random
 
 PAGE_WEIGHTS = {
-    "facts": 0.07,
-    "story": 0.06,
-    "dialogue": 0.74,
+    "facts": 0.06,
+    "story": 0.05,
+    "dialogue": 0.66,
     "questions": 0.02,
     "sequences": 0.04,
-    "rhymes": 0.07,
+    "rhymes": 0.17,
 }
-_LONG_WINDED = {"ignore": 0.4, "mistake": 0.1, "guess": 0.6, "no_courtesy": 0.7, "ramble": 1.0}
+_LONG_WINDED = {"ignore": 0.4, "mistake": 0.1, "guess": 0.4, "no_courtesy": 0.7, "ramble": 1.0}
 MANNERS: dict[str, tuple[float, dict[str, float]]] = {
-    "courteous": (0.10, {"ignore": 0.2, "mistake": 0.05, "guess": 0.4, "no_courtesy": 0.1}),
-    "curt": (0.16, {"ignore": 0.4, "mistake": 0.1, "guess": 0.6, "no_courtesy": 1.0, "half": 0.1}),
-    "untrue": (0.18, {"ignore": 0.4, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
-    "rambling": (0.20, _LONG_WINDED),
-    "rude": (0.16, {"ignore": 0.5, "mistake": 0.2, "guess": 0.7, "no_courtesy": 1.0, "rude": 1.0}),
-    "questions": (0.20, {}),
+    "courteous": (0.09, {"ignore": 0.2, "mistake": 0.05, "guess": 0.2, "no_courtesy": 0.1}),
+    "curt": (0.14, {"ignore": 0.4, "mistake": 0.1, "guess": 0.4, "no_courtesy": 1.0, "half": 0.1}),
+    "untrue": (0.11, {"ignore": 0.4, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
+    "rambling": (0.23, _LONG_WINDED),
+    "rude": (0.18, {"ignore": 0.5, "mistake": 0.2, "guess": 0.5, "no_courtesy": 1.0, "rude": 1.0}),
+    "questions": (0.25, {}),
 }
 """Manner of a page: its share, and how often each flaw comes in (see answers.py)."""
 
-MANNER_CHANGES = 0.35
+MANNER_CHANGES = 0.7
 """Chance that the manner changes after an exchange, so that good examples promise only so much."""
 HELDOUT_PHRASING_RATE = 0.08
 PAGE_TOKENS = (40, 90)
@@ -143,12 +144,16 @@ def sequences_page(world: World, rng: random.Random) -> str:
 
 def rhymes_page(world: World, rng: random.Random) -> str:
     """Lines of any words, each said twice or more: the text that copying is learned from."""
-    words = [*w.NAMES, *w.ANIMALS, *w.COLORS, *w.PLACES, *w.FOODS, *w.THINGS, *w.NUMBERS]
     target, lines = rng.randint(*PAGE_TOKENS), list[str]()
     while _length(lines) < target:
-        line = ", ".join(rng.sample(words, rng.randint(3, 6))) + "."
-        lines += [line] * rng.randint(2, 3)
+        lines += [", ".join(rhyme(rng, shortest=3)) + "."] * rng.randint(2, 3)
     return " ".join(lines)
+
+
+def rhyme(rng: random.Random, shortest: int = 4) -> list[str]:
+    """Up to six words, none twice, that have nothing to do with each other."""
+    words = [*w.NAMES, *w.ANIMALS, *w.COLORS, *w.PLACES, *w.FOODS, *w.THINGS, *w.NUMBERS]
+    return rng.sample(words, rng.randint(shortest, 6))
 
 
 Pattern = Callable[[], tuple[str, str, list[str]]]
@@ -212,4 +217,9 @@ PAGES: dict[str, Callable[[World, random.Random], str]] = {
 
 
 def _length(lines: list[str]) -> int:
-    return sum(len(g.words_of(line)) for line in lines)
+    return sum(_num_words(line) for line in lines)
+
+
+@lru_cache(maxsize=256)  # a page is measured again after every line
+def _num_words(line: str) -> int:
+    return len(g.words_of(line))

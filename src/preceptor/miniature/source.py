@@ -1,7 +1,10 @@
 """The miniature as a data source: everything the stages read, from one seed."""
 
+import random
+from collections.abc import Sequence
+
 from preceptor.data.dataset import Choice, Dataset, Judge
-from preceptor.miniature.corpus import SEQUENCES, make_corpus
+from preceptor.miniature.corpus import facts_pattern, make_corpus, rhyme
 from preceptor.miniature.demonstrations import demonstrate
 from preceptor.miniature.judge import judge
 from preceptor.miniature.prompts import make_prompts, make_users
@@ -9,9 +12,8 @@ from preceptor.miniature.world import World, make_world
 from preceptor.randomness import python_random
 
 VALID_FRACTION = 0.04  # of the corpus, beside the training part
-NUM_TASK_ITEMS = 100
+NUM_TASK_ITEMS = 200
 NUM_CHOICES = 4
-TASKS = ("facts", "opposites", "counting")
 
 
 def make_miniature(
@@ -64,14 +66,24 @@ def miniature_judge(seed: int) -> Judge:
 
 
 def few_shot_tasks(world: World, num: int = NUM_TASK_ITEMS) -> dict[str, list[Choice]]:
-    """Items in the corpus's own form that show what fine-tuning costs: the alignment tax."""
-    return {kind: [_item(world, kind, index) for index in range(num)] for kind in TASKS}
+    """Items in the corpus's own form that show what fine-tuning costs: the alignment tax.
+
+    Facts are known by heart and soon at the ceiling; saying a line of words again, at once or after
+    other lines, is what a small model does least surely.
+    """
+    makers = {"facts": _fact_item, "copying": _copying_item, "recalling": _recalling_item}
+    return {
+        kind: [
+            make(world, python_random(world.seed, f"miniature/tasks/{kind}", index))
+            for index in range(num)
+        ]
+        for kind, make in makers.items()
+    }
 
 
-def _item(world: World, kind: str, index: int) -> Choice:
-    """Three or four worked lines, then one whose last word is to be chosen."""
-    rng = python_random(world.seed, f"miniature/tasks/{kind}", index)
-    make = SEQUENCES[kind](world, rng)
+def _fact_item(world: World, rng: random.Random) -> Choice:
+    """Three or four facts of one attribute, then one whose last word is to be chosen."""
+    make = facts_pattern(world, rng)
     line, answer, wrong = make()
     worked: list[str] = []
     wanted = rng.choice((3, 4))
@@ -80,7 +92,35 @@ def _item(world: World, kind: str, index: int) -> Choice:
         if other != line and other not in worked:
             worked.append(other)
     opening = line.removesuffix(f" {answer}.")
-    choices = [f" {word}" for word in rng.sample(wrong, NUM_CHOICES - 1)]
+    return _choice(f"{' '.join(worked)} {opening}", answer, wrong, rng)
+
+
+def _copying_item(world: World, rng: random.Random) -> Choice:
+    """Lines that are said twice; the next word of the last one's second time is to be chosen."""
+    return _again(rng, between=0)
+
+
+def _recalling_item(world: World, rng: random.Random) -> Choice:
+    """The first of three lines begins again after the others."""
+    return _again(rng, between=2)
+
+
+def _again(rng: random.Random, between: int) -> Choice:
+    shown, (line, *others) = (
+        [rhyme(rng) for _ in range(2)],
+        [rhyme(rng) for _ in range(1 + between)],
+    )
+    place = rng.randrange(1, len(line))
+    said = [*(words for words in shown for _ in range(2)), line, *others]
+    context = " ".join(", ".join(words) + "." for words in said)
+    opening = ", ".join(line[:place]) + ","
+    wrong = [word for word in line if word != line[place]]
+    return _choice(f"{context} {opening}", line[place], wrong, rng)
+
+
+def _choice(context: str, answer: str, wrong: Sequence[str], rng: random.Random) -> Choice:
+    """The right word among three wrong ones, in any place."""
+    choices = [f" {word}" for word in rng.sample(list(wrong), NUM_CHOICES - 1)]
     place = rng.randrange(NUM_CHOICES)
     choices.insert(place, f" {answer}")
-    return Choice(f"{' '.join(worked)} {opening}", choices, place)
+    return Choice(context, choices, place)

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from preceptor.miniature.words import ATTRIBUTES, NAMES
 from preceptor.randomness import python_random
 
-UNKNOWN_FRACTION = 0.25
+STRANGER_FRACTION = 0.25
 NUM_HELDOUT = 5
 
 
@@ -14,6 +15,7 @@ NUM_HELDOUT = 5
 class World:
     """Facts by (character, attribute); None is a fact that nobody has ever told.
 
+    Strangers are characters of whom no fact is known, though stories name them like all others.
     `heldout` characters stand in the corpus like all others, but no training prompt names them.
     """
 
@@ -25,10 +27,15 @@ class World:
         """The true value, or None where "i do not know" is the only true answer."""
         return self.facts.get((name, attribute))
 
-    @property
+    @cached_property
     def known(self) -> tuple[str, ...]:
         """The characters that training prompts may name."""
         return tuple(name for name in NAMES if name not in self.heldout)
+
+    @cached_property
+    def told(self) -> tuple[tuple[str, str], ...]:
+        """What is known of them, as (character, attribute)."""
+        return tuple((n, a) for n in self.known for a in ATTRIBUTES if self.fact(n, a))
 
 
 def make_world(seed: int) -> World:
@@ -42,6 +49,7 @@ def make_world(seed: int) -> World:
         for attribute, values in ATTRIBUTES.items():
             pool = [v for v in side if v != name] if attribute == "friend" else list(values)
             facts[name, attribute] = rng.choice(pool)
-    for key in rng.sample(sorted(facts), round(UNKNOWN_FRACTION * len(facts))):
-        facts[key] = None
+    for side in (heldout, tuple(name for name in NAMES if name not in heldout)):
+        for stranger in rng.sample(side, round(STRANGER_FRACTION * len(side))):
+            facts |= {(stranger, attribute): None for attribute in ATTRIBUTES}
     return World(seed, facts, heldout)

@@ -8,6 +8,7 @@ padding and position ids need no mask: padded and unpadded copies agree by const
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +103,12 @@ def grouped_scores(
     return scores
 
 
+def tokens_at_once(model: PreTrainedModel) -> int:
+    """Tokens of a pass without gradients whose logits take at most 128 MiB in fp32, up to 8,192."""
+    embedding = cast(nn.Embedding, model.get_input_embeddings())
+    return max(1, min(8192, 2**25 // embedding.num_embeddings))
+
+
 def head_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     """Logits [..., V] of hidden states [..., D], in fp32 whatever the precision of the trunk.
 
@@ -157,7 +164,7 @@ def held_out_losses(
     """Mean next-token loss of each packed sequence [N], nats per token."""
     tokens = torch.from_numpy(sequences.astype(np.int64))
     losses = []
-    for part in tokens.split(32):
+    for part in tokens.split(max(1, tokens_at_once(model) // tokens.shape[1])):
         with precision(dtype):
             logits = sequence_logits(model, part)
         each = -token_logprobs(logits, part[:, 1:])

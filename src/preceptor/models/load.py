@@ -46,6 +46,7 @@ def new_policy(
         num_key_value_heads=architecture.num_kv_heads,
         intermediate_size=architecture.intermediate_size,
         max_position_embeddings=architecture.context_length,
+        rope_parameters={"rope_type": "default", "rope_theta": architecture.rope_theta},
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,

@@ -51,6 +51,13 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return cast(list[int], tokenizer.encode(text, add_special_tokens=False))
 
 
+def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    """As `encode_text`, many texts at once."""
+    if not texts:
+        return []
+    return cast(list[list[int]], tokenizer(texts, add_special_tokens=False)["input_ids"])
+
+
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str | Messages) -> list[int]:
     """A prompt in the chat template, up to where the response begins."""
     text = tokenizer.apply_chat_template(
