@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from preceptor.miniature import make_miniature
 from preceptor.miniature.grammar import words_of
+from preceptor.miniature.words import OPPOSITES
 
 SMALL = {
     "corpus_tokens": 3000,
@@ -47,7 +48,7 @@ def test_sizes_are_as_asked():
 
 
 def test_few_shot_items_have_one_right_answer(world, dataset):
-    assert set(dataset.tasks) == {"facts", "copying", "recalling"}
+    assert set(dataset.tasks) == {"facts", "opposites", "copying"}
     for kind, items in dataset.tasks.items():
         assert len(items) == 200
         assert {item.answer for item in items} == {0, 1, 2, 3}
@@ -55,11 +56,13 @@ def test_few_shot_items_have_one_right_answer(world, dataset):
             assert len(set(item.choices)) == 4
             right = item.choices[item.answer].strip()
             *worked, opening = item.context.split(". ")
-            if kind == "facts":
-                assert 3 <= len(worked) <= 4
+            if kind == "copying":  # the line that begins again goes on as it did the first time
+                assert f"{worked[0]},".startswith(f"{opening} {right},")
+                assert {choice.strip() for choice in item.choices} <= set(worked[0].split(", "))
+                continue
+            assert 3 <= len(worked) <= 4
+            if kind == "opposites":
+                assert OPPOSITES[opening.rstrip(",")] == right
+            else:
                 name = opening.split()[0]
                 assert right in {value for (who, _), value in world.facts.items() if who == name}
-            else:  # the line that begins again goes on as it did the first time
-                line = worked[-1 if kind == "copying" else -3]
-                assert f"{line},".startswith(f"{opening} {right},")
-                assert {choice.strip() for choice in item.choices} <= set(line.split(", "))

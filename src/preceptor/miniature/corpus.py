@@ -1,7 +1,7 @@
 """The pretraining text: pages of facts, stories, dialogues, questions, and small sequences.
 
-Here is the alignment problem. A page of dialogue has one manner throughout, and only some manners
-are ones a user would want, so a model of this text may answer a question helpfully, curtly,
+Here is the alignment problem. A dialogue mostly keeps its manner, and only few manners are ones a
+user would want, so a model of this text may answer a question helpfully, curtly, by halves,
 wrongly, rudely, at length, or with more questions. Good exchanges in front make good ones likelier.
 """
 
@@ -22,23 +22,24 @@ from preceptor.randomness import python_random
 PAGE_WEIGHTS = {
     "facts": 0.06,
     "story": 0.05,
-    "dialogue": 0.66,
+    "dialogue": 0.62,
     "questions": 0.02,
     "sequences": 0.04,
-    "rhymes": 0.17,
+    "rhymes": 0.21,
 }
-_LONG_WINDED = {"ignore": 0.4, "mistake": 0.1, "guess": 0.4, "no_courtesy": 0.7, "ramble": 1.0}
+_LONG_WINDED = {"ignore": 0.3, "mistake": 0.05, "guess": 0.3, "no_courtesy": 0.7, "ramble": 1.0}
 MANNERS: dict[str, tuple[float, dict[str, float]]] = {
-    "courteous": (0.09, {"ignore": 0.2, "mistake": 0.05, "guess": 0.2, "no_courtesy": 0.1}),
-    "curt": (0.14, {"ignore": 0.4, "mistake": 0.1, "guess": 0.4, "no_courtesy": 1.0, "half": 0.1}),
-    "untrue": (0.11, {"ignore": 0.4, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
-    "rambling": (0.23, _LONG_WINDED),
-    "rude": (0.18, {"ignore": 0.5, "mistake": 0.2, "guess": 0.5, "no_courtesy": 1.0, "rude": 1.0}),
-    "questions": (0.25, {}),
+    "courteous": (0.09, {"ignore": 0.15, "mistake": 0.03, "guess": 0.2, "no_courtesy": 0.1}),
+    "curt": (0.05, {"ignore": 0.3, "mistake": 0.05, "guess": 0.3, "no_courtesy": 1.0, "half": 0.1}),
+    "hasty": (0.08, {"ignore": 0.3, "mistake": 0.05, "guess": 0.3, "no_courtesy": 0.7, "cut": 1.0}),
+    "untrue": (0.05, {"ignore": 0.4, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
+    "rambling": (0.13, _LONG_WINDED),
+    "rude": (0.22, {"ignore": 0.4, "mistake": 0.1, "guess": 0.4, "no_courtesy": 1.0, "rude": 1.0}),
+    "questions": (0.38, {}),
 }
 """Manner of a page: its share, and how often each flaw comes in (see answers.py)."""
 
-MANNER_CHANGES = 0.7
+MANNER_CHANGES = 0.62
 """Chance that the manner changes after an exchange, so that good examples promise only so much."""
 HELDOUT_PHRASING_RATE = 0.08
 PAGE_TOKENS = (40, 90)
@@ -102,7 +103,7 @@ def _manner(rng: random.Random) -> str:
 def exchange(world: World, rng: random.Random, manner: str) -> list[str]:
     """One task and its answer as lines "user: ..." and "assistant: ..."."""
     # Flatter than the prompts' shares, so that the rare use cases can be learned at all.
-    use_case = rng.choices(list(USE_CASES), [share**0.5 for share in USE_CASES.values()])[0]
+    use_case = rng.choices(list(USE_CASES), [share**0.2 for share in USE_CASES.values()])[0]
     kind, constrained = draw_kind(use_case, rng)
     task = make_task(kind, rng, world, w.NAMES, constrained=constrained)
     turns = phrase(task, rng, world, heldout=rng.random() < HELDOUT_PHRASING_RATE)

@@ -12,14 +12,14 @@ from preceptor.miniature.world import World
 class Flaws:
     """How often each flaw comes in, independently of the others."""
 
-    no_courtesy: float = 0.30
-    ignore: float = 0.20  # the constraint is overlooked
-    mistake: float = 0.12  # something is wrong in the answer
+    no_courtesy: float = 0.34
+    ignore: float = 0.25  # the constraint is overlooked
+    mistake: float = 0.08  # something is wrong in the answer
     guess: float = 0.25  # instead of "i do not know"
-    ramble: float = 0.10  # one irrelevant sentence more
-    half: float = 0.10  # the last item or sentence is missing
-    rude: float = 0.04
-    cut: float = 0.06  # breaks off in mid-sentence
+    ramble: float = 0.16  # one irrelevant sentence more
+    half: float = 0.12  # the last item or sentence is missing
+    rude: float = 0.05
+    cut: float = 0.08  # breaks off in mid-sentence
 
     def draw(self, rng: random.Random) -> frozenset[str]:
         """The flaws of one response."""

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 from preceptor.data.dataset import Choice, Dataset, Judge
-from preceptor.miniature.corpus import facts_pattern, make_corpus, rhyme
+from preceptor.miniature.corpus import Pattern, facts_pattern, make_corpus, opposites_pattern, rhyme
 from preceptor.miniature.demonstrations import demonstrate
 from preceptor.miniature.judge import judge
 from preceptor.miniature.prompts import make_prompts, make_users
@@ -68,22 +68,25 @@ def miniature_judge(seed: int) -> Judge:
 def few_shot_tasks(world: World, num: int = NUM_TASK_ITEMS) -> dict[str, list[Choice]]:
     """Items in the corpus's own form that show what fine-tuning costs: the alignment tax.
 
-    Facts are known by heart and soon at the ceiling; saying a line of words again, at once or after
-    other lines, is what a small model does least surely.
+    Facts and opposites, behind worked lines, are known by heart and soon at the ceiling. Going on
+    with a line of words that was just said is what a small model does least surely.
     """
-    makers = {"facts": _fact_item, "copying": _copying_item, "recalling": _recalling_item}
+    makers = {
+        "facts": lambda rng: _worked_item(facts_pattern(world, rng), rng),
+        "opposites": lambda rng: _worked_item(opposites_pattern(world, rng), rng),
+        "copying": _copying_item,
+    }
     return {
         kind: [
-            make(world, python_random(world.seed, f"miniature/tasks/{kind}", index))
+            make(python_random(world.seed, f"miniature/tasks/{kind}", index))
             for index in range(num)
         ]
         for kind, make in makers.items()
     }
 
 
-def _fact_item(world: World, rng: random.Random) -> Choice:
-    """Three or four facts of one attribute, then one whose last word is to be chosen."""
-    make = facts_pattern(world, rng)
+def _worked_item(make: Pattern, rng: random.Random) -> Choice:
+    """Three or four worked lines of a pattern, then one whose last word is to be chosen."""
     line, answer, wrong = make()
     worked: list[str] = []
     wanted = rng.choice((3, 4))
@@ -95,27 +98,13 @@ def _fact_item(world: World, rng: random.Random) -> Choice:
     return _choice(f"{' '.join(worked)} {opening}", answer, wrong, rng)
 
 
-def _copying_item(world: World, rng: random.Random) -> Choice:
-    """Lines that are said twice; the next word of the last one's second time is to be chosen."""
-    return _again(rng, between=0)
-
-
-def _recalling_item(world: World, rng: random.Random) -> Choice:
-    """The first of three lines begins again after the others."""
-    return _again(rng, between=2)
-
-
-def _again(rng: random.Random, between: int) -> Choice:
-    shown, (line, *others) = (
-        [rhyme(rng) for _ in range(2)],
-        [rhyme(rng) for _ in range(1 + between)],
-    )
+def _copying_item(rng: random.Random) -> Choice:
+    """A line begins again; its next word is to be chosen among its own."""
+    line = rhyme(rng)
     place = rng.randrange(1, len(line))
-    said = [*(words for words in shown for _ in range(2)), line, *others]
-    context = " ".join(", ".join(words) + "." for words in said)
-    opening = ", ".join(line[:place]) + ","
     wrong = [word for word in line if word != line[place]]
-    return _choice(f"{context} {opening}", line[place], wrong, rng)
+    context = f"{', '.join(line)}. {', '.join(line[:place])},"
+    return _choice(context, line[place], wrong, rng)
 
 
 def _choice(context: str, answer: str, wrong: Sequence[str], rng: random.Random) -> Choice:
