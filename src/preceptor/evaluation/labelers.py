@@ -43,7 +43,7 @@ def make_labelers(
     num: int,
     *,
     seed: int,
-    temperature: float = 0.19,
+    temperature: float = 0.17,
     error_rate: float = 0.04,
     tie_margin: float = 0.07,
     taste_spread: float = 0.3,

@@ -13,7 +13,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-LONGEST = 512
+LONGEST = 256
 """Keys [positions] up to which the plain products were measured to be faster."""
 NAME = "preceptor_plain"
 
