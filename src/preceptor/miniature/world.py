@@ -49,7 +49,7 @@ def make_world(seed: int) -> World:
         for attribute, values in ATTRIBUTES.items():
             pool = [v for v in side if v != name] if attribute == "friend" else list(values)
             facts[name, attribute] = rng.choice(pool)
-    for side in (heldout, tuple(name for name in NAMES if name not in heldout)):
-        for stranger in rng.sample(side, round(STRANGER_FRACTION * len(side))):
+    for group in (heldout, tuple(name for name in NAMES if name not in heldout)):
+        for stranger in rng.sample(group, round(STRANGER_FRACTION * len(group))):
             facts |= {(stranger, attribute): None for attribute in ATTRIBUTES}
     return World(seed, facts, heldout)
