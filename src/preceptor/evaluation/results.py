@@ -54,8 +54,8 @@ def rates(rows: Rows) -> Json:
     for name, parts in RATES.items():
         values = [_part(row, parts) for row in rows]
         known = [value for value in values if value is not None]
-        if name == "hallucination":
-            known = [float(value is not None and value < 1.0) for value in values if known]
+        if name == "hallucination" and known:
+            known = [0.0 if value is None else float(value < 1.0) for value in values]
         found[name] = estimate(known) if known else None
     return found
 

@@ -1,8 +1,8 @@
 """The pretraining text: pages of facts, stories, dialogues, questions, and small sequences.
 
-Here is the alignment problem. A dialogue mostly keeps its manner, and only few manners are ones a
-user would want, so a model of this text may answer a question helpfully, curtly, by halves,
-wrongly, rudely, at length, or with more questions. Good exchanges in front make good ones likelier.
+Here is the alignment problem. Only few manners of a dialogue are ones a user would want, so a model
+of this text may answer a question helpfully, curtly, by halves, wrongly, rudely, at length, or with
+more questions. The manner may change within a page, but good exchanges make good ones likelier.
 """
 
 import random
@@ -37,10 +37,10 @@ MANNERS: dict[str, tuple[float, dict[str, float]]] = {
     "rude": (0.22, {"ignore": 0.4, "mistake": 0.1, "guess": 0.4, "no_courtesy": 1.0, "rude": 1.0}),
     "questions": (0.38, {}),
 }
-"""Manner of a page: its share, and how often each flaw comes in (see answers.py)."""
+"""Manner of an exchange: its share, and how often each flaw comes in (see answers.py)."""
 
 MANNER_CHANGES = 0.62
-"""Chance that the manner changes after an exchange, so that good examples promise only so much."""
+"""Chance that the manner is drawn anew after an exchange: good examples promise only so much."""
 HELDOUT_PHRASING_RATE = 0.08
 PAGE_TOKENS = (40, 90)
 
@@ -87,7 +87,7 @@ def story_page(world: World, rng: random.Random) -> str:
 
 
 def dialogue_page(world: World, rng: random.Random) -> str:
-    """Exchanges in the text form of the chat template; the manner mostly stays."""
+    """Exchanges in the text form of the chat template; the manner stays or is drawn anew."""
     manner, target, lines = _manner(rng), rng.randint(*PAGE_TOKENS), list[str]()
     while _length(lines) < target:
         lines += exchange(world, rng, manner)

@@ -50,7 +50,9 @@ def plain_or_fused(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    if attention_mask is None and query.shape[2] > 1 and kwargs.get("is_causal", True) is not False:
+    causal = kwargs.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
+    if attention_mask is None and causal and query.shape[2] > 1:
         attention_mask = _causal(query.shape[2], key.shape[2])
     return plain_attention(query, key, value, attention_mask, scaling), None
 
