@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from preceptor.errors import RecipeError
-from preceptor.pipeline import run_pipeline
+from preceptor.errors import DataError, RecipeError
+from preceptor.pipeline import claimed, input_hash, run_pipeline
 from preceptor.recipes import load_recipe
 
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -128,10 +128,101 @@ def test_killed_at_any_time_it_ends_with_the_same_bits(whole, tmp_path, seed):
     assert deterministic_files(out) == deterministic_files(whole)
 
 
-def test_a_stage_alone_says_what_must_come_before(tmp_path):
+def snapshot(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_stage_alone_says_what_must_come_before_and_writes_nothing(tmp_path):
     with pytest.raises(RecipeError, match="step pretrain is not done.*ppo needs it"):
-        run_pipeline(load_recipe(str(TINY)), tmp_path / "out", only=["data"])
-        run_pipeline(load_recipe(str(TINY)), tmp_path / "out", only=["ppo"])
+        run_pipeline(load_recipe(str(TINY)), tmp_path / "out", only=["data", "ppo"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_refused_stage_leaves_a_finished_run_as_it_was(whole):
+    """Other data would make every trained stage stale, so nothing is made before that is told."""
+    before = snapshot(whole)
+    other_data = load_recipe(str(TINY), ["data.num_ppo_prompts=40"])
+    for stage in ("sft", "ppo"):
+        with pytest.raises(RecipeError, match=f"step pretrain is not done .* and {stage} needs it"):
+            run_pipeline(other_data, whole, only=["data", stage])
+    with pytest.raises(RecipeError, match="step sft is not done with this recipe, and sample"):
+        run_pipeline(load_recipe(str(TINY), ["sft.num_epochs=7"]), whole, only=["data", "sample"])
+    assert snapshot(whole) == before
+
+
+def test_a_report_changes_no_recipe_and_needs_something_to_tell(whole, tmp_path):
+    before = (whole / "recipe.yaml").read_bytes()
+    run_pipeline(load_recipe(str(TINY), ["seed=9"]), whole, only=["report"])
+    assert (whole / "recipe.yaml").read_bytes() == before
+    with pytest.raises(RecipeError, match="nothing to report"):
+        run_pipeline(load_recipe(str(TINY)), tmp_path / "out", only=["report"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_run_is_refused_as_it_was(tmp_path):
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft" / "thesis.tex").write_text("years of work")
+    before = snapshot(tmp_path)
+    with pytest.raises(DataError, match="not made by a run. Nothing was touched"):
+        run_pipeline(load_recipe(str(TINY)), tmp_path)
+    assert snapshot(tmp_path) == before
+    with pytest.raises(DataError, match=r"thesis.tex: a file"):
+        run_pipeline(load_recipe(str(TINY)), tmp_path / "sft" / "thesis.tex")
+    with pytest.raises(DataError, match="a file stands in its way"):
+        run_pipeline(load_recipe(str(TINY)), tmp_path / "sft" / "thesis.tex" / "run")
+
+
+def test_two_processes_never_share_a_run_folder(tmp_path):
+    running = pytest.raises(DataError, match="another process is running in this folder")
+    with claimed(tmp_path / "out"), running:
+        run_pipeline(load_recipe(str(TINY)), tmp_path / "out")
+    with claimed(tmp_path / "out"):
+        pass  # let go of when the first ended
+
+
+def own_model_recipe(folder: Path, *overrides: str):
+    recipe = ("pretrain=null", "evaluate.num_tax_sequences=8", f"model={folder / 'sft' / 'model'}")
+    return load_recipe(str(TINY), [*recipe, *overrides])
+
+
+def test_every_file_that_a_step_reads_is_in_its_hash(whole, tmp_path, monkeypatch):
+    """Another template, reward function or reward model: the steps that read it are not done."""
+    import shutil
+
+    shutil.copytree(whole / "sft", tmp_path / "sft")
+    (tmp_path / "my_reward.py").write_text("def score(prompts, responses): return responses")
+    monkeypatch.chdir(tmp_path)
+    recipe = own_model_recipe(tmp_path, "ppo.reward=my_reward:score")
+    before = {name: input_hash(recipe, whole, name) for name in ("sft", "ppo")}
+
+    (tmp_path / "my_reward.py").write_text("def score(prompts, responses): return [1.0]")
+    assert input_hash(recipe, whole, "ppo") != before["ppo"]
+    assert input_hash(recipe, whole, "sft") == before["sft"]
+
+    template = tmp_path / "sft" / "model" / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+    assert input_hash(recipe, whole, "sft") != before["sft"]
+
+    picked = ("sft.choose_by=reward_model", f"sft.reward_model={tmp_path / 'sft' / 'model'}")
+    recipe = own_model_recipe(whole, *picked)
+    before["sft"] = input_hash(recipe, whole, "sft")
+    (tmp_path / "sft" / "model" / "extra.json").write_text("{}")
+    assert input_hash(recipe, whole, "sft") != before["sft"]
+
+    looked = own_model_recipe(whole, "evaluate.num_tax_sequences=4")
+    assert input_hash(looked, whole, "ppo") != input_hash(own_model_recipe(whole), whole, "ppo")
+
+
+def test_a_reward_function_is_found_in_the_working_folder(tmp_path, monkeypatch):
+    from preceptor.steps.train import reward_function
+
+    (tmp_path / "near_reward.py").write_text("def score(prompts, responses): return [2.0]")
+    monkeypatch.chdir(tmp_path)
+    assert reward_function("near_reward:score")(["a"], ["b"]) == [2.0]
+    with pytest.raises(RecipeError, match="far_reward:score: No module named"):
+        reward_function("far_reward:score")
+    with pytest.raises(RecipeError, match="near_reward:other"):
+        reward_function("near_reward:other")
 
 
 def test_a_stage_that_the_recipe_lacks_is_named(tmp_path):

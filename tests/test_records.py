@@ -115,6 +115,7 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("ranking", RANKING | {"ranks": None}, '"ranks" must be a list of whole numbers'),
     ("ranking", RANKING | {"ranks": [1, 1.5]}, '"ranks" must be a list of whole numbers'),
     ("ranking", RANKING | {"ranks": [1, True]}, '"ranks" must be a list of whole numbers'),
+    ("ranking", RANKING | {"ranks": [1, 2**80]}, "over two thousand million"),
     ("ranking", RANKING | {"ranks": [1]}, "2 responses and 1 ranks"),
     ("ranking", RANKING | {"responses": ["a"], "ranks": [1]}, "at least 2 responses"),
     ("prompt", {"prompt": "Q", "meta": "text"}, '"meta" must be'),
@@ -140,6 +141,8 @@ def test_a_malformed_line_names_file_line_and_rule(tmp_path: Path, kind: str, ro
         (b'{"prompt": "Q"}\n{"prompt": "\xff"}\n', ":2: not UTF-8 at byte"),
         (b"", "no records in it"),
         (b"\n \n", "no records in it"),
+        (b'{"prompt": ' + b"[" * 100_000, ":1: JSON that is nested too deep"),
+        (b'{"prompt": ' + b"9" * 10_000 + b"}", ":1: JSON that is nested too deep or holds a num"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, content: bytes, rule: str):

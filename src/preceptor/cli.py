@@ -216,9 +216,8 @@ def _run_stages(
     resolved, folder = _resolve(recipe, overrides, out)
     from preceptor.pipeline import run_pipeline  # slow: a wrong recipe is told before
 
-    if stages != ["report"]:
-        run_pipeline(resolved, folder, only=["data"])
-    finished = run_pipeline(resolved, folder, only=stages)
+    made = [] if stages == ["report"] else ["data"]
+    finished = run_pipeline(resolved, folder, only=[*made, *stages])
     places = {"sample": "data", "rank": "data", "evaluate": "evaluation"}
     for stage in stages:
         typer.echo(finished if stage == "report" else folder / places.get(stage, stage))

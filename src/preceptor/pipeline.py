@@ -6,12 +6,14 @@ the outputs of the steps before it) and its outputs are as it left them.
 
 import contextlib
 import ctypes
+import fcntl
 import gc
 import hashlib
 import json
+import os
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from preceptor.config import Recipe
 from preceptor.data.records import Demonstration as Demo
 from preceptor.data.records import Prompt, Ranking, read_records
 from preceptor.data.sources import GENERATED
-from preceptor.errors import RecipeError
+from preceptor.errors import DataError, RecipeError
 from preceptor.evaluation.judges import judge_of
 from preceptor.evaluation.run import Inputs, ScoreIds, evaluate
 from preceptor.models.load import load_tokenizer
@@ -37,6 +39,7 @@ from preceptor.training.folder import (
     file_hash,
     is_done,
     read_json,
+    refuse_foreign,
     write_done,
     write_json,
 )
@@ -61,29 +64,77 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
             raise RecipeError(f"{recipe.name}: it has no step {name}. It has {', '.join(wanted)}.")
     if recipe.num_threads is not None:
         torch.set_num_threads(recipe.num_threads)
-    out.mkdir(parents=True, exist_ok=True)
-    _write_text(out / "recipe.yaml", dump_recipe(recipe))
-    # Numbers below 1e-38 cost a hundred times a normal one, and Adam's averages are full of them.
-    torch.set_flush_denormal(True)
-    try:
-        run_steps(recipe, out, wanted, only)
-    finally:
-        torch.set_flush_denormal(False)  # what else this process does is not ours to change
+    if only:
+        require_earlier_steps(recipe, out, wanted, only)
+    with claimed(out):
+        if only != ["report"]:
+            _write_text(out / "recipe.yaml", dump_recipe(recipe))
+        # Numbers below 1e-38 cost a hundred times a normal one; Adam's averages are full of them.
+        torch.set_flush_denormal(True)
+        try:
+            for name in wanted:
+                if not only or name in only:
+                    run_step(recipe, out, name)
+        finally:
+            torch.set_flush_denormal(False)  # what else this process does is not ours to change
     report = out / "report.html"
     return report if report.is_file() else out
 
 
-def run_steps(recipe: Recipe, out: Path, wanted: Sequence[str], only: Sequence[str] | None) -> None:
-    """Run the wanted steps in order, or those in `only`."""
-    for name in wanted:
-        if only and name not in only:
-            if name in needed_by(only, wanted) and not is_done(*_done(recipe, out, name)):
-                raise RecipeError(
-                    f"{out}: step {name} is not done with this recipe, and {only[0]} needs it. "
-                    f"Run `preceptor run` or that step first."
-                )
+@contextlib.contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """The run folder for this process alone; made if need be, refused if it is somebody else's.
+
+    Raises:
+        DataError: it holds files that are no run's, or another process works in it.
+    """
+    refuse_foreign(out, "timing.json")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{out}: a file stands in its way. Name another folder by --out.") from None
+    lock = os.open(out, os.O_RDONLY)
+    try:
+        _lock(lock, out)
+        if not (out / "timing.json").is_file():
+            write_json(out / "timing.json", {})  # the sign that this folder is a run
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(folder: int, out: Path) -> None:
+    """Lock an open folder; the system lets go of it however the process ends."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(
+            f"{out}: another process is running in this folder. Wait for it, or name another "
+            "folder by --out."
+        ) from None
+
+
+def require_earlier_steps(
+    recipe: Recipe, out: Path, wanted: Sequence[str], only: Sequence[str]
+) -> None:
+    """Look whether what the asked steps read is there, before anything is written.
+
+    Raises:
+        RecipeError: a step that they need is not done with this recipe.
+    """
+    asked = [name for name in only if name != "data"]
+    if asked == ["report"] and not any(_done_file(out, name).is_file() for name in wanted):
+        raise RecipeError(f"{out}: nothing to report, no step of a run is done there.")
+    needed = needed_by(asked, wanted) if asked else []
+    # What was trained on other data is not done, and new data would only hide that.
+    stale = "data" in needed and not is_done(*_done(recipe, out, "data"))
+    for name in needed:
+        if name in only or (is_done(*_done(recipe, out, name)) and not stale):
             continue
-        run_step(recipe, out, name)
+        raise RecipeError(
+            f"{out}: step {name} is not done with this recipe, and {asked[0]} needs it. "
+            "Run `preceptor run` or that step first."
+        )
 
 
 def needed_by(only: Sequence[str], wanted: Sequence[str]) -> list[str]:
@@ -149,12 +200,24 @@ def input_hash(recipe: Recipe, out: Path, name: str) -> str:
             if path and path not in GENERATED and Path(path).is_file()
         }
     values["before"] = {
-        before: read_json(out / DONE.get(before, f"{before}/done.json")).get("outputs", "absent")
+        before: read_json(_done_file(out, before)).get("outputs", "absent")
         for before in reads(recipe, name)
     }
-    if isinstance(recipe.model, str) and (Path(recipe.model) / "model.safetensors").is_file():
-        values["model_hash"] = file_hash(Path(recipe.model) / "model.safetensors")
+    if isinstance(recipe.model, str):
+        values["model_files"] = _files_of(recipe.model)
+    if name == "sft" and recipe.sft.reward_model:
+        values["reward_model_files"] = _files_of(recipe.sft.reward_model)
+    if name in ("ppo", "ppo_ptx"):
+        values["reward_source"] = train.source_hash(getattr(recipe, name).reward)
+        values["num_tax_sequences"] = recipe.evaluate.num_tax_sequences
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _files_of(folder: str) -> dict[str, str]:
+    """The hash of every file of a model folder: another template or tokenizer is another model."""
+    if not Path(folder).is_dir():
+        return {}
+    return {path.name: file_hash(path) for path in sorted(Path(folder).iterdir()) if path.is_file()}
 
 
 def reads(recipe: Recipe, name: str) -> list[str]:
@@ -212,7 +275,7 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
         folder=folder,
         say=say,
     )
-    timing = read_json(out / "timing.json") if (out / "timing.json").is_file() else {}
+    timing = read_json(out / "timing.json")
     found |= {
         "timing": timing.get("seconds", {}),
         "peak_memory_bytes": max(_peak_memory(), int(timing.get("peak_memory_bytes", 0))),
@@ -244,13 +307,17 @@ def score_rankings(
     return [found[inputs.ranking_key(ranking)] for ranking in rankings]
 
 
+def _done_file(out: Path, name: str) -> Path:
+    return out / DONE.get(name, f"{name}/done.json")
+
+
 def _done(recipe: Recipe, out: Path, name: str) -> tuple[Path, str]:
-    return out / DONE.get(name, f"{name}/done.json"), input_hash(recipe, out, name)
+    return _done_file(out, name), input_hash(recipe, out, name)
 
 
 def _note_timing(out: Path, name: str, seconds: float) -> None:
     path = out / "timing.json"
-    noted = read_json(path) if path.is_file() else {}
+    noted = read_json(path)
     noted.setdefault("seconds", {})[name] = seconds
     noted["peak_memory_bytes"] = max(_peak_memory(), int(noted.get("peak_memory_bytes", 0)))
     write_json(path, noted)

@@ -78,6 +78,9 @@ def test_documents_of_text_and_jsonl(tmp_path):
     rows = [{"text": f"d{i}", "source": "s"} for i in range(20)]
     train, valid = read_documents(write(tmp_path / "d.jsonl", rows))
     assert (len(train), len(valid)) == (18, 2)
+    text.write_bytes(b"caf\xe9\n\nbar")
+    with pytest.raises(DataError, match="not UTF-8 at byte 3"):
+        read_documents(str(text))
     text.write_text("only one")
     with pytest.raises(DataError, match="At least 2"):
         read_documents(str(text))

@@ -1,5 +1,7 @@
 """Folders that are no models are refused by name; tokenizers get a pad; LoRA starts at nothing."""
 
+import json
+
 import pytest
 import torch
 from toys import tiny_model, tiny_tokenizer
@@ -54,6 +56,25 @@ def test_what_is_no_model_is_refused(tmp_path, make, message):
         load_policy(make(tmp_path))
 
 
+def test_weights_that_lack_something_are_refused_and_never_made_up(tmp_path):
+    save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    with pytest.raises(DataError, match=r"weights lack model.layers.2.* and \d+ more"):
+        load_policy(tmp_path)
+    with pytest.raises(DataError, match="weights lack model.layers.2"):
+        scalar_from_policy(tmp_path, seed=0)
+
+
+@pytest.mark.parametrize("value", ["many", -1, None, [2]])
+def test_a_config_of_the_wrong_kind_is_a_message(tmp_path, value):
+    save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_size": value}))
+    with pytest.raises(DataError, match="not a model folder that can be read|weights lack"):
+        load_policy(tmp_path)
+
+
 def test_a_file_is_no_model(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"\x80\x04")
     with pytest.raises(DataError, match="A model is a folder"):
@@ -78,8 +99,9 @@ def test_a_pad_that_is_the_end_token_is_replaced_or_refused():
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
 
 
-def test_adapters_change_nothing_at_first_and_are_merged_when_saved(tmp_path):
-    model, plain = tiny_model("llama"), tiny_model("llama")
+@pytest.mark.parametrize("kind", ["llama", "gqa", "gpt2"])
+def test_adapters_change_nothing_at_first_and_are_merged_when_saved(tmp_path, kind):
+    model, plain = tiny_model(kind), tiny_model(kind)
     with_lora(model, LoRAConfig(rank=2), seed=0)
     assert torch.equal(response_logprobs(model, ROWS), response_logprobs(plain, ROWS))
     trained = [name for name, p in model.named_parameters() if p.requires_grad]

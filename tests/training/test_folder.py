@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
+from preceptor.errors import DataError
 from preceptor.training.alarms import Alarm
-from preceptor.training.folder import StageFolder, is_done, write_done
+from preceptor.training.folder import StageFolder, is_done, refuse_foreign, write_done
 
 
 def started(tmp_path, inputs="a") -> StageFolder:
@@ -66,6 +67,24 @@ def test_other_inputs_start_afresh(tmp_path):
     other = StageFolder(tmp_path / "sft", "sft", "b")
     assert other.resume() is None
     assert other.metrics() == []
+
+
+def test_what_no_stage_has_put_there_is_never_deleted(tmp_path):
+    (tmp_path / "sft").mkdir()
+    thesis = tmp_path / "sft" / "thesis.tex"
+    thesis.write_text("years of work")
+    with pytest.raises(DataError, match=r"not empty \(thesis.tex\).*Nothing was touched"):
+        StageFolder(tmp_path / "sft", "sft", "a").resume()
+    assert thesis.read_text() == "years of work"
+
+
+def test_an_empty_or_absent_folder_and_a_first_moment_s_remains_are_nobody_s(tmp_path):
+    refuse_foreign(tmp_path / "absent", "sign")
+    refuse_foreign(tmp_path, "sign")
+    (tmp_path / "sign.partial").touch()  # a kill -9 between writing and renaming
+    refuse_foreign(tmp_path, "sign")
+    with pytest.raises(DataError, match="a file"):
+        refuse_foreign(tmp_path / "sign.partial", "sign")
 
 
 def test_only_the_newest_checkpoint_stays(tmp_path):

@@ -46,7 +46,12 @@ def read_documents(path: str, valid_share: float = 0.1) -> tuple[list[Document],
     if file.suffix == ".txt":
         if not file.is_file():
             raise DataError(f"{path}: no such file. A text file or JSONL of documents is needed.")
-        parts = file.read_text(encoding="utf-8", errors="strict").split("\n\n")
+        try:
+            parts = file.read_text(encoding="utf-8").split("\n\n")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8."
+            ) from error
         documents = [Document(part.strip(), source=file.name) for part in parts if part.strip()]
     else:
         documents = read_records(file, Document)

@@ -110,6 +110,10 @@ def read_records(path: str | Path, kind: type[Record]) -> list[Record]:
                 f"{path}:{number}: not JSON ({error.msg}, column {error.colno}). "
                 "Each line must be one JSON object."
             ) from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}:{number}: JSON that is nested too deep or holds a number too long."
+            ) from error
         if b"\\ud" in line.lower() and not _is_text(row):
             raise DataError(f"{path}:{number}: half a surrogate pair, which is no character.")
         records.append(parse_record(row, kind, f"{path}:{number}"))
@@ -207,6 +211,10 @@ def _require_ranking(values: dict[str, Any], where: str) -> None:
     if len(responses) != len(ranks):
         raise DataError(
             f"{where}: {len(responses)} responses and {len(ranks)} ranks; one rank each."
+        )
+    if any(abs(rank) > 2**31 for rank in ranks):
+        raise DataError(
+            f'{where}: "ranks" are places such as 1, 2, 3; one is over two thousand million.'
         )
     if len(responses) < 2:
         raise DataError(

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import (
@@ -25,6 +26,18 @@ from preceptor.errors import DataError
 from preceptor.models.attention import prefer_plain_attention
 from preceptor.models.lora import add_adapters, merged_state
 from preceptor.models.tokenizers import check_tokenizer, prepare_tokenizer
+
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers raises for a folder that is no model, depending on what is wrong with it."""
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -85,8 +98,11 @@ def load_tokenizer(path: str | Path, vocabulary_size: int) -> PreTrainedTokenize
     _require_folder(path)
     try:
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path))
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: no tokenizer can be read from it ({_first(error)}).") from None
+    except _UNREADABLE as error:
+        where = "" if Path(path).is_dir() else "no such folder, and as a hub name: "
+        raise DataError(
+            f"{path}: {where}no tokenizer can be read from it ({_first(error)})."
+        ) from None
     prepare_tokenizer(tokenizer, vocabulary_size)
     check_tokenizer(tokenizer, str(path))
     return tokenizer
@@ -185,13 +201,23 @@ def _set_scalar_head(model: PreTrainedModel, head: nn.Linear) -> None:
 
 
 def _open(kind: Any, path: str | Path, **options: Any) -> PreTrainedModel:
+    """A model whose every weight was in the folder; only a scalar head may be new."""
     try:
-        model = kind.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **options)
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+        model, found = kind.from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
+        )
+    except _UNREADABLE as error:
         raise DataError(
             f"{path}: not a model folder that can be read ({_first(error)}). It needs config.json, "
             "model.safetensors and the tokenizer's files."
         ) from None
+    heads = ("score.", "classifier.") if "num_labels" in options else ()
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith(heads))
+    if missing:
+        raise DataError(
+            f"{path}: its weights lack {missing[0]} and {len(missing) - 1} more, which would be "
+            "random. The weights must belong to the config.json beside them."
+        )
     prefer_plain_attention(model)
     return cast(PreTrainedModel, model)
 

@@ -1,5 +1,6 @@
 """Low-rank adapters by peft, injected in place: to its callers a model stays what it was."""
 
+import warnings
 from typing import cast
 
 import torch
@@ -8,6 +9,7 @@ from peft import inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from preceptor.config import LoRAConfig
 
@@ -21,13 +23,16 @@ def add_adapters(model: PreTrainedModel, config: LoRAConfig, seed: int) -> None:
     targets = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and not name.endswith(head_names)
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and not name.endswith(head_names)
     ]
     model.requires_grad_(False)
     peft_config = PeftConfig(
         r=config.rank, lora_alpha=cast(int, config.alpha), target_modules=targets
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="fan_in_fan_out"
+        )  # peft sets it for Conv1D itself
         torch.manual_seed(seed)  # peft draws from the global stream
         inject_adapter_in_model(peft_config, model)
 
@@ -46,7 +51,11 @@ def merged_state(
         bias = full.pop(f"{name}.base_layer.bias", None)
         down = full.pop(f"{name}.lora_A.default.weight")
         up = full.pop(f"{name}.lora_B.default.weight")
-        full[f"{name}.weight"] = weight + layer.scaling["default"] * (up @ down)
+        change = layer.scaling["default"] * (up @ down)
+        # GPT-2's Conv1D keeps its weight the other way round.
+        full[f"{name}.weight"] = weight + (
+            change.T if getattr(layer, "fan_in_fan_out", False) else change
+        )
         if bias is not None:
             full[f"{name}.bias"] = bias
     return {name: value.float().contiguous() for name, value in full.items()}

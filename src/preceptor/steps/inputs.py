@@ -83,7 +83,9 @@ def ranked_ids(
         if key in found:  # another labeler's view of the same responses
             found[key].rankings.append(ranking.ranks)
             continue
-        finished = ranking.meta.get("finished") or [True] * len(ranking.responses)
+        finished = ranking.meta.get("finished")
+        if not isinstance(finished, list) or len(finished) != len(ranking.responses):
+            finished = [True] * len(ranking.responses)  # a user's own file may mean something else
         responses = [encode_response(tokenizer, text) for text in ranking.responses]
         responses = [
             ids if ended else ids[:-1] or ids

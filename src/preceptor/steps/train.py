@@ -1,8 +1,11 @@
 """The training steps: files in, one stage called, a model folder out."""
 
 import importlib
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from transformers import PreTrainedModel
@@ -21,6 +24,7 @@ from preceptor.evaluation.judges import judge_of
 from preceptor.models.load import (
     load_policy,
     load_scalar,
+    load_tokenizer,
     new_policy,
     scalar_from_policy,
     with_lora,
@@ -40,7 +44,7 @@ from preceptor.steps.inputs import (
     read_rankings,
     tokenizer_of,
 )
-from preceptor.training.folder import StageFolder, read_json
+from preceptor.training.folder import StageFolder, file_hash, read_json
 
 
 def pretrain(recipe: Recipe, out: Path, folder: StageFolder) -> None:
@@ -90,7 +94,7 @@ def reward(recipe: Recipe, out: Path, folder: StageFolder) -> None:
     model = with_lora(model, recipe.reward.lora, derived_seed(recipe.seed, "reward/lora"))
     if recipe.reward.precision == "bf16":
         halve_frozen(model)
-    _, tokenizer = load_policy(out / "sft" / "model")
+    tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
     parts = {
         part: list(ranked_ids(recipe, read_rankings(out, part), tokenizer).values())
         for part in ("train", "valid")
@@ -183,13 +187,7 @@ def score_function(recipe: Recipe, config: PPOConfig, out: Path) -> Score:
             return score_rows(model, prompt_ids, response_ids, recipe.reward)
 
         return by_model
-    module_name, _, function_name = config.reward.partition(":")
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise RecipeError(
-            f"ppo.reward is {config.reward}: {error}. It must name an importable module:function."
-        ) from None
+    function = reward_function(config.reward)
 
     def by_function(
         prompts: Sequence[Prompt],
@@ -202,11 +200,38 @@ def score_function(recipe: Recipe, config: PPOConfig, out: Path) -> Score:
         )
         if scores.shape != (len(texts),):
             raise RecipeError(
-                f"ppo.reward {config.reward} gave {len(scores)} scores for {len(texts)} responses."
+                f"reward {config.reward} gave {len(scores)} scores for {len(texts)} responses."
             )
         return scores
 
     return by_function
+
+
+def reward_function(name: str) -> Callable[[list[str], list[str]], Sequence[float]]:
+    """The user's function from `module:function`; modules in the working folder are found too.
+
+    Raises:
+        RecipeError: there is no such module, or it has no such function.
+    """
+    module_name, _, function_name = name.partition(":")
+    if os.getcwd() not in sys.path:  # a command's own path is where the command lies
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(
+            f"reward {name}: {error}. It must name a module:function that can be imported from "
+            "the working folder or the environment."
+        ) from None
+    return cast(Callable[[list[str], list[str]], Sequence[float]], found)
+
+
+def source_hash(reward: str) -> str | None:
+    """Hash of the file that holds the user's reward function; None for the reward model."""
+    if reward == "reward_model":
+        return None
+    module = sys.modules[reward_function(reward).__module__]
+    return file_hash(Path(module.__file__)) if module.__file__ else None
 
 
 def frozen_reward_model(recipe: Recipe, out: Path) -> PreTrainedModel:

@@ -19,6 +19,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from preceptor.errors import DataError
 from preceptor.training.alarms import Alarm
 from preceptor.training.progress import say
 
@@ -52,8 +53,13 @@ class StageFolder:
         return is_done(self.path / "done.json", self.input_hash)
 
     def resume(self) -> Checkpoint | None:
-        """The newest checkpoint of these inputs; leftovers of others, and lines after it, go."""
+        """The newest checkpoint of these inputs; leftovers of others, and lines after it, go.
+
+        Raises:
+            DataError: the folder holds something that no stage has put there.
+        """
         started = self.path / "inputs.json"
+        refuse_foreign(self.path, "inputs.json")
         if not started.is_file() or read_json(started).get("input_hash") != self.input_hash:
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(parents=True)
@@ -136,6 +142,24 @@ class StageFolder:
         return Checkpoint(int(values["step"]), load_file(newest / "state.safetensors"), values)
 
 
+def refuse_foreign(folder: Path, sign: str) -> None:
+    """Refuse a folder that holds files but not the one that ours have from their first moment on.
+
+    Raises:
+        DataError: there is something in it, and it is not ours to overwrite or delete.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise DataError(f"{folder}: a file. A folder is needed here; name another by --out.")
+    names = {path.name for path in folder.iterdir()} - {f"{sign}.partial"}
+    if names and sign not in names:
+        raise DataError(
+            f"{folder}: not empty ({min(names)}), and not made by a run. Nothing was touched. "
+            "Name another folder by --out."
+        )
+
+
 def write_done(
     path: Path, *, stage: str, input_hash: str, outputs: list[Path], summary: dict[str, Any]
 ) -> None:
@@ -164,10 +188,10 @@ def file_hash(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; an unreadable one counts as empty, so nobody trusts it."""
+    """A JSON object from a file; one that is absent or broken is empty, so nobody trusts it."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, FileNotFoundError):
         return {}
     return found if isinstance(found, dict) else {}
 
