@@ -200,6 +200,19 @@ def test_recipe_check_tells_what_would_run(tmp_path: Path):
     assert "bad.yaml: demonstrations is missing" in result.stderr
 
 
+def test_a_reward_function_beside_the_user_is_found_by_the_installed_command(tmp_path: Path):
+    (tmp_path / "near_reward.py").write_text("def score(prompts, responses): return responses")
+    found = []
+    for module in ("near_reward", "far_reward"):
+        command = [str(Path(sys.executable).parent / "preceptor"), "recipe", "check", "miniature"]
+        command += ["--set", f"ppo.reward={module}:score"]
+        found.append(
+            subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        )
+    assert [run.returncode for run in found] == [0, 2]
+    assert "no module far_reward in the working folder" in found[1].stderr
+
+
 def test_recipe_schema_is_a_json_schema_that_knows_the_keys():
     from jsonschema import Draft202012Validator
 

@@ -191,7 +191,7 @@ def test_every_file_that_a_step_reads_is_in_its_hash(whole, tmp_path, monkeypatc
 
     shutil.copytree(whole / "sft", tmp_path / "sft")
     (tmp_path / "my_reward.py").write_text("def score(prompts, responses): return responses")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     recipe = own_model_recipe(tmp_path, "ppo.reward=my_reward:score")
     before = {name: input_hash(recipe, whole, name) for name in ("sft", "ppo")}
 
@@ -213,11 +213,11 @@ def test_every_file_that_a_step_reads_is_in_its_hash(whole, tmp_path, monkeypatc
     assert input_hash(looked, whole, "ppo") != input_hash(own_model_recipe(whole), whole, "ppo")
 
 
-def test_a_reward_function_is_found_in_the_working_folder(tmp_path, monkeypatch):
+def test_a_reward_function_is_found_or_named(tmp_path, monkeypatch):
     from preceptor.steps.train import reward_function
 
     (tmp_path / "near_reward.py").write_text("def score(prompts, responses): return [2.0]")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     assert reward_function("near_reward:score")(["a"], ["b"]) == [2.0]
     with pytest.raises(RecipeError, match="far_reward:score: No module named"):
         reward_function("far_reward:score")

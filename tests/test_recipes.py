@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from preceptor.config import Architecture, Recipe
 from preceptor.errors import RecipeError
 from preceptor.recipes import dump_recipe, list_recipes, load_recipe, validate_recipe
+from preceptor.recipes.files import require_files
 from preceptor.recipes.summary import stages_of, summary_lines
 
 SMALL: dict[str, Any] = {"model": "some/model", "demonstrations": "demos.jsonl"}
@@ -87,6 +88,19 @@ def test_a_key_like_no_other_is_sent_to_the_schema():
         ("model=7", "model is 7"),
         ("sft=7", "sft is 7"),
         ("name=../escape", "name is '../escape'"),
+        ("ppo.ema_decay=1", "ppo.ema_decay is 1"),
+        ("sft.adam_beta2=1.0", "sft.adam_beta2 is 1.0"),
+        ("num_threads=99999", "num_threads is 99999"),
+        ("model.num_heads=128 model.num_kv_heads=128", "is odd; rotary positions turn pairs"),
+        ("rank.labels_per_prompt=21", "labels_per_prompt 21 is over num_labelers"),
+        ("rank.labels_per_valid_prompt=9", "over num_heldout_labelers"),
+        ("ppo_ptx.ptx_sequence_length=4096", "ppo_ptx.ptx_sequence_length 4096 is over"),
+        ("demonstrations=mine.jsonl", "an architecture has the miniature's vocabulary, and demon"),
+        ("corpus=packages", "an architecture has the miniature's vocabulary, and corpus is pack"),
+        ("prompts=p.jsonl", "judge miniature knows the miniature's own prompts only"),
+        ("prompts=p.jsonl judge=rubric", "vocabulary, and prompts is p.jsonl"),
+        ("rankings=r.jsonl judge=rubric", "vocabulary, and rankings is a file"),
+        ("model=m pretrain=null corpus=null ppo_ptx=null ppo.ptx_coef=1", "ppo needs a corpus"),
     ],
 )
 def test_impossible_values_name_key_value_and_rule(override: str, expected: str):
@@ -276,6 +290,54 @@ def test_stages_follow_the_recipe():
     assert "pretrain" not in stages_of(Recipe(**SMALL))
     assert {"sample", "rank"}.isdisjoint(stages_of(Recipe(**SMALL, rankings="r.jsonl")))
     assert "ppo" not in stages_of(load_recipe("miniature", ["ppo=null"]))
+
+
+def missing_from(folder: Path, **values: Any) -> list[str]:
+    """The lines of what `require_files` finds wrong in a recipe that is right but for `values`."""
+    (folder / "model").mkdir()
+    write(folder / "model", "config.json", '{"max_position_embeddings": 100}')
+    demonstrations = write(folder, "d.jsonl", "{}")
+    right = {"model": str(folder / "model"), "demonstrations": demonstrations}
+    require_files(Recipe(**right))
+    with pytest.raises(RecipeError) as caught:
+        require_files(Recipe(**right | values))
+    return str(caught.value).splitlines()
+
+
+def test_every_file_that_is_not_there_is_told_at_once(tmp_path: Path):
+    lines = missing_from(
+        tmp_path,
+        model="./nowhere",
+        demonstrations=str(tmp_path),
+        prompts="p.jsonl",
+        corpus="c.txt",
+        rankings="r.jsonl",
+        sft={"choose_by": "reward_model", "reward_model": "rm"},
+        ppo={"reward": "no_such_module:score"},
+    )
+    assert len(lines) == 7
+    for key in ("model", "demonstrations", "prompts", "corpus", "rankings", "sft.reward_model"):
+        assert any(line.startswith(f"run: {key} is ") for line in lines), key
+    assert any("no module no_such_module" in line for line in lines)
+
+
+def test_lengths_must_fit_the_given_model(tmp_path: Path):
+    ppo = {"ptx_coef": 1, "ptx_sequence_length": 128}
+    corpus = write(tmp_path, "c.txt", "one\n\ntwo")
+    lines = missing_from(tmp_path, ppo=ppo, corpus=corpus, max_prompt_tokens=80)
+    assert lines == [
+        "run: max_prompt_tokens 80 + max_response_tokens 32 is over the model's context of 100. "
+        "Lower one of them.",
+        "run: ppo.ptx_sequence_length 128 is over the model's context of 100. Lower it.",
+    ]
+
+
+def test_a_folder_without_config_is_no_model_and_a_hub_name_may_be_one(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    [line] = missing_from(tmp_path, model=str(tmp_path / "empty"))
+    assert "not a model folder, config.json is missing" in line
+    demonstrations = write(tmp_path, "d.jsonl", "{}")
+    require_files(Recipe(model="someone/model", demonstrations=demonstrations))
 
 
 def test_recipes_are_frozen():

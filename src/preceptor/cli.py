@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -171,9 +172,12 @@ def show(recipe: RecipeName, overrides: Overrides = None) -> None:
 def check(recipe: RecipeName, overrides: Overrides = None) -> None:
     """Say what a recipe would do, or everything that is wrong with it."""
     from preceptor.recipes import load_recipe
+    from preceptor.recipes.files import require_files
     from preceptor.recipes.summary import summary_lines
 
-    typer.echo("\n".join(summary_lines(load_recipe(recipe, overrides or ()))))
+    resolved = load_recipe(recipe, overrides or ())
+    require_files(resolved)
+    typer.echo("\n".join(summary_lines(resolved)))
 
 
 @recipe_app.command()
@@ -186,6 +190,9 @@ def schema() -> None:
 
 def main() -> None:
     """The `preceptor` command."""
+    # A command's own path is where the command lies; a user's reward function lies here. It comes
+    # last, so that a file here never stands in for a library.
+    sys.path.append(os.getcwd())
     app(prog_name="preceptor")
 
 

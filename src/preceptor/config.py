@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""Of a moving average; 1 would never move."""
 
 
 class Section(BaseModel):
@@ -40,6 +42,11 @@ class Architecture(Section):
         if self.hidden_size % self.num_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} does not divide by num_heads {self.num_heads}"
+            )
+        if self.hidden_size // self.num_heads % 2:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} / num_heads {self.num_heads} is odd; rotary "
+                "positions turn pairs, so a head's width is even"
             )
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
@@ -76,8 +83,8 @@ class TrainConfig(Section):
         0.1, description="Learning rate at the end, as a share of the peak (paper: 0.1)."
     )
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay on matrices.")
-    adam_beta1: Fraction = Field(0.9, description="Adam's first decay (paper: 0.9).")
-    adam_beta2: Fraction = Field(0.95, description="Adam's second decay (paper: 0.95).")
+    adam_beta1: Decay = Field(0.9, description="Adam's first decay (paper: 0.9).")
+    adam_beta2: Decay = Field(0.95, description="Adam's second decay (paper: 0.95).")
     adam_eps: float = Field(1e-8, gt=0, description="Adam's epsilon; 1e-5 is usual in PPO.")
     max_grad_norm: float = Field(1.0, gt=0, description="Global gradient norm is clipped here.")
     microbatch_tokens: int = Field(
@@ -86,7 +93,6 @@ class TrainConfig(Section):
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16 runs matrix products in bfloat16; weights stay fp32."
     )
-    eval_every: int = Field(50, gt=0, description="Steps between looks at held-out data.")
     checkpoint_every: int = Field(50, gt=0, description="Steps between resumable checkpoints.")
 
 
@@ -104,6 +110,7 @@ class PretrainConfig(TrainConfig):
     batch_tokens: int = Field(4096, gt=0, description="Tokens in one optimizer step.")
     sequence_length: int = Field(128, gt=1, description="Packed documents are cut at this length.")
     num_valid_sequences: int = Field(64, gt=0, description="Held-out sequences in each look.")
+    eval_every: int = Field(50, gt=0, description="Steps between looks at held-out text.")
 
     @property
     def num_steps(self) -> int:
@@ -183,6 +190,19 @@ class RankConfig(Section):
     tie_margin: float = Field(0.02, ge=0, description="Scores nearer than this are tied.")
     taste_spread: float = Field(0.2, ge=0, description="How much labelers differ in what counts.")
 
+    @model_validator(mode="after")
+    def _enough_labelers(self) -> "RankConfig":
+        for labels, labelers in (
+            ("labels_per_prompt", "num_labelers"),
+            ("labels_per_valid_prompt", "num_heldout_labelers"),
+        ):
+            wanted, there = getattr(self, labels), getattr(self, labelers)
+            if wanted > there:
+                raise ValueError(
+                    f"{labels} {wanted} is over {labelers} {there}; nobody ranks a prompt twice"
+                )
+        return self
+
 
 class RewardConfig(TrainConfig):
     """The K-wise reward model (InstructGPT section 3.5, eq. 1)."""
@@ -193,6 +213,7 @@ class RewardConfig(TrainConfig):
     batch_prompts: int = Field(
         16, gt=0, description="Prompts, each with all its pairs, in one step."
     )
+    eval_every: int = Field(50, gt=0, description="Steps between looks at held-out rankings.")
     min_accuracy: Fraction = Field(
         0.6,
         description="PPO does not start below this accuracy on held-out labels.",
@@ -230,8 +251,11 @@ class PPOConfig(TrainConfig):
     missing_eos_score: float | None = Field(
         -1.0, description="Score of a response without an end token; null keeps the model's."
     )
-    ema_decay: Fraction = Field(
+    ema_decay: Decay = Field(
         0.992, description="Moving average of the policy's weights per optimizer step; 0 is off."
+    )
+    eval_every: int = Field(
+        50, gt=0, description="Iterations between looks at held-out prompts; the best look is kept."
     )
     patience: int | None = Field(
         None, gt=0, description="Stop after so many looks without a better held-out judgement."
@@ -283,7 +307,10 @@ class Recipe(Section):
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Run's name.")
     seed: int = Field(0, ge=0, description="Everything random is derived from it.")
     num_threads: int | None = Field(
-        None, gt=0, description="CPU threads; results are bit-identical only for the same number."
+        None,
+        gt=0,
+        le=1024,
+        description="CPU threads; results are bit-identical only for the same number.",
     )
     model: str | Architecture = Field(
         description="A folder or hub name of a causal LM, smollm2, or an architecture to pretrain."
@@ -317,7 +344,26 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
+        prompts = self.prompts or self.demonstrations
+        if self.judge == "miniature" and (prompts != "miniature" or self.rankings):
+            raise ValueError(
+                "judge miniature knows the miniature's own prompts only. Set judge: rubric, or "
+                "prompts: miniature and no rankings"
+            )
         if isinstance(self.model, Architecture):
+            sources = {"corpus": self.corpus, "prompts": prompts}
+            sources |= {"demonstrations": self.demonstrations}
+            for key, source in sources.items():
+                if source not in (None, "miniature"):
+                    raise ValueError(
+                        f"an architecture has the miniature's vocabulary, and {key} is {source}. "
+                        "Name a model folder for text of your own, or set it to miniature"
+                    )
+            if self.rankings is not None:
+                raise ValueError(
+                    "an architecture has the miniature's vocabulary, and rankings is a file. Name "
+                    "a model folder for text of your own"
+                )
             if self.pretrain is None:
                 raise ValueError("an architecture needs a pretrain section, its weights are random")
             needed = self.max_prompt_tokens + self.max_response_tokens
@@ -332,8 +378,19 @@ class Recipe(Section):
                     f"pretrain.sequence_length {self.pretrain.sequence_length} is over "
                     f"model.context_length {self.model.context_length}"
                 )
+            for name, stage in (("ppo", self.ppo), ("ppo_ptx", self.ppo_ptx)):
+                if (
+                    stage
+                    and stage.ptx_coef
+                    and stage.ptx_sequence_length > self.model.context_length
+                ):
+                    raise ValueError(
+                        f"{name}.ptx_sequence_length {stage.ptx_sequence_length} is over "
+                        f"model.context_length {self.model.context_length}"
+                    )
         if self.pretrain is not None and self.corpus is None:
             raise ValueError("pretrain needs a corpus. Name a file of documents, or miniature")
-        if self.ppo_ptx is not None and self.ppo_ptx.ptx_coef and self.corpus is None:
-            raise ValueError("ppo_ptx needs a corpus for its pretraining gradients. Name one")
+        for name, stage in (("ppo", self.ppo), ("ppo_ptx", self.ppo_ptx)):
+            if stage is not None and stage.ptx_coef and self.corpus is None:
+                raise ValueError(f"{name} needs a corpus for its pretraining gradients. Name one")
         return self

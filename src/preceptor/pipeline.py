@@ -30,6 +30,7 @@ from preceptor.evaluation.judges import judge_of
 from preceptor.evaluation.run import Inputs, ScoreIds, evaluate
 from preceptor.models.load import load_tokenizer
 from preceptor.recipes import dump_recipe
+from preceptor.recipes.files import require_files
 from preceptor.recipes.summary import stages_of
 from preceptor.report import validate_results, write_report
 from preceptor.stages.reward import score_rows
@@ -64,6 +65,8 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
             raise RecipeError(f"{recipe.name}: it has no step {name}. It has {', '.join(wanted)}.")
     if recipe.num_threads is not None:
         torch.set_num_threads(recipe.num_threads)
+    if only != ["report"]:
+        require_files(recipe)
     if only:
         require_earlier_steps(recipe, out, wanted, only)
     with claimed(out):

@@ -84,10 +84,7 @@ def read_prompts(path: str) -> dict[str, list[Prompt]]:
 
 
 def prompts_of(demonstrations: Sequence[Demonstration], where: str) -> dict[str, list[Prompt]]:
-    """The prompts of demonstrations, for a user who has no other prompts.
-
-    Test prompts stay apart from all training, so demonstrations of those users are left out there.
-    """
+    """The prompts of demonstrations, for a user who has no other prompts."""
     prompts = [Prompt(d.prompt, d.user, d.use_case, d.meta) for d in demonstrations]
     return split_items(prompts, PROMPT_SPLITS, where)
 

@@ -6,9 +6,10 @@ from preceptor.config import Recipe
 from preceptor.data import files
 from preceptor.data.dataset import Dataset
 from preceptor.data.records import text_of
-from preceptor.errors import RecipeError
+from preceptor.errors import DataError, RecipeError
 
 GENERATED = ("miniature", "packages")
+TRAINING_PARTS = ("demonstrations_train", "rankings_train", "prompts_reward_train", "prompts_ppo")
 
 
 def assemble(recipe: Recipe) -> Dataset:
@@ -39,16 +40,40 @@ def assemble(recipe: Recipe) -> Dataset:
             parts = files.read_prompts(recipe.prompts)
         else:
             parts = files.prompts_of([*train, *valid], recipe.demonstrations)
-            # What is tested is never demonstrated either.
-            tested = {text_of(p.prompt) for p in (*parts["test"], *parts["valid"])}
-            fields["demonstrations_train"] = [d for d in train if text_of(d.prompt) not in tested]
         fields.update({f"prompts_{name}": part for name, part in parts.items()})
 
     if recipe.rankings:
         train_rankings, valid_rankings = files.read_rankings(recipe.rankings)
         fields["rankings_train"], fields["rankings_valid"] = train_rankings, valid_rankings
     fields["attribution"] = "\n".join(s.attribution for s in sources.values() if s.attribution)
-    return dataclasses.replace(Dataset(), **fields)  # type: ignore[arg-type]
+    return without_tested(dataclasses.replace(Dataset(), **fields))  # type: ignore[arg-type]
+
+
+def without_tested(dataset: Dataset) -> Dataset:
+    """Leave out of all training what is tested or chooses checkpoints: prompts, and their users.
+
+    Sources are split each by itself, so one file's test prompt may be another's demonstration.
+    Users count where the prompts were split by user.
+
+    Raises:
+        DataError: nothing is left of a part.
+    """
+    held_out = (*dataset.prompts_test, *dataset.prompts_valid)
+    prompts = {text_of(p.prompt) for p in held_out}
+    users = {p.user for p in held_out if p.user}
+    if users & {p.user for p in (*dataset.prompts_reward_train, *dataset.prompts_ppo)}:
+        users = set()  # too few users to split by
+    kept: dict[str, object] = {}
+    for name in TRAINING_PARTS:
+        records = getattr(dataset, name)
+        left = [r for r in records if text_of(r.prompt) not in prompts and r.user not in users]
+        if records and not left:
+            raise DataError(
+                f"{name}: all {len(records)} have a prompt or a user that is tested. Give prompts "
+                "or users that differ from those of the training data."
+            )
+        kept[name] = left
+    return dataclasses.replace(dataset, **kept)  # type: ignore[arg-type]
 
 
 def _named(recipe: Recipe) -> list[str]:

@@ -1,7 +1,6 @@
 """The training steps: files in, one stage called, a model folder out."""
 
 import importlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -208,14 +207,12 @@ def score_function(recipe: Recipe, config: PPOConfig, out: Path) -> Score:
 
 
 def reward_function(name: str) -> Callable[[list[str], list[str]], Sequence[float]]:
-    """The user's function from `module:function`; modules in the working folder are found too.
+    """The user's function from `module:function`; the command puts the working folder in the path.
 
     Raises:
         RecipeError: there is no such module, or it has no such function.
     """
     module_name, _, function_name = name.partition(":")
-    if os.getcwd() not in sys.path:  # a command's own path is where the command lies
-        sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:

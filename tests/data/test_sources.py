@@ -1,0 +1,84 @@
+"""One data set from several sources: what is tested is trained on nowhere."""
+
+import json
+
+import pytest
+
+from preceptor.config import Recipe
+from preceptor.data.records import Prompt, text_of
+from preceptor.data.sources import assemble
+from preceptor.errors import DataError
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def held_out(dataset):
+    return [*dataset.prompts_test, *dataset.prompts_valid]
+
+
+def trained_on(dataset):
+    return [
+        *dataset.demonstrations_train,
+        *dataset.rankings_train,
+        *dataset.prompts_reward_train,
+        *dataset.prompts_ppo,
+    ]
+
+
+def recipe_of(folder, users: int) -> Recipe:
+    """Three files about the same prompts, each of which is split by itself."""
+    rows = [{"prompt": f"p{i}", "user": f"u{i % users}"} for i in range(120)]
+    # The same users ask other things elsewhere.
+    others = [{"prompt": f"q{i}", "user": f"u{i % users}"} for i in range(120)]
+    ranked = {"responses": ["a", "b"], "ranks": [1, 2]}
+    return Recipe(
+        model="m",
+        prompts=write(folder / "p.jsonl", rows),
+        demonstrations=write(folder / "d.jsonl", [r | {"response": "x"} for r in rows + others]),
+        rankings=write(folder / "r.jsonl", [r | ranked for r in rows + others]),
+    )
+
+
+@pytest.mark.parametrize("users", [1, 40])
+def test_no_tested_prompt_is_trained_on_whichever_file_it_is_in(tmp_path, users):
+    dataset = assemble(recipe_of(tmp_path, users))
+    tested = {text_of(p.prompt) for p in held_out(dataset)}
+    assert tested and not tested & {text_of(r.prompt) for r in trained_on(dataset)}
+    assert all((dataset.demonstrations_train, dataset.rankings_train, dataset.prompts_ppo))
+
+
+def test_no_tested_user_is_trained_on_where_the_split_is_by_user(tmp_path):
+    dataset = assemble(recipe_of(tmp_path, users=40))
+    tested = {p.user for p in held_out(dataset)}
+    assert tested and not tested & {r.user for r in trained_on(dataset)}
+
+
+def test_demonstrations_alone_are_never_tested_on(tmp_path):
+    recipe = recipe_of(tmp_path, users=40)
+    dataset = assemble(recipe.model_copy(update={"prompts": None, "rankings": None}))
+    tested = {text_of(p.prompt) for p in held_out(dataset)}
+    assert not tested & {text_of(r.prompt) for r in trained_on(dataset)}
+
+
+def test_a_part_of_which_nothing_is_left_is_an_error(tmp_path):
+    recipe = recipe_of(tmp_path, users=1)
+    tested = [p.prompt for p in held_out(assemble(recipe))]
+    rows = [{"prompt": prompt, "response": "x"} for prompt in tested]
+    own = write(tmp_path / "own.jsonl", rows)
+    with pytest.raises(DataError, match=r"demonstrations_train: all \d+ have a prompt or a user"):
+        assemble(recipe.model_copy(update={"demonstrations": own}))
+
+
+def test_the_miniature_loses_nothing():
+    """It keeps its sides apart itself."""
+    sizes = {"corpus_tokens": 2000, "num_demonstrations": 300, "num_reward_prompts": 300}
+    sizes |= {"num_ppo_prompts": 300, "num_valid_prompts": 100, "num_test_prompts": 300}
+    recipe = Recipe(
+        model="m", prompts="miniature", demonstrations="miniature", judge="miniature", data=sizes
+    )
+    dataset = assemble(recipe)
+    assert len(dataset.demonstrations_train) == len(dataset.prompts_ppo) == 300
+    assert isinstance(dataset.prompts_test[0], Prompt)
