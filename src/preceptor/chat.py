@@ -148,6 +148,7 @@ def _answer(
             max_new_tokens=max_tokens,
             temperature=temperature,
             seed=derived_seed(seed, "chat", talk.num_answers),
+            continues_text=talk.name == "gpt",
         ):
             print(piece, end="", file=output, flush=True)
             pieces.append(piece)

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 import preceptor
 from preceptor.config import Recipe
 from preceptor.data.records import Demonstration as Demo
-from preceptor.data.records import Prompt, Ranking, read_records
+from preceptor.data.records import Prompt, Ranking, file_hash, read_records
 from preceptor.data.sources import GENERATED
 from preceptor.errors import DataError, RecipeError
 from preceptor.evaluation.judges import judge_of
@@ -37,7 +37,6 @@ from preceptor.stages.reward import score_rows
 from preceptor.steps import facts, inputs, labels, train
 from preceptor.training.folder import (
     StageFolder,
-    file_hash,
     is_done,
     read_json,
     refuse_foreign,

@@ -30,6 +30,8 @@ def test_hallucination_is_the_share_of_all_responses_that_say_something_untrue()
     found = results.rates(rows)
     assert found["hallucination"]["mean"] == pytest.approx(2 / 4)
     assert found["hallucination"]["n"] == 4
+    assert found["hallucination_of_claims"]["mean"] == pytest.approx(2 / 3)
+    assert found["hallucination_of_claims"]["n"] == 3
     assert found["constraint"] is None
 
 

@@ -78,7 +78,7 @@ def test_the_intervals_and_names_stand_in_the_pictures(page):
         assert text in page, text
     for model in ("GPT (prompted)", "SFT", "PPO", "PPO-ptx", "gpt_prompted", "ppo_ptx"):
         assert f">{model}<" in page
-    assert page.count("<svg") == 7 + 1 + 1 + 4 + 9 + 2 + 3  # results, then sections 1 to 5
+    assert page.count("<svg") == 8 + 1 + 1 + 4 + 9 + 2 + 3  # results, then sections 1 to 5
 
 
 def test_labelers_answers_and_samples_are_shown(page):

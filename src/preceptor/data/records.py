@@ -166,6 +166,12 @@ def write_records(path: str | Path, records: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
+def file_hash(path: Path) -> str:
+    """The sha256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _is_text(row: Any) -> bool:
     try:
         json.dumps(row, ensure_ascii=False).encode()

@@ -14,12 +14,12 @@ from preceptor.generation import row_uniforms, sample
 from preceptor.models.forward import make_rows, response_logprobs, tokens_at_once
 from preceptor.models.load import context_length
 from preceptor.models.precision import precision
-from preceptor.models.tokenizers import decode, encode_prompt, encode_text, is_plain
+from preceptor.models.tokenizers import decode, encode_prompt, stop_ids
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One model's responses in the order of the prompts."""
+    """One model's responses in the order of the prompts; those that ended end with eos."""
 
     texts: list[str]
     tokens: list[list[int]]
@@ -39,19 +39,20 @@ def answer(
 ) -> Answers:
     """One response a prompt; every model draws from the same uniform numbers.
 
-    A model that only continues text ends its turn with the line, where dialogues are plain text;
-    this is the stop sequence that GPT-3 was used with.
+    A turn that a newline ended gets the end token in its place: it is a whole response, and the
+    reward model has seen no other end than that one.
     """
-    stop_ids = [int(tokenizer.eos_token_id)]
-    if continues_text and is_plain(tokenizer):
-        newline = encode_text(tokenizer, "\n")
-        stop_ids += newline[-1:]
+    ends = stop_ids(tokenizer, continues_text=continues_text)
     rows = [(i,) for i in range(len(prompt_ids))]
     uniforms = row_uniforms(seed, "evaluate", rows, max_response_tokens)
     with precision(dtype):
-        generated = sample(model, prompt_ids, uniforms, stop_ids=stop_ids, temperature=temperature)
+        generated = sample(model, prompt_ids, uniforms, stop_ids=ends, temperature=temperature)
     texts = [decode(tokenizer, tokens) for tokens in generated.responses]
-    return Answers(texts, generated.responses, generated.finished)
+    tokens = [
+        [*row[:-1], int(tokenizer.eos_token_id)] if ended else row
+        for row, ended in zip(generated.responses, generated.finished, strict=True)
+    ]
+    return Answers(texts, tokens, generated.finished)
 
 
 def few_shot_ids(

@@ -48,20 +48,24 @@ def rates(rows: Rows) -> Json:
     """The shares of the paper's Figure 4; a rate that nothing was judged for is null.
 
     Hallucination is the share of all responses that state something untrue, so that a model is not
-    blamed for claiming less that happens to be true; the others are mean parts of the judgement.
+    blamed for claiming less that happens to be true; `hallucination_of_claims` is the share of
+    those that claim anything. The others are mean parts of the judgement.
     """
     found: Json = {}
     for name, parts in RATES.items():
         values = [_part(row, parts) for row in rows]
         known = [value for value in values if value is not None]
-        if name == "hallucination" and known:
-            known = [0.0 if value is None else float(value < 1.0) for value in values]
+        if name == "hallucination":
+            untrue = [float(value < 1.0) for value in known]
+            found["hallucination_of_claims"] = estimate(untrue) if untrue else None
+            if known:
+                known = [0.0 if value is None else float(value < 1.0) for value in values]
         found[name] = estimate(known) if known else None
     return found
 
 
 def measures(rows: Rows, losses: Sequence[float] | None) -> Json:
-    """What the judge does not look at: length, repetition, variety, perplexity."""
+    """Beside the judgement: length, repetition, variety, perplexity (docs/metrics.md)."""
     return {
         "length_tokens": estimate([float(row["num_tokens"]) for row in rows]),
         "repetition": estimate([repetition(row["response"]) for row in rows]),

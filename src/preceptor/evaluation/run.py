@@ -63,18 +63,19 @@ def evaluate(
     measures: dict[str, Any] = {}
     tax: dict[str, Any] = {"pretraining_loss": {}, "tasks": {task: {} for task in inputs.tasks}}
     dtype = recipe.sft.precision
-    start, _ = open_model(models["gpt"], dtype)
+    start, start_tokenizer = open_model(models["gpt"], dtype)
     for name, path in models.items():
         say(f"evaluate {name}: {len(test)} prompts")
-        model, tokenizer = open_model(path, dtype)
+        is_start = name == "gpt"
+        model, tokenizer = (start, start_tokenizer) if is_start else open_model(path, dtype)
         prompt_ids = [encode_prompt(tokenizer, p.prompt) for p in test]
         variants = {name: prompt_ids}
-        if name == "gpt":
+        if is_start:
             shots = best_prefix(recipe, model, tokenizer, inputs, score)
             room = few_shot_room(model, recipe.max_response_tokens)
             variants["gpt_prompted"] = [few_shot_ids(tokenizer, shots, p, room) for p in test]
         for variant, asked in variants.items():
-            found = _answer(recipe, model, tokenizer, asked, continues_text=name == "gpt")
+            found = _answer(recipe, model, tokenizer, asked, continues_text=is_start)
             rows = response_rows(test, found, judge, score(prompt_ids, found.tokens))
             write_records(folder / f"responses-{variant}.jsonl", rows)
             answers[variant] = rows

@@ -16,7 +16,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from preceptor.data.records import Messages
 from preceptor.models.forward import head_logits, tokens_at_once
 from preceptor.models.load import context_length, trunk
-from preceptor.models.tokenizers import encode_prompt
+from preceptor.models.tokenizers import encode_prompt, stop_ids
 from preceptor.randomness import derived_seed
 
 
@@ -160,8 +160,10 @@ def stream(
     max_new_tokens: int,
     temperature: float = 1.0,
     seed: int = 0,
+    continues_text: bool = False,
 ) -> Iterator[str]:
     """Yield the response's text piece by piece, never half a character."""
+    ends = stop_ids(tokenizer, continues_text=continues_text)
     prompt = encode_prompt(tokenizer, messages)
     room = context_length(model) - len(prompt)
     uniforms = row_uniforms(seed, "stream", [(0,)], max(max_new_tokens, 1))
@@ -174,7 +176,7 @@ def stream(
             input_ids=input_ids, past_key_values=cache, use_cache=True
         ).last_hidden_state
         tokens, _ = draw(head_logits(model, states[:, -1]), uniforms[:, step], temperature)
-        if int(tokens) == tokenizer.eos_token_id:
+        if int(tokens) in ends:
             break
         said.append(int(tokens))
         text = cast(str, tokenizer.decode(said, skip_special_tokens=True)).lstrip()

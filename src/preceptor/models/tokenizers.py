@@ -79,9 +79,19 @@ def decode(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
 
 def is_plain(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a dialogue is ordinary text, so that a model without SFT ends its turn by newline."""
-    turn = cast(Any, [{"role": "user", "content": "x"}])
-    text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
-    return cast(str, text).startswith("user: x")
+    return bool(tokenizer.chat_template == PLAIN_CHAT_TEMPLATE)
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase, *, continues_text: bool) -> list[int]:
+    """The tokens that end a response.
+
+    A model that only continues text ends its turn with the line, where dialogues are plain text;
+    this is the stop sequence that GPT-3 was used with.
+    """
+    found = [cast(int, tokenizer.eos_token_id)]
+    if continues_text and is_plain(tokenizer):
+        found += encode_text(tokenizer, "\n")[-1:]
+    return found
 
 
 def separator_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -29,7 +29,8 @@ TRAINING, HELD_OUT, GOLD, BASELINE = "#b4bcc6", "#30363d", "#8e5ea2", "#8d949c"
 RATES = {
     "task": "does the task",
     "constraint": "obeys the constraint",
-    "hallucination": "hallucinates",
+    "hallucination": "says something untrue",
+    "hallucination_of_claims": "untrue, of those that claim",
     "polite": "fit for an assistant",
     "ending": "ends properly",
 }

@@ -15,6 +15,7 @@ from preceptor.data.batching import (
 )
 from preceptor.data.records import (
     Prompt,
+    file_hash,
     read_records,
     text_of,
 )
@@ -43,7 +44,7 @@ from preceptor.steps.inputs import (
     read_rankings,
     tokenizer_of,
 )
-from preceptor.training.folder import StageFolder, file_hash, read_json
+from preceptor.training.folder import StageFolder, read_json
 
 
 def pretrain(recipe: Recipe, out: Path, folder: StageFolder) -> None:

@@ -7,7 +7,6 @@ timing.jsonl          what the clock said
 done.json             hashes of inputs and outputs; without it nobody trusts the folder
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from preceptor.data.records import file_hash
 from preceptor.errors import DataError
 from preceptor.training.alarms import Alarm
 from preceptor.training.progress import say
@@ -179,12 +179,6 @@ def is_done(path: Path, input_hash: str) -> bool:
         return False
     files = {path.parent / name: digest for name, digest in done["outputs"].items()}
     return all(p.is_file() and file_hash(p) == digest for p, digest in files.items())
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:
