@@ -9,6 +9,7 @@ from preceptor.data.batching import (
     fit_prompts,
     pack_documents,
 )
+from preceptor.data.dataset import Judge, Judgement
 from preceptor.data.records import (
     Prompt,
     Ranking,
@@ -144,10 +145,11 @@ def rank(recipe: Recipe, out: Path) -> list[Path]:
             meta = dict(row.meta)
             responses = meta.pop("responses")
             draws = numpy_generator(recipe.seed, f"rank/{part}", number)
+            prompt = Prompt(row.prompt, row.user, row.use_case, meta)
+            seen = judging_once(judge)
             for place in draws.choice(len(members), size=labels, replace=False):
                 labeler = members[int(place)]
-                prompt = Prompt(row.prompt, row.user, row.use_case, meta)
-                ranks = rank_responses(labeler, prompt, responses, judge, draws)
+                ranks = rank_responses(labeler, prompt, responses, seen, draws)
                 rankings.append(
                     Ranking(
                         row.prompt, responses, ranks, labeler.name, row.user, row.use_case, meta
@@ -158,3 +160,15 @@ def rank(recipe: Recipe, out: Path) -> list[Path]:
         say(f"rank {part}: {len(rankings):,} rankings by {len(members)} labelers")
         written.append(path)
     return written
+
+
+def judging_once(judge: Judge) -> Judge:
+    """The judge for one prompt; what several labelers read is judged once."""
+    known: dict[str, Judgement] = {}
+
+    def seen(prompt: Prompt, response: str) -> Judgement:
+        if response not in known:
+            known[response] = judge(prompt, response)
+        return known[response]
+
+    return seen
