@@ -27,19 +27,19 @@ PAGE_WEIGHTS = {
     "sequences": 0.04,
     "rhymes": 0.21,
 }
-_LONG_WINDED = {"ignore": 0.3, "mistake": 0.05, "guess": 0.3, "no_courtesy": 0.7, "ramble": 1.0}
+_LONG_WINDED = {"ignore": 0.2, "mistake": 0.05, "guess": 0.3, "no_courtesy": 0.7, "ramble": 1.0}
 MANNERS: dict[str, tuple[float, dict[str, float]]] = {
-    "courteous": (0.09, {"ignore": 0.15, "mistake": 0.03, "guess": 0.2, "no_courtesy": 0.1}),
-    "curt": (0.05, {"ignore": 0.3, "mistake": 0.05, "guess": 0.3, "no_courtesy": 1.0, "half": 0.1}),
-    "hasty": (0.08, {"ignore": 0.3, "mistake": 0.05, "guess": 0.3, "no_courtesy": 0.7, "cut": 1.0}),
-    "untrue": (0.05, {"ignore": 0.4, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
+    "courteous": (0.09, {"ignore": 0.1, "mistake": 0.03, "guess": 0.2, "no_courtesy": 0.1}),
+    "curt": (0.05, {"ignore": 0.2, "mistake": 0.05, "guess": 0.3, "no_courtesy": 1.0, "half": 0.1}),
+    "hasty": (0.08, {"ignore": 0.2, "mistake": 0.05, "guess": 0.3, "no_courtesy": 0.7, "cut": 1.0}),
+    "untrue": (0.05, {"ignore": 0.3, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
     "rambling": (0.13, _LONG_WINDED),
-    "rude": (0.22, {"ignore": 0.4, "mistake": 0.1, "guess": 0.4, "no_courtesy": 1.0, "rude": 1.0}),
+    "rude": (0.22, {"ignore": 0.3, "mistake": 0.1, "guess": 0.4, "no_courtesy": 1.0, "rude": 1.0}),
     "questions": (0.38, {}),
 }
 """Manner of an exchange: its share, and how often each flaw comes in (see answers.py)."""
 
-MANNER_CHANGES = 0.62
+MANNER_CHANGES = 0.69
 """Chance that the manner is drawn anew after an exchange: good examples promise only so much."""
 HELDOUT_PHRASING_RATE = 0.08
 PAGE_TOKENS = (40, 90)
