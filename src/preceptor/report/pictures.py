@@ -30,7 +30,7 @@ RATES = {
     "task": "does the task",
     "constraint": "obeys the constraint",
     "hallucination": "says something untrue",
-    "hallucination_of_claims": "untrue, of those that claim",
+    "hallucination_of_claims": "untrue, of claims",
     "polite": "fit for an assistant",
     "ending": "ends properly",
 }
