@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from toys import tiny_model, tiny_tokenizer
 
 from preceptor.config import LoRAConfig
@@ -115,6 +116,24 @@ def test_adapters_change_nothing_at_first_and_are_merged_when_saved(tmp_path, ki
     save_model(model, tiny_tokenizer(), tmp_path / "model")
     merged, _ = load_policy(tmp_path / "model")
     torch.testing.assert_close(response_logprobs(merged, ROWS), moved, atol=1e-4, rtol=0)
+
+
+def test_other_values_for_a_tied_head_are_saved_once_and_load_as_one_model(tmp_path):
+    """A moving average is kept under the embedding's name only; the head is the same parameter."""
+    model = tiny_model("llama")
+    generator = torch.Generator().manual_seed(3)
+    average = {
+        name: value.detach() + 0.3 * torch.randn(value.shape, generator=generator)
+        for name, value in model.named_parameters()
+    }
+    save_model(model, tiny_tokenizer(), tmp_path / "model", average)
+    with safe_open(tmp_path / "model" / "model.safetensors", framework="pt") as file:
+        assert "lm_head.weight" not in file.keys()  # noqa: SIM118 - safe_open is no mapping
+    loaded, _ = load_policy(tmp_path / "model")
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.copy_(average[name])
+    assert torch.equal(response_logprobs(loaded, ROWS), response_logprobs(model, ROWS))
 
 
 def test_a_scalar_model_with_adapters_trains_its_head_too(tmp_path):

@@ -44,7 +44,14 @@ def merged_state(
 
     `state` holds other values for the trainable parameters (such as a moving average).
     """
-    full = {name: value.detach() for name, value in model.state_dict().items()} | (state or {})
+    state = state or {}
+    full = {name: value.detach() for name, value in model.state_dict().items()}
+    # A head tied to the embedding is one parameter with two names, and `state` knows the first:
+    # both get the same tensor, or the folder would hold a head of another step.
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if first[id(parameter)] in state:
+            full[name] = state[first[id(parameter)]]
     layers = {n: m for n, m in model.named_modules() if isinstance(m, LoraLayer)}
     for name, layer in layers.items():
         weight = full.pop(f"{name}.base_layer.weight")
@@ -58,7 +65,10 @@ def merged_state(
         )
         if bias is not None:
             full[f"{name}.bias"] = bias
-    return {name: value.float().contiguous() for name, value in full.items()}
+    made: dict[int, Tensor] = {}
+    return {
+        name: made.setdefault(id(value), value.float().contiguous()) for name, value in full.items()
+    }
 
 
 def halve_frozen(model: PreTrainedModel) -> None:
