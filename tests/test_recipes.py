@@ -245,6 +245,11 @@ def test_set_reads_yaml_values(override: str, value: object):
     assert (found.rank if key == "sft.lora" else found) == value
 
 
+def test_a_key_of_ppo_does_not_add_the_stage_to_a_recipe_without_it():
+    message = message_of("ppo.kl_coef=0.05", recipe="smollm2")
+    assert "Set ppo_ptx.kl_coef" in message
+
+
 @pytest.mark.parametrize("override", ["seed", "=3", "seed=[1", ""])
 def test_a_malformed_set_is_explained(override: str):
     assert f"--set {override}: " in message_of(override)

@@ -283,7 +283,7 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
         "peak_memory_bytes": max(_peak_memory(), int(timing.get("peak_memory_bytes", 0))),
         "versions": facts.versions(),
         "machine": facts.machine(),
-        "alarms": facts.read_alarms(out),
+        "alarms": facts.read_alarms(out, stages_of(recipe)),
     }
     validate_results(found)
     write_json(folder / "results.json", found)

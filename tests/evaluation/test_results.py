@@ -69,6 +69,23 @@ def test_reward_model_figures_by_hand():
     assert sum(entry["n"] for entry in found["calibration"]) == 8
 
 
+def test_one_prompt_with_different_responses_is_two_things_to_agree_on():
+    rankings = [
+        ranking("p", (1, 2), "x", ("a", "b")),
+        ranking("p", (2, 1), "y", ("a", "b")),
+        ranking("p", (1, 2, 3), "z", ("c", "dd", "eee")),
+    ]
+
+    def judge(prompt: Prompt, response: str) -> Judgement:
+        return Judgement(1 / len(response) + (response == "a"), {})
+
+    scores = [[2.0, 1.0], [2.0, 1.0], [3.0, 2.0, 1.0]]
+    found = results.reward_model_results(rankings, scores, judge, 0.0, 5)
+    assert found["labeler_agreement"]["mean"] == 0.0
+    assert found["accuracy_on_gold"]["mean"] == 1.0
+    assert found["accuracy_on_gold"]["n"] == 4
+
+
 def test_few_shot_takes_as_many_examples_as_fit():
     tokenizer = tiny_tokenizer()
     shots = [Demonstration("a b", "c"), Demonstration("d e", "f")]

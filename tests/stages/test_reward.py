@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from toys import END, tiny_model, tiny_tokenizer
 
-from preceptor.config import RewardConfig
-from preceptor.models.load import load_scalar, scalar_from_policy
-from preceptor.stages.reward import RankedPrompt, run_reward, score_rows
+from preceptor.config import LoRAConfig, RewardConfig
+from preceptor.models.load import load_scalar, scalar_from_policy, with_lora
+from preceptor.models.lora import halve_frozen
+from preceptor.stages.reward import (
+    RankedPrompt,
+    choose_scoring,
+    run_reward,
+    score_grouped,
+    score_rows,
+)
 from preceptor.training.folder import StageFolder
 
 DEMONSTRATIONS = ([[6, 3]] * 8, [[7 + i, END] for i in range(8)])
@@ -101,3 +108,13 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
     for name in ("metrics.jsonl", "model/model.safetensors"):
         whole, killed = (tmp_path / side / "reward" / name for side in ("whole", "killed"))
         assert whole.read_bytes() == killed.read_bytes()
+
+
+def test_the_grouped_pass_serves_adapters_on_bf16_weights_too(tmp_path):
+    """As smollm2 trains: outside of autocast the halved weights would refuse every pass."""
+    tiny_model("llama").save_pretrained(tmp_path)
+    model = with_lora(scalar_from_policy(tmp_path, 1), LoRAConfig(rank=2), seed=0)
+    halve_frozen(model)
+    items = [RankedPrompt([6, 7, 8], [[9, 1], [10, 11, 1]], [[1, 2]])]
+    config = RewardConfig(precision="bf16", lora=LoRAConfig(rank=2))
+    assert choose_scoring(model, items, config) is score_grouped

@@ -78,6 +78,35 @@ def test_what_no_stage_has_put_there_is_never_deleted(tmp_path):
     assert thesis.read_text() == "years of work"
 
 
+def test_a_checkpoint_stays_until_the_work_is_known_to_be_complete(tmp_path, monkeypatch):
+    """A power cut while the outputs are hashed must not cost the whole stage."""
+    folder = started(tmp_path)
+    log(folder, 1)
+    folder.save(1, {"w": torch.ones(1)}, {})
+
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("preceptor.training.folder.write_done", cut)
+    with pytest.raises(KeyboardInterrupt):
+        folder.finish({})
+    monkeypatch.undo()
+    again = StageFolder(tmp_path / "sft", "sft", "a")
+    assert again.resume() is not None
+    again.finish({})
+    assert again.is_done() and not (tmp_path / "sft" / "checkpoints").exists()
+
+
+def test_separators_that_json_leaves_alone_cut_no_line(tmp_path):
+    folder = started(tmp_path)
+    log(folder, 1)
+    folder.log_samples(1, [{"response": "one\u2028two\x85three"}])
+    folder.save(1, {"w": torch.ones(1)}, {})
+    StageFolder(tmp_path / "sft", "sft", "a").resume()
+    [line] = (tmp_path / "sft" / "samples.jsonl").read_text().split("\n")[:-1]
+    assert json.loads(line)["response"] == "one\u2028two\x85three"
+
+
 def test_an_empty_or_absent_folder_and_a_first_moment_s_remains_are_nobody_s(tmp_path):
     refuse_foreign(tmp_path / "absent", "sign")
     refuse_foreign(tmp_path, "sign")

@@ -1,5 +1,6 @@
 """results.json: every figure of the report, each a mean with its interval."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -109,23 +110,28 @@ def reward_model_results(
     judge needs (a user's own file) have no gold accuracy.
     """
     items = [text_of(r.prompt) for r in rankings]
+    # One prompt may have been ranked with different responses; only the same can be agreed on.
+    sets = [json.dumps([r.prompt, r.responses]) for r in rankings]
     label_hits, label_items = _accuracies(scores, [r.ranks for r in rankings], items)
     lengths = [[float(len(text)) for text in r.responses] for r in rankings]
     longer_hits, longer_items = _accuracies(lengths, [r.ranks for r in rankings], items)
     gold_hits: list[float] = []
     gold_items: list[str] = []
     if judge is not None:
-        seen: dict[str, tuple[Sequence[float], list[int]]] = {}
-        for ranking, own in zip(rankings, scores, strict=True):
+        seen: dict[str, tuple[Sequence[float], list[int], str]] = {}
+        for key, item, ranking, own in zip(sets, items, rankings, scores, strict=True):
             prompt = Prompt(ranking.prompt, ranking.user, ranking.use_case, ranking.meta)
             judged = [judge(prompt, response).score for response in ranking.responses]
             order = sorted(set(judged), reverse=True)
-            seen[text_of(ranking.prompt)] = (own, [order.index(value) for value in judged])
+            seen[key] = (own, [order.index(value) for value in judged], item)
+        found = list(seen.values())
         gold_hits, gold_items = _accuracies(
-            [own for own, _ in seen.values()], [ranks for _, ranks in seen.values()], list(seen)
+            [own for own, _, _ in found],
+            [ranks for _, ranks, _ in found],
+            [item for _, _, item in found],
         )
     agreement = pairwise_agreement(
-        [(item, r.labeler, r.ranks) for item, r in zip(items, rankings, strict=True)]
+        [(key, r.labeler, r.ranks) for key, r in zip(sets, rankings, strict=True)]
     )
     probabilities, outcomes = _calibration(scores, rankings)
     return {

@@ -129,6 +129,11 @@ def _set(values: dict[str, Any], override: str) -> None:
     *sections, last = key.strip().split(".")
     for section in sections:
         if not isinstance(values.get(section), dict):
+            if section == "ppo" and isinstance(values.get("ppo_ptx"), dict):
+                raise RecipeError(
+                    f"--set {override}: this recipe has no ppo section, and one key would add the "
+                    f"whole stage. Set ppo_ptx.{last}, or give ppo in a file."
+                )
             values[section] = {}
         values[section] = dict(values[section])
         values = values[section]

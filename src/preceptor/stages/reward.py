@@ -145,11 +145,12 @@ def choose_scoring(
 ) -> Scoring:
     """The grouped pass where this model's attention takes its mask, else the separate one."""
     try:
-        gap = float((score_grouped(model, items) - score_separately(model, items)).abs().max())
+        with precision(config.precision):
+            gap = float((score_grouped(model, items) - score_separately(model, items)).abs().max())
     except (TypeError, ValueError, RuntimeError) as error:
         say(f"reward: each response is scored alone, this model takes no 4-D mask ({error})")
         return score_separately
-    if gap > 1e-2:
+    if gap > (1e-2 if config.precision == "fp32" else 0.1):  # bf16 rounds differently
         say(f"reward: each response is scored alone, grouped scores differ by {gap:.2g}")
         return score_separately
     return score_grouped

@@ -1,6 +1,5 @@
 """Supervised fine-tuning on demonstrations (InstructGPT section 3.5 and appendix C.1)."""
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 
@@ -101,7 +100,6 @@ def run_sft(
             folder.save(done, tensors, {"best_value": best_value, "chosen": chosen})
 
     save_model(policy, tokenizer, folder.path / "model", best)
-    shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
     chosen_line = next(line for line in folder.metrics() if line["step"] == chosen)
     folder.finish(
         {
@@ -155,10 +153,14 @@ def measure_epoch(
             seed, "sft/valid", [(i,) for i in range(len(valid_prompts))], max_response_tokens
         )
         eos = int(tokenizer.eos_token_id)
-        generated = sample(policy, valid_prompts, uniforms, stop_ids=[eos])
-        rows = make_rows(valid_prompts, generated.responses)
-        scores = response_scores(load_scalar(config.reward_model), rows)
-        metrics["sft/valid_score"] = float(scores.mean())
+        with precision(config.precision):
+            responses = sample(policy, valid_prompts, uniforms, stop_ids=[eos]).responses
+        judge, total = load_scalar(config.reward_model), 0.0
+        lengths = [len(p) + len(r) for p, r in zip(valid_prompts, responses, strict=True)]
+        for group in split_by_tokens(lengths, config.microbatch_tokens):
+            rows = make_rows([valid_prompts[i] for i in group], [responses[i] for i in group])
+            total += float(response_scores(judge, rows).sum())
+        metrics["sft/valid_score"] = total / len(valid_prompts)
     return metrics
 
 

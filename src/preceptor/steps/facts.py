@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,13 @@ def versions() -> dict[str, str]:
     return {"preceptor": preceptor.__version__} | {name: version(name) for name in names}
 
 
-def read_alarms(out: Path) -> list[dict[str, Any]]:
-    """Every alarm of the run's stages."""
+def read_alarms(out: Path, stages: Sequence[str]) -> list[dict[str, Any]]:
+    """Every alarm of these stages of a run."""
+    paths = [out / stage / "alarms.jsonl" for stage in stages]
     return [
         json.loads(line)
-        for path in sorted(out.glob("*/alarms.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
+        for path in paths
+        if path.is_file()
+        for line in path.read_text(encoding="utf-8").split("\n")
+        if line
     ]

@@ -21,6 +21,7 @@ from preceptor.models.load import (
 )
 from preceptor.models.tokenizers import encode_prompt, encode_response
 from preceptor.stages.reward import RankedPrompt
+from preceptor.training.progress import say
 
 
 def base_model(recipe: Recipe, out: Path) -> Path | str:
@@ -55,13 +56,21 @@ def demonstration_ids(
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Demonstrations as ids; the miniature, the packages and files all come this way."""
     path = out / "data" / f"demonstrations-{part}.jsonl"
-    return encode_demonstrations(
-        read_records(path, Demonstration),
+    records = read_records(path, Demonstration)
+    prompts, responses = encode_demonstrations(
+        records,
         tokenizer,
         max_prompt_tokens=recipe.max_prompt_tokens,
         max_response_tokens=recipe.max_response_tokens,
         where=str(path),
     )
+    if left_out := len(records) - len(prompts):
+        say(
+            f"demonstrations {part}: {left_out} of {len(records)} left out, longer than "
+            f"max_prompt_tokens {recipe.max_prompt_tokens} or max_response_tokens "
+            f"{recipe.max_response_tokens}"
+        )
+    return prompts, responses
 
 
 def ranking_key(ranking: Ranking) -> str:
@@ -107,6 +116,6 @@ def read_tasks(out: Path) -> dict[str, list[Choice]]:
     """The few-shot tasks of the run's pretraining distribution."""
     tasks = {}
     for path in sorted((out / "data").glob("task-*.jsonl")):
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         tasks[path.stem.removeprefix("task-")] = [Choice(**row) for row in rows]
     return tasks

@@ -49,6 +49,10 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
     }
     if recipe.rankings:
         sets |= {"rankings-train": dataset.rankings_train, "rankings-valid": dataset.rankings_valid}
+    # What another recipe has left would be read as if it were this one's.
+    for pattern in ("tokens-*", "task-*", *(f"{name}.jsonl" for name in sets)):
+        for old in folder.glob(pattern):
+            old.unlink()
     written = []
     for name, records in sets.items():
         if name.startswith(("prompts", "rankings")):

@@ -61,9 +61,14 @@ class StageFolder:
         started = self.path / "inputs.json"
         refuse_foreign(self.path, "inputs.json")
         if not started.is_file() or read_json(started).get("input_hash") != self.input_hash:
-            shutil.rmtree(self.path, ignore_errors=True)
+            # Set aside first: half deleted, it would look like somebody else's folder.
+            stale = self.path.with_name(f"{self.path.name}.stale")
+            shutil.rmtree(stale, ignore_errors=True)
+            if self.path.exists():
+                self.path.replace(stale)
             self.path.mkdir(parents=True)
             write_json(started, {"stage": self.stage, "input_hash": self.input_hash})
+            shutil.rmtree(stale, ignore_errors=True)
         (self.path / "done.json").unlink(missing_ok=True)
         checkpoint = self._newest()
         step = checkpoint.step if checkpoint else -1
@@ -110,9 +115,9 @@ class StageFolder:
                 shutil.rmtree(other)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Drop the checkpoints and write done.json, the sign that the work is complete."""
-        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
-        outputs = [p for p in self.path.rglob("*") if p.is_file()]
+        """Write done.json, the sign that the work is complete, and only then drop checkpoints."""
+        checkpoints = self.path / "checkpoints"
+        outputs = [p for p in self.path.rglob("*") if p.is_file() and checkpoints not in p.parents]
         volatile = {"timing.jsonl", "done.json"}
         write_done(
             self.path / "done.json",
@@ -121,6 +126,7 @@ class StageFolder:
             outputs=[p for p in outputs if p.name not in volatile],
             summary=summary | {"seconds": self.seconds()},
         )
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
     def seconds(self) -> float:
         """Time spent in logged steps, over all starts of this stage."""
@@ -211,7 +217,7 @@ def _keep_lines_up_to(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n"):  # JSON leaves U+2028 as it is
         try:
             row = json.loads(line)
         except ValueError:
