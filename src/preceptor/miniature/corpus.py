@@ -34,12 +34,12 @@ MANNERS: dict[str, tuple[float, dict[str, float]]] = {
     "hasty": (0.08, {"ignore": 0.2, "mistake": 0.05, "guess": 0.3, "no_courtesy": 0.7, "cut": 1.0}),
     "untrue": (0.05, {"ignore": 0.3, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
     "rambling": (0.13, _LONG_WINDED),
-    "rude": (0.22, {"ignore": 0.3, "mistake": 0.1, "guess": 0.4, "no_courtesy": 1.0, "rude": 1.0}),
-    "questions": (0.38, {}),
+    "rude": (0.17, {"ignore": 0.3, "mistake": 0.1, "guess": 0.4, "no_courtesy": 1.0, "rude": 1.0}),
+    "questions": (0.43, {}),
 }
 """Manner of an exchange: its share, and how often each flaw comes in (see answers.py)."""
 
-MANNER_CHANGES = 0.69
+MANNER_CHANGES = 0.64
 """Chance that the manner is drawn anew after an exchange: good examples promise only so much."""
 HELDOUT_PHRASING_RATE = 0.08
 PAGE_TOKENS = (40, 90)
