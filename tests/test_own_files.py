@@ -16,12 +16,9 @@ seed: 1
 num_threads: 1
 max_prompt_tokens: 24
 max_response_tokens: 12
-sft: {precision: fp32, lora: null}
 sample: {min_responses: 4, max_responses: 4}
-reward: {precision: fp32, lora: null, batch_prompts: 4, min_accuracy: 0}
+reward: {batch_prompts: 4, min_accuracy: 0}
 ppo_ptx:
-  precision: fp32
-  lora: null
   num_iterations: 2
   value_warmup_iterations: 1
   batch_size: 8

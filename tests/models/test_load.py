@@ -142,6 +142,17 @@ def test_a_scalar_model_with_adapters_trains_its_head_too(tmp_path):
     assert scalar_head(model).weight.requires_grad and scalar_head(model).bias.requires_grad
 
 
+def test_a_frozen_scalar_head_stays_fp32_and_scores_in_it(tmp_path):
+    save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path)
+    plain, halved = (scalar_from_policy(tmp_path, seed=1).requires_grad_(False) for _ in range(2))
+    for model in (plain, halved):
+        scalar_head(model).bias.fill_(2.001)  # between two numbers of bf16
+    halve_frozen(halved)
+    assert scalar_head(halved).weight.dtype == scalar_head(halved).bias.dtype == torch.float32
+    with precision("bf16"):
+        assert torch.equal(response_scores(plain, ROWS), response_scores(halved, ROWS))
+
+
 def test_frozen_matrices_in_bf16_compute_what_autocast_does():
     plain, halved = tiny_model("llama"), tiny_model("llama")
     halve_frozen(halved.requires_grad_(False))

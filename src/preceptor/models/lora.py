@@ -75,11 +75,15 @@ def halve_frozen(model: PreTrainedModel) -> None:
     """Keep frozen matrices of the blocks in bf16, for stages that run in bf16.
 
     Under autocast this computes the same numbers as fp32 weights would, without converting them at
-    every pass. Norms, embeddings and a head tied to them stay fp32.
+    every pass. Norms, embeddings and heads, those for words and for a score alike, stay fp32.
     """
-    tied = model.get_output_embeddings()
+    heads = (
+        model.get_output_embeddings(),
+        getattr(model, "score", None),
+        getattr(model, "classifier", None),
+    )
     for module in model.modules():
-        if isinstance(module, torch.nn.Linear) and module is not tied:
+        if isinstance(module, torch.nn.Linear) and all(module is not head for head in heads):
             for parameter in module.parameters(recurse=False):
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.to(torch.bfloat16)
