@@ -107,6 +107,21 @@ def test_a_damaged_output_is_made_again(whole, tmp_path):
     assert deterministic_files(out) == expected
 
 
+def test_lost_results_are_made_again(whole, tmp_path):
+    import shutil
+
+    shutil.copytree(whole, tmp_path / "copy")
+    (tmp_path / "copy" / "evaluation" / "results.json").unlink()
+    subprocess.run(command(tmp_path / "copy"), check=True, capture_output=True)
+    assert (tmp_path / "copy" / "evaluation" / "results.json").is_file()
+
+
+@pytest.mark.parametrize("out", ["/proc/nowhere", "/dev/null/run", "x" * 300])
+def test_a_place_where_no_folder_can_be_is_a_message(out):
+    with pytest.raises(DataError, match="Name another folder by --out"):
+        run_pipeline(load_recipe(str(TINY)), Path(out))
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_killed_at_any_time_it_ends_with_the_same_bits(whole, tmp_path, seed):
     """SIGKILL again and again at random instants, until a start comes through."""
@@ -219,10 +234,17 @@ def test_a_reward_function_is_found_or_named(tmp_path, monkeypatch):
     (tmp_path / "near_reward.py").write_text("def score(prompts, responses): return [2.0]")
     monkeypatch.syspath_prepend(tmp_path)
     assert reward_function("near_reward:score")(["a"], ["b"]) == [2.0]
-    with pytest.raises(RecipeError, match="far_reward:score: No module named"):
+    with pytest.raises(RecipeError, match="far_reward:score: ModuleNotFoundError"):
         reward_function("far_reward:score")
     with pytest.raises(RecipeError, match="near_reward:other"):
         reward_function("near_reward:other")
+    (tmp_path / "broken_reward.py").write_text("def score(:")
+    with pytest.raises(RecipeError, match="broken_reward:score: SyntaxError"):
+        reward_function("broken_reward:score")
+    recipe = load_recipe(str(TINY), ["ppo.reward=near_reward:other"])
+    with pytest.raises(RecipeError, match="near_reward:other"):
+        run_pipeline(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_stage_that_the_recipe_lacks_is_named(tmp_path):

@@ -89,6 +89,8 @@ def test_a_key_like_no_other_is_sent_to_the_schema():
         ("sft=7", "sft is 7"),
         ("name=../escape", "name is '../escape'"),
         ("ppo.ema_decay=1", "ppo.ema_decay is 1"),
+        ("ppo.num_iterations=3 ppo.value_warmup_iterations=3", "leaves the policy none"),
+        ("ppo_ptx.ptx_ratio=0", "ppo_ptx.ptx_ratio is 0"),
         ("sft.adam_beta2=1.0", "sft.adam_beta2 is 1.0"),
         ("num_threads=99999", "num_threads is 99999"),
         ("model.num_heads=128 model.num_kv_heads=128", "is odd; rotary positions turn pairs"),

@@ -237,7 +237,7 @@ class PPOConfig(TrainConfig):
     ptx_coef: float = Field(
         0.0, ge=0, description="The paper's gamma: weight of the pretraining loss. 0 is plain PPO."
     )
-    ptx_ratio: float = Field(1.0, ge=0, description="Pretraining sequences per episode (paper: 8).")
+    ptx_ratio: float = Field(1.0, gt=0, description="Pretraining sequences per episode (paper: 8).")
     ptx_sequence_length: int = Field(128, gt=1, description="Tokens of a pretraining sequence.")
     gamma: Fraction = Field(1.0, description="Discount (paper: 1).")
     gae_lambda: Fraction = Field(0.95, description="0 trusts the values, 1 the rewards alone.")
@@ -277,6 +277,11 @@ class PPOConfig(TrainConfig):
                 f"batch_size {self.batch_size} does not divide by num_minibatches "
                 f"{self.num_minibatches}. Try {low or self.num_minibatches} "
                 f"or {low + self.num_minibatches}"
+            )
+        if self.value_warmup_iterations >= self.num_iterations:
+            raise ValueError(
+                f"value_warmup_iterations {self.value_warmup_iterations} leaves the policy none of "
+                f"num_iterations {self.num_iterations}. Lower it"
             )
         if self.reward != "reward_model" and ":" not in self.reward:
             raise ValueError(

@@ -6,6 +6,7 @@ the outputs of the steps before it) and its outputs are as it left them.
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import gc
 import hashlib
@@ -66,6 +67,9 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
         torch.set_num_threads(recipe.num_threads)
     if only != ["report"]:
         require_files(recipe)
+        for stage in (recipe.ppo, recipe.ppo_ptx):
+            if stage is not None:
+                train.source_hash(stage.reward)  # a function that is not there is told now
     if only:
         require_earlier_steps(recipe, out, wanted, only)
     with claimed(out):
@@ -90,12 +94,18 @@ def claimed(out: Path) -> Iterator[None]:
     Raises:
         DataError: it holds files that are no run's, or another process works in it.
     """
-    refuse_foreign(out, "timing.json")
     try:
+        refuse_foreign(out, "timing.json")
         out.mkdir(parents=True, exist_ok=True)
+        lock = os.open(out, os.O_RDONLY)
     except (FileExistsError, NotADirectoryError):
         raise DataError(f"{out}: a file stands in its way. Name another folder by --out.") from None
-    lock = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise DataError(
+            f"{out}: cannot be made or read ({error.strerror}). Name another folder by --out."
+        ) from None
     try:
         _lock(lock, out)
         if not (out / "timing.json").is_file():
@@ -287,7 +297,8 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
     }
     validate_results(found)
     write_json(folder / "results.json", found)
-    return [folder / f"responses-{name}.jsonl" for name in found["models"]]
+    responses = [folder / f"responses-{name}.jsonl" for name in found["models"]]
+    return [folder / "results.json", *responses]
 
 
 def score_rankings(

@@ -56,6 +56,26 @@ def test_no_tested_user_is_trained_on_where_the_split_is_by_user(tmp_path):
     assert tested and not tested & {r.user for r in trained_on(dataset)}
 
 
+@pytest.mark.parametrize("own_prompts", [True, False])
+@pytest.mark.parametrize("users", [1, 40])
+def test_what_measures_or_chooses_is_apart_from_the_test_and_from_training(
+    tmp_path, users, own_prompts
+):
+    recipe = recipe_of(tmp_path, users)
+    if not own_prompts:  # as in the README's three lines
+        recipe = recipe.model_copy(update={"prompts": None, "rankings": None})
+    dataset = assemble(recipe)
+
+    def texts(records):
+        return {text_of(r.prompt) for r in records}
+
+    test, trained = texts(dataset.prompts_test), texts(dataset.demonstrations_train)
+    assert dataset.demonstrations_valid and not texts(dataset.demonstrations_valid) & test
+    assert not texts(dataset.demonstrations_valid) & trained
+    measured = texts([*dataset.prompts_reward_valid, *dataset.rankings_valid])
+    assert measured and not measured & texts(trained_on(dataset))
+
+
 def test_demonstrations_alone_are_never_tested_on(tmp_path):
     recipe = recipe_of(tmp_path, users=40)
     dataset = assemble(recipe.model_copy(update={"prompts": None, "rankings": None}))

@@ -20,7 +20,7 @@ from preceptor.models.load import (
 )
 from preceptor.models.lora import halve_frozen
 from preceptor.models.precision import precision
-from preceptor.models.tokenizers import check_tokenizer, prepare_tokenizer
+from preceptor.models.tokenizers import check_tokenizer, encode_prompt, prepare_tokenizer
 
 ROWS = make_rows([[6, 7], [8]], [[9, 1], [10, 11, 1]])
 
@@ -88,6 +88,15 @@ def test_a_pickled_model_is_not_opened(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
     with pytest.raises(DataError, match="not a model folder"):
         load_policy(tmp_path)
+
+
+def test_a_template_that_refuses_a_conversation_is_a_message():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('no system role here') }}"
+    with pytest.raises(DataError, match="refuses a conversation of system, user: no system role"):
+        encode_prompt(
+            tokenizer, [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+        )
 
 
 def test_a_pad_that_is_the_end_token_is_replaced_or_refused():

@@ -11,8 +11,9 @@ from preceptor.config import PPOConfig
 from preceptor.data.dataset import Judgement
 from preceptor.data.records import Prompt
 from preceptor.errors import TrainingError
-from preceptor.models.load import scalar_from_policy
-from preceptor.models.tokenizers import encode_prompt
+from preceptor.generation import row_uniforms, sample
+from preceptor.models.load import load_policy, scalar_from_policy
+from preceptor.models.tokenizers import decode, encode_prompt
 from preceptor.stages import ppo as stage
 from preceptor.stages.ppo import HeldOut, run_ppo
 from preceptor.training.folder import StageFolder
@@ -200,6 +201,13 @@ def test_the_best_look_is_kept_not_the_last(tmp_path):
     judged = [entry["ppo/valid_judge_score"] for entry in summary["looks"]]
     assert summary["valid_judge_score"] == max(judged)
     assert summary["chosen_step"] < 20
+    # And it is in the folder: the saved model says again what was judged best.
+    model, tokenizer = load_policy(tmp_path / "ppo" / "model")
+    uniforms = row_uniforms(0, "ppo/look", [(i,) for i in range(4)], 8)
+    ids = [encode_prompt(tokenizer, p.prompt) for p in PROMPTS[:4]]
+    said = sample(model, ids, uniforms, stop_ids=[END]).responses
+    scores = [disappointed(None, decode(tokenizer, response)).score for response in said]
+    assert np.mean(scores) == pytest.approx(summary["valid_judge_score"])
     alarms = (tmp_path / "ppo" / "alarms.jsonl").read_text()
     assert "held_out_fall" in alarms
 

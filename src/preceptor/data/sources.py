@@ -9,7 +9,13 @@ from preceptor.data.records import text_of
 from preceptor.errors import DataError, RecipeError
 
 GENERATED = ("miniature", "packages")
-TRAINING_PARTS = ("demonstrations_train", "rankings_train", "prompts_reward_train", "prompts_ppo")
+TRAINING_PARTS = (
+    "demonstrations_train",
+    "demonstrations_valid",
+    "rankings_train",
+    "prompts_reward_train",
+    "prompts_ppo",
+)
 
 
 def assemble(recipe: Recipe) -> Dataset:
@@ -40,6 +46,12 @@ def assemble(recipe: Recipe) -> Dataset:
             parts = files.read_prompts(recipe.prompts)
         else:
             parts = files.prompts_of([*train, *valid], recipe.demonstrations)
+            # The same prompts choose checkpoints in every stage; those of the test choose nothing.
+            chosen = {text_of(p.prompt) for p in parts["valid"]}
+            fields["demonstrations_train"] = [*train, *valid]
+            fields["demonstrations_valid"] = [
+                d for d in (*train, *valid) if text_of(d.prompt) in chosen
+            ]
         fields.update({f"prompts_{name}": part for name, part in parts.items()})
 
     if recipe.rankings:
@@ -53,20 +65,26 @@ def without_tested(dataset: Dataset) -> Dataset:
     """Leave out of all training what is tested or chooses checkpoints: prompts, and their users.
 
     Sources are split each by itself, so one file's test prompt may be another's demonstration.
-    Users count where the prompts were split by user.
+    Users count where the prompts were split by user. The prompts on which the reward model is
+    measured are left out too, and the test's prompts of what chooses an epoch of SFT.
 
     Raises:
         DataError: nothing is left of a part.
     """
     held_out = (*dataset.prompts_test, *dataset.prompts_valid)
-    prompts = {text_of(p.prompt) for p in held_out}
+    prompts = {text_of(p.prompt) for p in (*held_out, *dataset.prompts_reward_valid)}
+    prompts |= {text_of(r.prompt) for r in dataset.rankings_valid}
+    tested = {text_of(p.prompt) for p in dataset.prompts_test}
     users = {p.user for p in held_out if p.user}
     if users & {p.user for p in (*dataset.prompts_reward_train, *dataset.prompts_ppo)}:
         users = set()  # too few users to split by
     kept: dict[str, object] = {}
     for name in TRAINING_PARTS:
         records = getattr(dataset, name)
-        left = [r for r in records if text_of(r.prompt) not in prompts and r.user not in users]
+        if name == "demonstrations_valid":
+            left = [r for r in records if text_of(r.prompt) not in tested]
+        else:
+            left = [r for r in records if text_of(r.prompt) not in prompts and r.user not in users]
         if records and not left:
             raise DataError(
                 f"{name}: all {len(records)} have a prompt or a user that is tested. Give prompts "

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from preceptor.data.records import PLAIN_CHAT_TEMPLATE, Messages, messages_of
@@ -59,10 +60,21 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[l
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str | Messages) -> list[int]:
-    """A prompt in the chat template, up to where the response begins."""
-    text = tokenizer.apply_chat_template(
-        cast(Any, messages_of(prompt)), add_generation_prompt=True, tokenize=False
-    )
+    """A prompt in the chat template, up to where the response begins.
+
+    Raises:
+        DataError: the model's own template refuses the conversation.
+    """
+    try:
+        text = tokenizer.apply_chat_template(
+            cast(Any, messages_of(prompt)), add_generation_prompt=True, tokenize=False
+        )
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages_of(prompt))
+        raise DataError(
+            f"the model's chat template refuses a conversation of {roles}: {error}. Leave such "
+            "prompts out, or give the model folder another chat_template.jinja."
+        ) from None
     return encode_text(tokenizer, cast(str, text))
 
 

@@ -165,7 +165,9 @@ def run_ppo(
         )
 
         # 5. Improve policy and value, minibatch by minibatch; text and RL share one step.
-        rate = scheduled_rate(config, step, config.num_iterations, config.learning_rate)
+        own = max(0, step - config.value_warmup_iterations)  # its schedule begins when it learns
+        own_steps = config.num_iterations - config.value_warmup_iterations
+        rate = scheduled_rate(config, own, own_steps, config.learning_rate)
         value_rate = scheduled_rate(config, step, config.num_iterations, config.value_learning_rate)
         update_policy = step >= config.value_warmup_iterations
         history: list[dict[str, float]] = []

@@ -202,6 +202,12 @@ def score_function(recipe: Recipe, config: PPOConfig, out: Path) -> Score:
             raise RecipeError(
                 f"reward {config.reward} gave {len(scores)} scores for {len(texts)} responses."
             )
+        if not bool(scores.isfinite().all()):
+            row = int((~scores.isfinite()).nonzero()[0])
+            raise RecipeError(
+                f"reward {config.reward} gave {float(scores[row])} for {texts[row][:80]!r}. Every "
+                "score must be a finite number."
+            )
         return scores
 
     return by_function
@@ -216,10 +222,10 @@ def reward_function(name: str) -> Callable[[list[str], list[str]], Sequence[floa
     module_name, _, function_name = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the module is the user's: it may raise anything
         raise RecipeError(
-            f"reward {name}: {error}. It must name a module:function that can be imported from "
-            "the working folder or the environment."
+            f"reward {name}: {type(error).__name__}: {error}. It must name a module:function that "
+            "can be imported from the working folder or the environment."
         ) from None
     return cast(Callable[[list[str], list[str]], Sequence[float]], found)
 
