@@ -1,6 +1,7 @@
 """`preceptor chat`: the conversation, its commands, and what it says about a wrong folder."""
 
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,13 @@ def test_another_model_answers_after_switching(run_folder: Path):
 def test_a_model_that_was_not_finished_is_not_offered(run_folder: Path):
     with pytest.raises(PreceptorError, match="ppo: no such model. This run has gpt, sft, ppo_ptx"):
         talk(run_folder, "a", model="ppo")
+
+
+def test_what_another_recipe_has_left_is_not_offered(run_folder: Path, tmp_path: Path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    recipe = load_recipe("miniature", ["max_response_tokens=20", "ppo_ptx=null"])
+    (tmp_path / "run" / "recipe.yaml").write_text(dump_recipe(recipe))
+    assert talk(tmp_path / "run", "/models") == ["gpt  sft"]
 
 
 def test_a_folder_that_is_no_run_names_the_runs_beside_it(run_folder: Path):

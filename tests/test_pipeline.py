@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from preceptor.errors import DataError, RecipeError
-from preceptor.pipeline import claimed, input_hash, run_pipeline
+from preceptor.pipeline import input_hash, run_pipeline
 from preceptor.recipes import load_recipe
+from preceptor.training.folder import claimed
 
 TINY = Path(__file__).parent / "tiny.yaml"
 STAGES = ("pretrain", "sft", "reward", "ppo", "ppo_ptx")

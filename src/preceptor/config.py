@@ -337,7 +337,7 @@ class Recipe(Section):
         64, gt=0, description="Longer prompts are left out, and counted."
     )
     max_response_tokens: int = Field(
-        32, gt=0, description="Longer ones are cut in sampling, left out of SFT."
+        32, gt=0, description="Longer responses are cut in sampling, and left out of SFT."
     )
     data: DataConfig = Field(default_factory=DataConfig, description="Sizes of the sources.")
     pretrain: PretrainConfig | None = Field(None, description="Absent: the model is pretrained.")

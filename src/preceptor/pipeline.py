@@ -6,15 +6,12 @@ the outputs of the steps before it) and its outputs are as it left them.
 
 import contextlib
 import ctypes
-import errno
-import fcntl
 import gc
 import hashlib
 import json
-import os
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +21,9 @@ from transformers import PreTrainedTokenizerBase
 import preceptor
 from preceptor.config import Recipe
 from preceptor.data.records import Demonstration as Demo
-from preceptor.data.records import Prompt, Ranking, file_hash, read_records
+from preceptor.data.records import Prompt, Ranking, file_hash, ranking_key, read_records
 from preceptor.data.sources import GENERATED
-from preceptor.errors import DataError, RecipeError
+from preceptor.errors import RecipeError
 from preceptor.evaluation.judges import judge_of
 from preceptor.evaluation.run import Inputs, ScoreIds, evaluate
 from preceptor.models.load import load_tokenizer
@@ -38,9 +35,9 @@ from preceptor.stages.reward import score_rows
 from preceptor.steps import facts, inputs, labels, train
 from preceptor.training.folder import (
     StageFolder,
+    claimed,
     is_done,
     read_json,
-    refuse_foreign,
     write_done,
     write_json,
 )
@@ -67,9 +64,9 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
         torch.set_num_threads(recipe.num_threads)
     if only != ["report"]:
         require_files(recipe)
-        for stage in (recipe.ppo, recipe.ppo_ptx):
-            if stage is not None:
-                train.source_hash(stage.reward)  # a function that is not there is told now
+        rewards = {stage.reward for stage in (recipe.ppo, recipe.ppo_ptx) if stage is not None}
+        for reward in rewards - {"reward_model"}:
+            train.reward_function(reward)  # one that cannot be imported is told now, not in hours
     if only:
         require_earlier_steps(recipe, out, wanted, only)
     with claimed(out):
@@ -85,45 +82,6 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
             torch.set_flush_denormal(False)  # what else this process does is not ours to change
     report = out / "report.html"
     return report if report.is_file() else out
-
-
-@contextlib.contextmanager
-def claimed(out: Path) -> Iterator[None]:
-    """The run folder for this process alone; made if need be, refused if it is somebody else's.
-
-    Raises:
-        DataError: it holds files that are no run's, or another process works in it.
-    """
-    try:
-        refuse_foreign(out, "timing.json")
-        out.mkdir(parents=True, exist_ok=True)
-        lock = os.open(out, os.O_RDONLY)
-    except (FileExistsError, NotADirectoryError):
-        raise DataError(f"{out}: a file stands in its way. Name another folder by --out.") from None
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
-        raise DataError(
-            f"{out}: cannot be made or read ({error.strerror}). Name another folder by --out."
-        ) from None
-    try:
-        _lock(lock, out)
-        if not (out / "timing.json").is_file():
-            write_json(out / "timing.json", {})  # the sign that this folder is a run
-        yield
-    finally:
-        os.close(lock)
-
-
-def _lock(folder: int, out: Path) -> None:
-    """Lock an open folder; the system lets go of it however the process ends."""
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataError(
-            f"{out}: another process is running in this folder. Wait for it, or name another "
-            "folder by --out."
-        ) from None
 
 
 def require_earlier_steps(
@@ -317,7 +275,7 @@ def score_rankings(
     for key, item in ranked.items():
         found[key] = flat[offset : offset + len(item.responses)]
         offset += len(item.responses)
-    return [found[inputs.ranking_key(ranking)] for ranking in rankings]
+    return [found[ranking_key(ranking)] for ranking in rankings]
 
 
 def _done_file(out: Path, name: str) -> Path:

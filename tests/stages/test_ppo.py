@@ -189,6 +189,20 @@ def test_a_response_without_an_end_gets_the_fixed_score(tmp_path):
     assert float((seen[0] == -3.0).float().mean()) == pytest.approx(truncated)
 
 
+def test_the_policy_s_schedule_begins_when_it_begins_to_learn(tmp_path):
+    lines, *_ = run(
+        tmp_path,
+        num_iterations=8,
+        value_warmup_iterations=2,
+        warmup_fraction=0.5,
+        schedule="constant",
+    )
+    rates = [line["ppo/learning_rate"] for line in lines]
+    # Six iterations of its own, three of them warm-up from a tenth of the peak.
+    assert rates[2] == pytest.approx(0.1 * 3e-3)
+    assert rates[2] < rates[3] < rates[4] < rates[5] == pytest.approx(3e-3)
+
+
 def test_the_best_look_is_kept_not_the_last(tmp_path):
     """A judge that likes the start best: the model kept is the one PPO began with."""
 

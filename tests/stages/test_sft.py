@@ -6,9 +6,10 @@ import pytest
 import torch
 from toys import END, tiny_model, tiny_tokenizer
 
-from preceptor.config import SFTConfig
+from preceptor.config import LoRAConfig, SFTConfig
 from preceptor.generation import row_uniforms, sample
-from preceptor.models.load import load_policy, scalar_from_policy
+from preceptor.models.load import load_policy, save_model, scalar_from_policy, with_lora
+from preceptor.models.lora import halve_frozen
 from preceptor.stages.sft import demonstration_losses, run_sft
 from preceptor.training.folder import StageFolder
 
@@ -48,6 +49,26 @@ def test_it_learns_the_task_and_to_stop(tmp_path):
     assert sum(generated.finished) / len(PROMPTS) > 0.95
     right = sum(r == e for r, e in zip(generated.responses, RESPONSES, strict=True))
     assert right / len(PROMPTS) > 0.9
+
+
+def test_a_reward_model_chooses_with_bf16_adapters_too(tmp_path):
+    """As a user of smollm2 has it: sampling and scoring run in the stage's precision."""
+    save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path / "start")
+    save_model(scalar_from_policy(tmp_path / "start", 1), tiny_tokenizer(), tmp_path / "rm")
+    policy = with_lora(tiny_model("llama"), LoRAConfig(rank=2), seed=0)
+    halve_frozen(policy)
+    lines, summary = run(
+        tmp_path,
+        policy=policy,
+        num_epochs=2,
+        precision="bf16",
+        lora={"rank": 2},
+        choose_by="reward_model",
+        reward_model=str(tmp_path / "rm"),
+    )
+    scores = {line["step"]: line["sft/valid_score"] for line in lines if "sft/valid_score" in line}
+    assert len(scores) == 2
+    assert scores[summary["chosen_step"]] == max(scores.values())
 
 
 def test_the_loss_counts_the_response_only():

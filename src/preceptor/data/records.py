@@ -166,6 +166,11 @@ def write_records(path: str | Path, records: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
+def ranking_key(ranking: Ranking) -> str:
+    """The same for all labelers' rankings of the same responses to a prompt, for no others."""
+    return json.dumps([ranking.prompt, ranking.responses])
+
+
 def file_hash(path: Path) -> str:
     """The sha256 of a file, read in pieces."""
     with path.open("rb") as file:

@@ -9,13 +9,7 @@ from preceptor.data.records import text_of
 from preceptor.errors import DataError, RecipeError
 
 GENERATED = ("miniature", "packages")
-TRAINING_PARTS = (
-    "demonstrations_train",
-    "demonstrations_valid",
-    "rankings_train",
-    "prompts_reward_train",
-    "prompts_ppo",
-)
+TRAINING_PARTS = ("demonstrations_train", "rankings_train", "prompts_reward_train", "prompts_ppo")
 
 
 def assemble(recipe: Recipe) -> Dataset:
@@ -74,17 +68,17 @@ def without_tested(dataset: Dataset) -> Dataset:
     held_out = (*dataset.prompts_test, *dataset.prompts_valid)
     prompts = {text_of(p.prompt) for p in (*held_out, *dataset.prompts_reward_valid)}
     prompts |= {text_of(r.prompt) for r in dataset.rankings_valid}
-    tested = {text_of(p.prompt) for p in dataset.prompts_test}
     users = {p.user for p in held_out if p.user}
     if users & {p.user for p in (*dataset.prompts_reward_train, *dataset.prompts_ppo)}:
         users = set()  # too few users to split by
+    refused: dict[str, tuple[set[str], set[str]]] = dict.fromkeys(TRAINING_PARTS, (prompts, users))
+    refused["demonstrations_valid"] = ({text_of(p.prompt) for p in dataset.prompts_test}, set())
     kept: dict[str, object] = {}
-    for name in TRAINING_PARTS:
+    for name, (not_prompts, not_users) in refused.items():
         records = getattr(dataset, name)
-        if name == "demonstrations_valid":
-            left = [r for r in records if text_of(r.prompt) not in tested]
-        else:
-            left = [r for r in records if text_of(r.prompt) not in prompts and r.user not in users]
+        left = [
+            r for r in records if text_of(r.prompt) not in not_prompts and r.user not in not_users
+        ]
         if records and not left:
             raise DataError(
                 f"{name}: all {len(records)} have a prompt or a user that is tested. Give prompts "

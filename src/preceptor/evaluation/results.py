@@ -1,13 +1,12 @@
 """results.json: every figure of the report, each a mean with its interval."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from preceptor.data.dataset import Judge
-from preceptor.data.records import Prompt, Ranking, text_of
+from preceptor.data.records import Prompt, Ranking, ranking_key, text_of
 from preceptor.evaluation.measures import distinct_words, repetition
 from preceptor.statistics.agreement import pairwise_agreement, ranking_accuracy
 from preceptor.statistics.bootstrap import cluster_bootstrap
@@ -111,7 +110,7 @@ def reward_model_results(
     """
     items = [text_of(r.prompt) for r in rankings]
     # One prompt may have been ranked with different responses; only the same can be agreed on.
-    sets = [json.dumps([r.prompt, r.responses]) for r in rankings]
+    sets = [ranking_key(r) for r in rankings]
     label_hits, label_items = _accuracies(scores, [r.ranks for r in rankings], items)
     lengths = [[float(len(text)) for text in r.responses] for r in rankings]
     longer_hits, longer_items = _accuracies(lengths, [r.ranks for r in rankings], items)

@@ -19,11 +19,10 @@ def add_adapters(model: PreTrainedModel, config: LoRAConfig, seed: int) -> None:
 
     The second factor starts at zero, so the model computes what it did before, exactly.
     """
-    head_names = ("lm_head", "score", "classifier")
     targets = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and not name.endswith(head_names)
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and not _is_head(model, module)
     ]
     model.requires_grad_(False)
     peft_config = PeftConfig(
@@ -65,10 +64,7 @@ def merged_state(
         )
         if bias is not None:
             full[f"{name}.bias"] = bias
-    made: dict[int, Tensor] = {}
-    return {
-        name: made.setdefault(id(value), value.float().contiguous()) for name, value in full.items()
-    }
+    return {name: value.float().contiguous() for name, value in full.items()}
 
 
 def halve_frozen(model: PreTrainedModel) -> None:
@@ -77,13 +73,14 @@ def halve_frozen(model: PreTrainedModel) -> None:
     Under autocast this computes the same numbers as fp32 weights would, without converting them at
     every pass. Norms, embeddings and heads, those for words and for a score alike, stay fp32.
     """
-    heads = (
-        model.get_output_embeddings(),
-        getattr(model, "score", None),
-        getattr(model, "classifier", None),
-    )
     for module in model.modules():
-        if isinstance(module, torch.nn.Linear) and all(module is not head for head in heads):
+        if isinstance(module, torch.nn.Linear) and not _is_head(model, module):
             for parameter in module.parameters(recurse=False):
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def _is_head(model: PreTrainedModel, module: torch.nn.Module) -> bool:
+    """Whether a layer makes the model's output: words, or one score."""
+    named = (getattr(model, name, None) for name in ("score", "classifier"))
+    return any(module is head for head in (model.get_output_embeddings(), *named))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from preceptor.config import RewardConfig
+from preceptor.config import RewardConfig, TrainConfig
 from preceptor.data.batching import split_by_tokens
 from preceptor.functional import ranking_loss
 from preceptor.models.forward import grouped_scores, make_rows, response_scores
@@ -197,7 +197,7 @@ def score_rows(
     model: PreTrainedModel,
     prompts: Sequence[list[int]],
     responses: Sequence[list[int]],
-    config: RewardConfig,
+    config: TrainConfig,
 ) -> Tensor:
     """Scores [B] of responses, in microbatches; the pass is the one that PPO uses."""
     scores = torch.zeros(len(prompts))

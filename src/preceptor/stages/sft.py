@@ -11,10 +11,11 @@ from preceptor.config import SFTConfig
 from preceptor.data.batching import split_by_tokens
 from preceptor.functional import next_token_loss
 from preceptor.generation import row_uniforms, sample
-from preceptor.models.forward import make_rows, response_logits, response_scores
+from preceptor.models.forward import make_rows, response_logits
 from preceptor.models.load import load_scalar, save_model
 from preceptor.models.precision import precision
 from preceptor.randomness import batch_indices
+from preceptor.stages.reward import score_rows
 from preceptor.training.folder import StageFolder
 from preceptor.training.optimization import (
     accumulate,
@@ -155,12 +156,8 @@ def measure_epoch(
         eos = int(tokenizer.eos_token_id)
         with precision(config.precision):
             responses = sample(policy, valid_prompts, uniforms, stop_ids=[eos]).responses
-        judge, total = load_scalar(config.reward_model), 0.0
-        lengths = [len(p) + len(r) for p, r in zip(valid_prompts, responses, strict=True)]
-        for group in split_by_tokens(lengths, config.microbatch_tokens):
-            rows = make_rows([valid_prompts[i] for i in group], [responses[i] for i in group])
-            total += float(response_scores(judge, rows).sum())
-        metrics["sft/valid_score"] = total / len(valid_prompts)
+        scores = score_rows(load_scalar(config.reward_model), valid_prompts, responses, config)
+        metrics["sft/valid_score"] = float(scores.mean())
     return metrics
 
 

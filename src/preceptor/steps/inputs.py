@@ -14,6 +14,7 @@ from preceptor.data.dataset import Choice
 from preceptor.data.records import (
     Demonstration,
     Ranking,
+    ranking_key,
     read_records,
 )
 from preceptor.models.load import (
@@ -71,11 +72,6 @@ def demonstration_ids(
             f"{recipe.max_response_tokens}"
         )
     return prompts, responses
-
-
-def ranking_key(ranking: Ranking) -> str:
-    """The same for all labelers' rankings of the same responses."""
-    return json.dumps([ranking.prompt, ranking.responses])
 
 
 def ranked_ids(

@@ -7,10 +7,13 @@ timing.jsonl          what the clock said
 done.json             hashes of inputs and outputs; without it nobody trusts the folder
 """
 
+import contextlib
+import errno
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +63,10 @@ class StageFolder:
         """
         started = self.path / "inputs.json"
         refuse_foreign(self.path, "inputs.json")
+        stale = self.path.with_name(f"{self.path.name}.stale")
+        shutil.rmtree(stale, ignore_errors=True)
         if not started.is_file() or read_json(started).get("input_hash") != self.input_hash:
             # Set aside first: half deleted, it would look like somebody else's folder.
-            stale = self.path.with_name(f"{self.path.name}.stale")
-            shutil.rmtree(stale, ignore_errors=True)
             if self.path.exists():
                 self.path.replace(stale)
             self.path.mkdir(parents=True)
@@ -146,6 +149,45 @@ class StageFolder:
         newest = max(steps, key=lambda p: int(p.name.removeprefix("step-")))
         values = read_json(newest / "state.json")
         return Checkpoint(int(values["step"]), load_file(newest / "state.safetensors"), values)
+
+
+@contextlib.contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """The run folder for this process alone; made if need be, refused if it is somebody else's.
+
+    Raises:
+        DataError: it holds files that are no run's, or another process works in it.
+    """
+    try:
+        refuse_foreign(out, "timing.json")
+        out.mkdir(parents=True, exist_ok=True)
+        lock = os.open(out, os.O_RDONLY)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{out}: a file stands in its way. Name another folder by --out.") from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise DataError(
+            f"{out}: cannot be made or read ({error.strerror}). Name another folder by --out."
+        ) from None
+    try:
+        _lock(lock, out)
+        if not (out / "timing.json").is_file():
+            write_json(out / "timing.json", {})  # the sign that this folder is a run
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(folder: int, out: Path) -> None:
+    """Lock an open folder; the system lets go of it however the process ends."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(
+            f"{out}: another process is running in this folder. Wait for it, or name another "
+            "folder by --out."
+        ) from None
 
 
 def refuse_foreign(folder: Path, sign: str) -> None:
