@@ -167,3 +167,26 @@ def test_frozen_matrices_in_bf16_compute_what_autocast_does():
     halve_frozen(halved.requires_grad_(False))
     with precision("bf16"):
         assert torch.equal(response_logprobs(plain, ROWS), response_logprobs(halved, ROWS))
+
+
+def test_a_change_smaller_than_steps_of_bf16_outlives_saving_and_halving(tmp_path):
+    start, model = tiny_model("llama"), tiny_model("llama")
+    model = with_lora(model, LoRAConfig(rank=2), 0)
+    halve_frozen(model)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=3e-5, generator=torch.Generator().manual_seed(1))
+    save_model(model, tiny_tokenizer(), tmp_path)
+    loaded, _ = load_policy(tmp_path)
+    kept = learned = steps = 0.0
+    before, after = start.state_dict(), loaded.state_dict()
+    halve_frozen(loaded.requires_grad_(False))
+    halve_frozen(start.requires_grad_(False))
+    for name in (n for n in before if n.endswith("proj.weight")):
+        change = after[name] - before[name]
+        halved = loaded.state_dict()[name].float() - start.state_dict()[name].float()
+        kept += float((change * halved).sum())
+        learned += float(change.square().sum())
+        steps += float((start.state_dict()[name].float() - before[name]).square().sum())
+    assert learned < 0.2 * steps  # far below what bf16 rounds away from each weight
+    assert kept == pytest.approx(learned, rel=0.2)

@@ -53,7 +53,8 @@ def merged_state(
             full[name] = state[first[id(parameter)]]
     layers = {n: m for n, m in model.named_modules() if isinstance(m, LoraLayer)}
     for name, layer in layers.items():
-        weight = full.pop(f"{name}.base_layer.weight")
+        base = layer.base_layer
+        weight = full.pop(f"{name}.base_layer.weight").float() + getattr(base, "weight_rest", 0.0)
         bias = full.pop(f"{name}.base_layer.bias", None)
         down = full.pop(f"{name}.lora_A.default.weight")
         up = full.pop(f"{name}.lora_B.default.weight")
@@ -63,7 +64,7 @@ def merged_state(
             change.T if getattr(layer, "fan_in_fan_out", False) else change
         )
         if bias is not None:
-            full[f"{name}.bias"] = bias
+            full[f"{name}.bias"] = bias.float() + getattr(base, "bias_rest", 0.0)
     return {name: value.float().contiguous() for name, value in full.items()}
 
 
@@ -72,12 +73,23 @@ def halve_frozen(model: PreTrainedModel) -> None:
 
     Under autocast this computes the same numbers as fp32 weights would, without converting them at
     every pass. Norms, embeddings and heads, those for words and for a score alike, stay fp32.
+
+    Under an adapter the rest that bf16 cannot hold is kept for `merged_state`. A weight on bf16's
+    grid plus a change smaller than its steps would be rounded back by the next stage, and what
+    was learned with it.
     """
+    adapted = {m.base_layer for m in model.modules() if isinstance(m, LoraLayer)}
     for module in model.modules():
-        if isinstance(module, torch.nn.Linear) and not _is_head(model, module):
-            for parameter in module.parameters(recurse=False):
-                if not parameter.requires_grad:
-                    parameter.data = parameter.data.to(torch.bfloat16)
+        if not isinstance(module, torch.nn.Linear) or _is_head(model, module):
+            continue
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.requires_grad or parameter.dtype == torch.bfloat16:
+                continue
+            whole = parameter.data
+            parameter.data = whole.to(torch.bfloat16)
+            if module in adapted:
+                rest = (whole - parameter.data.float()).to(torch.bfloat16)
+                module.register_buffer(f"{name}_rest", rest, persistent=False)
 
 
 def _is_head(model: PreTrainedModel, module: torch.nn.Module) -> bool:
