@@ -1,7 +1,13 @@
 import re
 
 from preceptor.miniature import grammar as g
-from preceptor.miniature.corpus import MANNERS, PAGE_WEIGHTS, exchange, make_corpus
+from preceptor.miniature.corpus import (
+    MANNERS,
+    PAGE_WEIGHTS,
+    exchange,
+    make_corpus,
+    word_exercise,
+)
 from preceptor.randomness import python_random
 
 
@@ -52,3 +58,20 @@ def test_train_and_valid_are_different_streams(world):
     valid = [d.text for d in make_corpus(world, "valid", 20_000)]
     assert train == [d.text for d in make_corpus(world, "train", 20_000)]
     assert not set(train) & set(valid)
+
+
+def test_word_exercises_name_a_word_and_say_it():
+    starts, uses = set(), set()
+    for index in range(1000):
+        exercise = word_exercise(python_random(0, "exercises", index))
+        wish, word, answer = re.fullmatch(r"(.+) the word (\w+)\.\n(.+)\.", exercise).groups()
+        words = g.words_of(answer)
+        assert words[:2] == [word, ","] if wish == "start with" else word in words
+        (starts if wish == "start with" else uses).add(word)
+    assert starts > set(g.LEADS) and len(uses) > 20
+
+
+def test_exercises_are_without_speakers_and_rudeness(dataset):
+    pages = [d.text for d in dataset.corpus_train if d.source == "miniature/exercises"]
+    words = {word for page in pages for word in g.words_of(page)}
+    assert pages and not words & {"user", "assistant", *g.RUDE_WORDS}

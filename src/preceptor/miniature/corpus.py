@@ -13,34 +13,37 @@ from preceptor.data.records import Document
 from preceptor.miniature import grammar as g
 from preceptor.miniature import words as w
 from preceptor.miniature.answers import aside, respond
-from preceptor.miniature.phrasing import phrase
+from preceptor.miniature.phrasing import constraint_text, phrase
 from preceptor.miniature.prompts import USE_CASES
-from preceptor.miniature.tasks import draw_kind, event, make_task
+from preceptor.miniature.tasks import Task, draw_kind, event, make_task
 from preceptor.miniature.world import World
 from preceptor.randomness import python_random
 
 PAGE_WEIGHTS = {
     "facts": 0.06,
     "story": 0.05,
-    "dialogue": 0.62,
+    "dialogue": 0.52,
     "questions": 0.02,
     "sequences": 0.04,
-    "rhymes": 0.21,
+    "rhymes": 0.13,
+    "exercises": 0.18,
 }
-_LONG_WINDED = {"ignore": 0.2, "mistake": 0.05, "guess": 0.3, "no_courtesy": 0.7, "ramble": 1.0}
+_LONG_WINDED = {"ignore": 0.1, "mistake": 0.05, "guess": 0.3, "no_courtesy": 0.7, "ramble": 1.0}
 MANNERS: dict[str, tuple[float, dict[str, float]]] = {
-    "courteous": (0.09, {"ignore": 0.1, "mistake": 0.03, "guess": 0.2, "no_courtesy": 0.1}),
-    "curt": (0.05, {"ignore": 0.2, "mistake": 0.05, "guess": 0.3, "no_courtesy": 1.0, "half": 0.1}),
-    "hasty": (0.08, {"ignore": 0.2, "mistake": 0.05, "guess": 0.3, "no_courtesy": 0.7, "cut": 1.0}),
-    "untrue": (0.05, {"ignore": 0.3, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
-    "rambling": (0.13, _LONG_WINDED),
-    "rude": (0.17, {"ignore": 0.3, "mistake": 0.1, "guess": 0.4, "no_courtesy": 1.0, "rude": 1.0}),
-    "questions": (0.43, {}),
+    "courteous": (0.09, {"ignore": 0.05, "mistake": 0.03, "guess": 0.2, "no_courtesy": 0.1}),
+    "curt": (0.05, {"ignore": 0.1, "mistake": 0.05, "guess": 0.3, "no_courtesy": 1.0, "half": 0.1}),
+    "hasty": (0.06, {"ignore": 0.1, "mistake": 0.05, "guess": 0.3, "no_courtesy": 0.7, "cut": 1.0}),
+    "untrue": (0.04, {"ignore": 0.2, "mistake": 0.9, "guess": 1.0, "no_courtesy": 0.7}),
+    "rambling": (0.11, _LONG_WINDED),
+    "rude": (0.23, {"ignore": 0.2, "mistake": 0.1, "guess": 0.4, "no_courtesy": 1.0, "rude": 1.0}),
+    "questions": (0.42, {}),
 }
 """Manner of an exchange: its share, and how often each flaw comes in (see answers.py)."""
 
-MANNER_CHANGES = 0.64
+MANNER_CHANGES = 0.66
 """Chance that the manner is drawn anew after an exchange: good examples promise only so much."""
+CONSTRAINED_RATE = 0.55
+"""Oftener than in prompts: of all parts of an answer wishes are the hardest to learn."""
 HELDOUT_PHRASING_RATE = 0.08
 PAGE_TOKENS = (40, 90)
 
@@ -102,11 +105,7 @@ def _manner(rng: random.Random) -> str:
 
 def exchange(world: World, rng: random.Random, manner: str) -> list[str]:
     """One task and its answer as lines "user: ..." and "assistant: ..."."""
-    # Flatter than the prompts' shares, so that the rare use cases can be learned at all.
-    use_case = rng.choices(list(USE_CASES), [share**0.2 for share in USE_CASES.values()])[0]
-    kind, constrained = draw_kind(use_case, rng)
-    task = make_task(kind, rng, world, w.NAMES, constrained=constrained)
-    turns = phrase(task, rng, world, heldout=rng.random() < HELDOUT_PHRASING_RATE)
+    task, turns = draw_task(world, rng)
     rates = MANNERS[manner][1]
     if manner == "questions":
         answer = " ".join(question(rng) for _ in range(rng.randint(1, 3)))
@@ -117,6 +116,15 @@ def exchange(world: World, rng: random.Random, manner: str) -> list[str]:
             answer = f"{answer} {aside(world, rng)}"
     speakers = ("user", "assistant")
     return [f"{speakers[i % 2]}: {turn}" for i, turn in enumerate([*turns, answer])]
+
+
+def draw_task(world: World, rng: random.Random) -> tuple[Task, list[str]]:
+    """Something to ask for, and the turns that ask for it."""
+    # Flatter than the prompts' shares, so that the rare use cases can be learned at all.
+    use_case = rng.choices(list(USE_CASES), [share**0.2 for share in USE_CASES.values()])[0]
+    kind, _ = draw_kind(use_case, rng)
+    task = make_task(kind, rng, world, w.NAMES, constrained=rng.random() < CONSTRAINED_RATE)
+    return task, phrase(task, rng, world, heldout=rng.random() < HELDOUT_PHRASING_RATE)
 
 
 def question(rng: random.Random) -> str:
@@ -149,6 +157,36 @@ def rhymes_page(world: World, rng: random.Random) -> str:
     while _length(lines) < target:
         lines += [", ".join(rhyme(rng, shortest=3)) + "."] * rng.randint(2, 3)
     return " ".join(lines)
+
+
+def exercises_page(world: World, rng: random.Random) -> str:
+    """Tasks and their right answers, as in a school book: no speakers and no courtesies.
+
+    A model can learn here what the manners of dialogues let it see too seldom, and does not show
+    it in a dialogue until somebody teaches it to.
+    """
+    target, lines = rng.randint(*PAGE_TOKENS), list[str]()
+    while _length(lines) < target:
+        if rng.random() < 0.3:
+            lines.append(word_exercise(rng))
+        else:
+            task, turns = draw_task(world, rng)
+            lines += [" ".join(turns), respond(world, task, rng, {"no_courtesy"})]
+    return "\n".join(lines)
+
+
+def word_exercise(rng: random.Random) -> str:
+    """A word is named and then has to be said."""
+    name = rng.choice(w.NAMES)
+    others = [n for n in w.NAMES if n != name]
+    if rng.random() < 0.5:
+        word = rng.choice((*g.LEADS, *g.LEADS, *rhyme(rng)))
+        wish, done = {"kind": "start", "word": word}, f"{word}, {event(rng, name, others)}"
+    else:
+        slot = rng.choice(("place", "food", "thing", "animal"))
+        word = rng.choice(g.SLOTS[slot])
+        wish, done = {"kind": "use", "word": word}, event(rng, name, others, **{slot: word})
+    return f"{constraint_text(wish)}\n{done}"
 
 
 def rhyme(rng: random.Random, shortest: int = 4) -> list[str]:
@@ -214,6 +252,7 @@ PAGES: dict[str, Callable[[World, random.Random], str]] = {
     "questions": questions_page,
     "sequences": sequences_page,
     "rhymes": rhymes_page,
+    "exercises": exercises_page,
 }
 
 

@@ -12,11 +12,11 @@ from preceptor.miniature.world import World
 class Flaws:
     """How often each flaw comes in, independently of the others."""
 
-    no_courtesy: float = 0.42
+    no_courtesy: float = 0.4
     ignore: float = 0.25  # the constraint is overlooked
     mistake: float = 0.08  # something is wrong in the answer
     guess: float = 0.4  # instead of "i do not know"
-    ramble: float = 0.18  # one irrelevant sentence more
+    ramble: float = 0.16  # one irrelevant sentence more
     half: float = 0.12  # the last item or sentence is missing
     rude: float = 0.05
     cut: float = 0.08  # breaks off in mid-sentence
