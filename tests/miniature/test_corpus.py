@@ -1,3 +1,4 @@
+import itertools
 import re
 
 from preceptor.miniature import grammar as g
@@ -71,7 +72,10 @@ def test_word_exercises_name_a_word_and_say_it():
     assert starts > set(g.LEADS) and len(uses) > 20
 
 
-def test_exercises_are_without_speakers_and_rudeness(dataset):
+def test_exercises_fulfil_what_they_ask_without_speakers_and_rudeness(dataset):
     pages = [d.text for d in dataset.corpus_train if d.source == "miniature/exercises"]
     words = {word for page in pages for word in g.words_of(page)}
     assert pages and not words & {"user", "assistant", *g.RUDE_WORDS}
+    lines = [pair for page in pages for pair in itertools.pairwise(page.split("\n"))]
+    asked = [answer for task, answer in lines if task.endswith("end with a question.")]
+    assert len(asked) > 5 and all(answer.endswith("?") for answer in asked)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 from toys import tiny_model, tiny_tokenizer
 
@@ -178,15 +179,18 @@ def test_a_change_smaller_than_steps_of_bf16_outlives_saving_and_halving(tmp_pat
             torch.nn.init.normal_(parameter, std=3e-5, generator=torch.Generator().manual_seed(1))
     save_model(model, tiny_tokenizer(), tmp_path)
     loaded, _ = load_policy(tmp_path)
+    adapters = {n: m for n, m in model.named_modules() if isinstance(m, LoraLayer)}
+    assert adapters
     kept = learned = steps = 0.0
-    before, after = start.state_dict(), loaded.state_dict()
+    before = {name: start.state_dict()[f"{name}.weight"].clone() for name in adapters}
     halve_frozen(loaded.requires_grad_(False))
-    halve_frozen(start.requires_grad_(False))
-    for name in (n for n in before if n.endswith("proj.weight")):
-        change = after[name] - before[name]
-        halved = loaded.state_dict()[name].float() - start.state_dict()[name].float()
-        kept += float((change * halved).sum())
+    for name, layer in adapters.items():
+        up, down = layer.lora_B["default"].weight, layer.lora_A["default"].weight
+        change = layer.scaling["default"] * (up @ down).detach()
+        halved_before = before[name].to(torch.bfloat16).float()
+        halved_after = loaded.state_dict()[f"{name}.weight"].float()
+        kept += float((change * (halved_after - halved_before)).sum())
         learned += float(change.square().sum())
-        steps += float((start.state_dict()[name].float() - before[name]).square().sum())
+        steps += float((halved_before - before[name]).square().sum())
     assert learned < 0.2 * steps  # far below what bf16 rounds away from each weight
     assert kept == pytest.approx(learned, rel=0.2)

@@ -1,4 +1,4 @@
-"""The pretraining text: pages of facts, stories, dialogues, questions, and small sequences.
+"""The pretraining text: pages of facts, stories, dialogues, exercises, and small sequences.
 
 Here is the alignment problem. Only few manners of a dialogue are ones a user would want, so a model
 of this text may answer a question helpfully, curtly, by halves, wrongly, rudely, at length, or with
