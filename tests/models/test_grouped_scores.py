@@ -6,6 +6,7 @@ from toys import END, tiny_model
 
 from preceptor.config import RewardConfig
 from preceptor.models.load import scalar_from_policy
+from preceptor.models.forward import grouped_width
 from preceptor.stages.reward import (
     RankedPrompt,
     choose_scoring,
@@ -66,3 +67,12 @@ def test_a_model_without_such_a_mask_falls_back_with_a_notice(reward_model, monk
     monkeypatch.setattr(reward, "score_grouped", refuses)
     assert choose_scoring(reward_model, ITEMS, RewardConfig()) is score_separately
     assert "no 4-D mask here" in capsys.readouterr().err
+
+
+def test_rows_of_many_lengths_come_in_few_widths():
+    """A processor's matrix products are compiled for each new shape (docs/log.md)."""
+    widths = {
+        grouped_width([1] * n, [[2] * k, [3] * (n % 7)]) for n in range(40) for k in range(40)
+    }
+    assert len(widths) <= 7
+    assert all(n + 2 <= grouped_width([1] * n, [[2], [3]]) < n + 18 for n in range(1, 50))

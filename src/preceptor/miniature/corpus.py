@@ -122,8 +122,8 @@ def draw_task(world: World, rng: random.Random) -> tuple[Task, list[str]]:
     """Something to ask for, and the turns that ask for it."""
     # Flatter than the prompts' shares, so that the rare use cases can be learned at all.
     use_case = rng.choices(list(USE_CASES), [share**0.2 for share in USE_CASES.values()])[0]
-    kind, _ = draw_kind(use_case, rng)
-    task = make_task(kind, rng, world, w.NAMES, constrained=rng.random() < CONSTRAINED_RATE)
+    kind, constrained = draw_kind(use_case, rng, CONSTRAINED_RATE)
+    task = make_task(kind, rng, world, w.NAMES, constrained=constrained)
     return task, phrase(task, rng, world, heldout=rng.random() < HELDOUT_PHRASING_RATE)
 
 

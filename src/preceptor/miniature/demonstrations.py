@@ -12,7 +12,7 @@ from preceptor.miniature.world import World
 class Flaws:
     """How often each flaw comes in, independently of the others."""
 
-    no_courtesy: float = 0.4
+    no_courtesy: float = 0.38
     ignore: float = 0.25  # the constraint is overlooked
     mistake: float = 0.08  # something is wrong in the answer
     guess: float = 0.4  # instead of "i do not know"

@@ -30,11 +30,13 @@ KINDS: dict[str, dict[str, float]] = {
 CONSTRAINED_FRACTION = 0.4
 
 
-def draw_kind(use_case: str, rng: random.Random) -> tuple[str, bool]:
+def draw_kind(
+    use_case: str, rng: random.Random, constrained_fraction: float = CONSTRAINED_FRACTION
+) -> tuple[str, bool]:
     """A kind of task of this use case, and whether it comes with a constraint."""
     kinds = KINDS[use_case]
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
-    return kind, rng.random() < CONSTRAINED_FRACTION
+    return kind, rng.random() < constrained_fraction
 
 
 def make_task(

@@ -23,6 +23,10 @@ from preceptor.models.precision import precision
 Sequences = npt.NDArray[np.int32]
 """Packed text [N, L] as token ids."""
 
+WIDTH_STEP = 16
+"""Grouped rows have a multiple of this many positions: a CPU's matrix products are compiled for
+each new shape, which cost more than the padding does (docs/log.md)."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -64,6 +68,12 @@ def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
     return states
 
 
+def grouped_width(prompt: Sequence[int], responses: Sequence[Sequence[int]]) -> int:
+    """Positions of a row that holds a prompt and its responses, up to the next WIDTH_STEP."""
+    length = len(prompt) + sum(len(response) for response in responses)
+    return -(-length // WIDTH_STEP) * WIDTH_STEP
+
+
 def grouped_scores(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -75,8 +85,8 @@ def grouped_scores(
     nothing of its siblings, and its positions go on from the prompt, so that the scores are those
     of K separate rows (`response_scores`), for less than half the tokens.
     """
-    lengths = [len(p) + sum(len(r) for r in own) for p, own in zip(prompts, responses, strict=True)]
-    shape = (len(prompts), max(lengths))
+    widths = [grouped_width(p, own) for p, own in zip(prompts, responses, strict=True)]
+    shape = (len(prompts), max(widths))
     input_ids, positions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape).long()
     segment = torch.full(shape, -1)  # 0 is the prompt, 1..K its responses, -1 padding
     ends: list[tuple[int, int]] = []

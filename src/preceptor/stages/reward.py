@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preceptor.config import RewardConfig, TrainConfig
 from preceptor.data.batching import split_by_tokens
 from preceptor.functional import ranking_loss
-from preceptor.models.forward import grouped_scores, make_rows, response_scores
+from preceptor.models.forward import grouped_scores, grouped_width, make_rows, response_scores
 from preceptor.models.load import save_model, scalar_head
 from preceptor.models.precision import precision
 from preceptor.randomness import batch_indices
@@ -161,7 +161,7 @@ def prompt_losses(
 ) -> Iterator[Tensor]:
     """Losses of microbatches of whole prompts; they sum to the mean over the batch's rankings."""
     count = sum(len(item.rankings) for item in batch)
-    sizes = [len(item.prompt) + sum(len(r) for r in item.responses) for item in batch]
+    sizes = [grouped_width(item.prompt, item.responses) for item in batch]
     for group in split_by_tokens(sizes, config.microbatch_tokens):
         items = [batch[i] for i in group]
         with precision(config.precision):
