@@ -52,7 +52,7 @@ EXCEPTIONS = {
     ("data/batching.py", "models"),
 }
 NARROW = {"functional": set(), "statistics": {"errors"}, "report": {"errors"}, "errors": set()}
-OUTSIDE_OF_FUNCTIONAL = {"torch", "jaxtyping", "math", "collections"}
+OUTSIDE_OF_FUNCTIONAL = {"dataclasses", "torch", "jaxtyping", "math", "collections"}
 OUTSIDE_OF_STATISTICS = {"numpy", "scipy"}
 
 

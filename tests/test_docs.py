@@ -118,7 +118,7 @@ def test_every_metric_is_documented():
         named |= set(re.findall(r'"((?:pretrain|sft|reward|ppo)/[a-z][a-z0-9_]*)"', read(path)))
     assert len(named) > 20
     # Names that also name random streams, such as "ppo/sample", are not metrics.
-    streams = {"ppo/sample", "ppo/minibatch", "ppo/ptx", "sft/valid", "reward/head"}
+    streams = {"ppo/sample", "ppo/minibatch", "ppo/ptx", "sft/valid", "sft/ptx", "reward/head"}
     assert not sorted(name for name in named - streams if f"| `{name}` |" not in text)
 
 
@@ -159,6 +159,12 @@ def test_the_paper_s_values_are_the_defaults():
     ppo = PPOConfig()
     assert (ppo.kl_coef, ppo.clip_range, ppo.gamma, ppo.num_epochs) == (0.02, 0.2, 1.0, 1)
     assert (ppo.ema_decay, ppo.temperature, ppo.schedule) == (0.992, 1.0, "constant")
+    assert (ppo.kl_target, ppo.scale_scores, ppo.score_clip, ppo.value_from) == (
+        None,
+        False,
+        None,
+        "reward",
+    )
     assert RewardConfig().num_epochs == 1
     assert (PretrainConfig().adam_beta1, PretrainConfig().adam_beta2) == (0.9, 0.95)
     assert PretrainConfig().final_fraction == 0.1

@@ -230,7 +230,7 @@ def test_every_file_that_a_step_reads_is_in_its_hash(whole, tmp_path, monkeypatc
 
 
 def test_a_reward_function_is_found_or_named(tmp_path, monkeypatch):
-    from preceptor.steps.train import reward_function
+    from preceptor.steps.scores import reward_function
 
     (tmp_path / "near_reward.py").write_text("def score(prompts, responses): return [2.0]")
     monkeypatch.syspath_prepend(tmp_path)

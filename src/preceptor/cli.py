@@ -119,7 +119,8 @@ def ppo(
     present = [name for name in ("ppo", "ppo_ptx") if getattr(resolved, name) is not None]
     if not present:
         raise RecipeError(f"{resolved.name}: it has neither a ppo nor a ppo_ptx section.")
-    _run_stages([only] if only else present, recipe, overrides, out)
+    start = [] if resolved.ppo_start is None else ["ppo_start"]  # skipped when it is done
+    _run_stages([*start, *([only] if only else present)], recipe, overrides, out)
 
 
 @app.command()

@@ -137,6 +137,10 @@ class SFTConfig(TrainConfig):
     num_epochs: int = Field(4, gt=0, description="Passes over the demonstrations (paper: 16).")
     batch_size: int = Field(32, gt=0, description="Demonstrations in one optimizer step.")
     loss_on_prompt: bool = Field(False, description="Also learn to predict the prompt.")
+    ptx_fraction: float = Field(
+        0.0, ge=0, lt=1, description="Share of pretraining text mixed in (paper: 0.1 in ppo_start)."
+    )
+    ptx_sequence_length: int = Field(128, gt=1, description="Tokens of a pretraining sequence.")
     choose_by: Literal["last", "valid_loss", "reward_model"] = Field(
         "last",
         description="Which epoch is kept: the last, the one of lowest held-out loss, or, as the "
@@ -234,6 +238,15 @@ class PPOConfig(TrainConfig):
     num_epochs: int = Field(1, gt=0, description="Passes over each batch (paper: 1).")
     temperature: float = Field(1.0, gt=0, description="Of sampling, reference and update alike.")
     kl_coef: float = Field(0.02, ge=0, description="The paper's beta, score per nat (paper: 0.02).")
+    kl_target: float | None = Field(
+        None,
+        gt=0,
+        description="Nats from the reference, a response, at which an adaptive kl_coef aims "
+        "(Ziegler et al.: 6); null keeps it fixed (paper).",
+    )
+    kl_horizon: float = Field(
+        10_000, gt=0, description="Episodes in which an adaptive kl_coef moves (Ziegler et al.)."
+    )
     ptx_coef: float = Field(
         0.0, ge=0, description="The paper's gamma: weight of the pretraining loss. 0 is plain PPO."
     )
@@ -244,10 +257,24 @@ class PPOConfig(TrainConfig):
     clip_range: float = Field(0.2, gt=0, description="Ratio clip (paper: 0.2).")
     value_clip_range: float = Field(0.2, gt=0, description="Value clip, in units of the score.")
     value_learning_rate: float = Field(1e-3, gt=0, description="The value model's own peak rate.")
+    value_from: Literal["reward", "sft"] = Field(
+        "reward", description="What the value model starts as (paper: the reward model)."
+    )
     value_warmup_iterations: int = Field(
         0, ge=0, description="First iterations in which only the value model learns."
     )
+    old_logprobs: Literal["training", "sampling"] = Field(
+        "training",
+        description="The ratio's old log-probabilities: of the training forward, or kept from "
+        "sampling wherever the two differ by rounding only.",
+    )
     whiten_advantages: bool = Field(True, description="Masked mean 0 and std 1 over the batch.")
+    scale_scores: bool = Field(
+        False, description="Divide scores by the std of all scores so far (paper: no)."
+    )
+    score_clip: float | None = Field(
+        None, gt=0, description="Scores, scaled or not, are held within this (paper: no)."
+    )
     missing_eos_score: float | None = Field(
         -1.0, description="Score of a response without an end token; null keeps the model's."
     )
@@ -261,7 +288,8 @@ class PPOConfig(TrainConfig):
         None, gt=0, description="Stop after so many looks without a better held-out judgement."
     )
     reward: str = Field(
-        "reward_model", description="reward_model, or your own function as module:function."
+        "reward_model",
+        description="reward_model, your own module:function, or the http:// address of a service.",
     )
     lora: LoRAConfig | None = Field(None, description="Adapters instead of full fine-tuning.")
 
@@ -285,7 +313,13 @@ class PPOConfig(TrainConfig):
             )
         if self.reward != "reward_model" and ":" not in self.reward:
             raise ValueError(
-                f"reward {self.reward!r} is neither reward_model nor a module:function of yours"
+                f"reward {self.reward!r} is neither reward_model nor a module:function of yours, "
+                "nor the http:// address of a service"
+            )
+        if self.kl_target is not None and self.kl_horizon < self.batch_size:
+            raise ValueError(
+                f"kl_horizon {self.kl_horizon:g} is below batch_size {self.batch_size}: the "
+                "coefficient would jump. Raise it"
             )
         return self
 
@@ -345,6 +379,11 @@ class Recipe(Section):
     sample: SampleConfig = Field(default_factory=SampleConfig, description="Responses to rank.")
     rank: RankConfig = Field(default_factory=RankConfig, description="The labelers.")
     reward: RewardConfig = Field(default_factory=RewardConfig, description="Reward model.")
+    ppo_start: SFTConfig | None = Field(
+        None,
+        description="A model of its own to start PPO from and to hold it to (appendix C.4: two "
+        "epochs, 10 % pretraining text); absent: the SFT model.",
+    )
     ppo: PPOConfig | None = Field(None, description="PPO without pretraining gradients.")
     ppo_ptx: PPOConfig | None = Field(None, description="PPO-ptx; starts from ppo's keys.")
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig, description="Evaluation.")
@@ -385,19 +424,22 @@ class Recipe(Section):
                     f"pretrain.sequence_length {self.pretrain.sequence_length} is over "
                     f"model.context_length {self.model.context_length}"
                 )
-            for name, stage in (("ppo", self.ppo), ("ppo_ptx", self.ppo_ptx)):
-                if (
-                    stage
-                    and stage.ptx_coef
-                    and stage.ptx_sequence_length > self.model.context_length
-                ):
+            for name, stage in self.ptx_stages().items():
+                if stage.ptx_sequence_length > self.model.context_length:
                     raise ValueError(
                         f"{name}.ptx_sequence_length {stage.ptx_sequence_length} is over "
                         f"model.context_length {self.model.context_length}"
                     )
         if self.pretrain is not None and self.corpus is None:
             raise ValueError("pretrain needs a corpus. Name a file of documents, or miniature")
-        for name, stage in (("ppo", self.ppo), ("ppo_ptx", self.ppo_ptx)):
-            if stage is not None and stage.ptx_coef and self.corpus is None:
+        if self.corpus is None:
+            for name in self.ptx_stages():
                 raise ValueError(f"{name} needs a corpus for its pretraining gradients. Name one")
         return self
+
+    def ptx_stages(self) -> "dict[str, SFTConfig | PPOConfig]":
+        """The stages after pretraining that train on pretraining text too."""
+        tuned = {"sft": self.sft, "ppo_start": self.ppo_start}
+        rl = {"ppo": self.ppo, "ppo_ptx": self.ppo_ptx}
+        mixed = {name: stage for name, stage in tuned.items() if stage and stage.ptx_fraction}
+        return mixed | {name: stage for name, stage in rl.items() if stage and stage.ptx_coef}

@@ -32,7 +32,7 @@ from preceptor.recipes.files import require_files
 from preceptor.recipes.summary import stages_of
 from preceptor.report import validate_results, write_report
 from preceptor.stages.reward import score_rows
-from preceptor.steps import facts, inputs, labels, train
+from preceptor.steps import facts, inputs, labels, scores, train
 from preceptor.training.folder import (
     StageFolder,
     claimed,
@@ -66,7 +66,10 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
         require_files(recipe)
         rewards = {stage.reward for stage in (recipe.ppo, recipe.ppo_ptx) if stage is not None}
         for reward in rewards - {"reward_model"}:
-            train.reward_function(reward)  # one that cannot be imported is told now, not in hours
+            if not scores.is_service(reward):
+                scores.reward_function(
+                    reward
+                )  # one that cannot be imported is told now, not in hours
     if only:
         require_earlier_steps(recipe, out, wanted, only)
     with claimed(out):
@@ -112,7 +115,7 @@ def needed_by(only: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """Steps whose outputs the asked ones read."""
     first = min(wanted.index(name) for name in only)
     before = wanted[:first]
-    if set(only) <= {"ppo", "ppo_ptx"}:
+    if set(only) <= {"ppo_start", "ppo", "ppo_ptx"}:
         return [name for name in before if name not in ("ppo", "ppo_ptx")]
     return [] if set(only) == {"report"} else list(before)
 
@@ -127,10 +130,12 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
         say(f"{name} is done, skipped")
         return
     began = time.monotonic()
-    if name in ("pretrain", "sft", "reward", "ppo", "ppo_ptx"):
+    if name in ("pretrain", "sft", "reward", "ppo_start", "ppo", "ppo_ptx"):
         folder = StageFolder(done.parent, name, digest)
         if name in ("ppo", "ppo_ptx"):
             train.ppo(recipe, out, folder, name)
+        elif name == "ppo_start":
+            train.sft(recipe, out, folder, name)
         else:
             getattr(train, name)(recipe, out, folder)
         seconds = max(time.monotonic() - began, folder.seconds())
@@ -176,10 +181,11 @@ def input_hash(recipe: Recipe, out: Path, name: str) -> str:
     }
     if isinstance(recipe.model, str):
         values["model_files"] = _files_of(recipe.model)
-    if name == "sft" and recipe.sft.reward_model:
-        values["reward_model_files"] = _files_of(recipe.sft.reward_model)
+    tuned = getattr(recipe, name) if name in ("sft", "ppo_start") else None
+    if tuned is not None and tuned.reward_model:
+        values["reward_model_files"] = _files_of(tuned.reward_model)
     if name in ("ppo", "ppo_ptx"):
-        values["reward_source"] = train.source_hash(getattr(recipe, name).reward)
+        values["reward_source"] = scores.source_hash(getattr(recipe, name).reward)
         values["num_tax_sequences"] = recipe.evaluate.num_tax_sequences
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -200,8 +206,9 @@ def reads(recipe: Recipe, name: str) -> list[str]:
         "sample": ["data", "sft"],
         "rank": ["sample"],
         "reward": ["data", "sft", "rank"],
-        "ppo": ["data", "sft", "reward"],
-        "ppo_ptx": ["data", "sft", "reward"],
+        "ppo_start": ["data", "pretrain"],
+        "ppo": ["data", "sft", "reward", "ppo_start"],
+        "ppo_ptx": ["data", "sft", "reward", "ppo_start"],
         "evaluate": ["data", "pretrain", "sft", "rank", "reward", "ppo", "ppo_ptx"],
     }
     present = stages_of(recipe)
@@ -216,7 +223,7 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
     for name in ("ppo", "ppo_ptx"):
         if getattr(recipe, name) is not None:
             models[name] = out / name / "model"
-    reward_model = train.frozen_reward_model(recipe, out)
+    reward_model = scores.frozen_reward_model(recipe, out)
     tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
 
     def score(prompt_ids: list[list[int]], response_ids: list[list[int]]) -> list[float]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from preceptor.functional import kl_k1, kl_k2, kl_k3
+from preceptor.functional import adapt_kl_coef, kl_k1, kl_k2, kl_k3
 
 ESTIMATORS = [kl_k1, kl_k2, kl_k3]
 
@@ -77,3 +77,29 @@ def test_bf16_gives_float32(estimator):
 def test_broadcasting_is_refused_and_both_shapes_are_named(estimator, without_shape_checks):
     with pytest.raises(ValueError, match=r"logprobs.*\(2, 3\).*ref_logprobs.*\(2, 1\)"):
         estimator(torch.zeros(2, 3), torch.zeros(2, 1))
+
+
+def test_an_adaptive_coefficient_moves_as_ziegler_et_al_tell():
+    """Their section 2.2: at most a fifth of K_beta a batch, K_beta = episodes / horizon."""
+    options = {"target": 6.0, "num_episodes": 512, "horizon": 5120.0}
+    assert adapt_kl_coef(0.15, 6.0, **options) == 0.15
+    assert adapt_kl_coef(0.15, 6.6, **options) == pytest.approx(0.15 * 1.01)
+    assert adapt_kl_coef(0.15, 600.0, **options) == pytest.approx(0.15 * 1.02)  # clipped
+    assert adapt_kl_coef(0.15, -3.0, **options) == pytest.approx(0.15 * 0.98)
+
+
+def test_an_adaptive_coefficient_settles_where_the_kl_is_the_target():
+    """Against a policy whose KL falls as the coefficient rises, from either side."""
+    for kl_coef in (0.001, 10.0):
+        for _ in range(4000):
+            kl_coef = adapt_kl_coef(
+                kl_coef, 1 / kl_coef, target=4.0, num_episodes=100, horizon=1000.0
+            )
+        assert kl_coef == pytest.approx(0.25, rel=1e-3)
+
+
+def test_an_adaptive_coefficient_refuses_what_could_turn_it_negative():
+    with pytest.raises(ValueError, match="512 episodes"):
+        adapt_kl_coef(0.1, 1.0, target=6.0, num_episodes=512, horizon=100.0)
+    with pytest.raises(ValueError, match="must be positive"):
+        adapt_kl_coef(0.1, 1.0, target=0.0, num_episodes=1, horizon=100.0)

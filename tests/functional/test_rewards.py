@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from preceptor.functional import shape_rewards
+from preceptor.functional import scale_scores, shape_rewards
 
 B, T = 4, 6
 LENGTHS = torch.tensor([6, 1, 4, 3])
@@ -80,3 +80,13 @@ def test_shapes_that_would_broadcast_are_refused(without_shape_checks):
         shape_rewards(score[:, None], logprobs, ref_logprobs, mask, kl_coef=0.1)
     with pytest.raises(ValueError, match=r"\(4, 6\).*ref_logprobs.*\(4, 1\)"):
         shape_rewards(score, logprobs, ref_logprobs[:, :1], mask, kl_coef=0.1)
+
+
+def test_scores_are_scaled_before_they_are_clipped():
+    score = torch.tensor([-8.0, -1.0, 0.0, 3.0])
+    assert scale_scores(score).tolist() == score.tolist()
+    assert scale_scores(score, clip=2.0).tolist() == [-2.0, -1.0, 0.0, 2.0]
+    assert scale_scores(score, scale=4.0, clip=1.5).tolist() == [-1.5, -0.25, 0.0, 0.75]
+    assert scale_scores(torch.ones(2), scale=0.0, clip=5.0).tolist() == [5.0, 5.0]
+    with pytest.raises(ValueError, match="clip 0"):
+        scale_scores(score, clip=0.0)

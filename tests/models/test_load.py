@@ -194,3 +194,12 @@ def test_a_change_smaller_than_steps_of_bf16_outlives_saving_and_halving(tmp_pat
         steps += float((halved_before - before[name]).square().sum())
     assert learned < 0.2 * steps  # far below what bf16 rounds away from each weight
     assert kept == pytest.approx(learned, rel=0.2)
+
+
+def test_a_new_scalar_head_has_the_papers_spread(tmp_path):
+    """Stiennon et al.'s code: std 1 / sqrt(D + 1), bias 0; over many seeds, for D is 16 here."""
+    tiny_model("llama").save_pretrained(tmp_path)
+    heads = [scalar_head(scalar_from_policy(tmp_path, seed)) for seed in range(40)]
+    weights = torch.stack([head.weight for head in heads])
+    assert float(weights.detach().std()) == pytest.approx(1 / 17**0.5, rel=0.08)  # 640 numbers: 3 %
+    assert all(float(head.bias.detach()) == 0.0 for head in heads)

@@ -11,8 +11,8 @@ from preceptor.config import PPOConfig
 from preceptor.data.dataset import Judgement
 from preceptor.data.records import Prompt
 from preceptor.errors import TrainingError
-from preceptor.generation import row_uniforms, sample
-from preceptor.models.load import load_policy, scalar_from_policy
+from preceptor.generation import Generated, row_uniforms, sample
+from preceptor.models.load import load_policy, scalar_from_policy, with_lora
 from preceptor.models.tokenizers import decode, encode_prompt
 from preceptor.stages import ppo as stage
 from preceptor.stages.ppo import HeldOut, run_ppo
@@ -47,12 +47,13 @@ def text_sequences(seed=0):
     return np.random.default_rng(seed).integers(6, 32, size=(40, 8)).astype(np.int32)
 
 
-def run(path, *, score=count_a, judge=judge_a, pretraining=None, seed=0, **options):
+def run(path, *, score=count_a, judge=judge_a, pretraining=None, seed=0, reference=True, **options):
     config = PPOConfig.model_validate(SMALL | options)
     source = path / "start"
     tiny_model("llama").save_pretrained(source)
     tokenizer = tiny_tokenizer()
-    policy, ref = tiny_model("llama"), tiny_model("llama")
+    policy = with_lora(tiny_model("llama"), config.lora, 5)
+    ref = tiny_model("llama") if reference else None
     ids = [encode_prompt(tokenizer, p.prompt) for p in PROMPTS]
     folder = StageFolder(path / "ppo", "ppo", "inputs")
     run_ppo(
@@ -134,6 +135,71 @@ def test_microbatches_change_memory_not_results(tmp_path):
             assert a[key] == pytest.approx(b[key], rel=1e-3, abs=2e-4), key
 
 
+def test_adapters_off_are_the_reference_to_the_bit(tmp_path):
+    """With adapters no second copy of the weights is needed: KL and result stay the same."""
+    options = {"lora": {"rank": 4}, "learning_rate": 3e-2}
+    two, metrics, weights, _ = run(tmp_path / "two", **options)
+    _, own_metrics, own_weights, _ = run(tmp_path / "own", reference=False, **options)
+    assert two[-1]["ppo/ref_kl"] > 0.01  # the policy has left its reference
+    assert own_metrics == metrics
+    assert own_weights == weights
+
+
+def test_log_probabilities_of_sampling_are_kept_where_they_only_round_otherwise(
+    tmp_path, monkeypatch
+):
+    trained, *_ = run(tmp_path / "a", num_iterations=2)
+    kept, *_ = run(tmp_path / "b", num_iterations=2, old_logprobs="sampling")
+    assert [line["ppo/sampling_kept"] for line in kept] == [1.0, 1.0]
+    assert 0 < kept[0]["ppo/first_ratio_gap"] < 1e-5  # not exactly 1: they are the sampler's
+    for a, b in zip(trained, kept, strict=True):
+        assert a["ppo/score_mean"] == pytest.approx(b["ppo/score_mean"], abs=1e-4)
+        assert a["ppo/policy_loss"] == pytest.approx(b["ppo/policy_loss"], rel=1e-2, abs=1e-4)
+
+    def careless(*args, **options):
+        drawn = sample(*args, **options)
+        return Generated(
+            drawn.responses, [[x - 1e-3 for x in r] for r in drawn.logprobs], drawn.finished
+        )
+
+    monkeypatch.setattr(stage, "sample", careless)
+    dropped, *_ = run(tmp_path / "c", num_iterations=2, old_logprobs="sampling")
+    assert dropped[0]["ppo/sampling_kept"] == 0.0
+    assert dropped[0]["ppo/sampling_gap"] == pytest.approx(1e-3, rel=0.1)
+    assert dropped[0]["ppo/policy_loss"] == trained[0]["ppo/policy_loss"]
+
+
+def test_an_adaptive_coefficient_brings_the_kl_to_its_target(tmp_path):
+    """From far too weak: the free run goes on for nats, the adaptive one stops at the target."""
+    options = {"num_iterations": 80, "batch_size": 32, "kl_coef": 0.001, "eval_every": 80}
+    free, *_ = run(tmp_path / "free", **options)
+    aimed, *_ = run(tmp_path / "aimed", kl_target=0.5, kl_horizon=64, **options)
+    last = [np.mean([line["ppo/ref_kl"] for line in lines[-20:]]) for lines in (free, aimed)]
+    assert last[0] > 1.0
+    assert last[1] == pytest.approx(0.5, abs=0.2)
+    assert aimed[0]["ppo/kl_coef"] == 0.001 < aimed[-1]["ppo/kl_coef"]
+
+
+def test_scaled_scores_are_paid_in_units_of_their_spread(tmp_path):
+    """A reward model a thousand times as loud changes nothing but what is said of its scores."""
+
+    def loud(*args):
+        return 1000 * count_a(*args)
+
+    quiet, *_ = run(tmp_path / "quiet", scale_scores=True, num_iterations=3)
+    shouted, *_ = run(tmp_path / "loud", scale_scores=True, score=loud, num_iterations=3)
+    for a, b in zip(quiet, shouted, strict=True):
+        assert b["ppo/score_mean"] == pytest.approx(1000 * a["ppo/score_mean"], rel=1e-4)
+        assert b["ppo/score_scale"] == pytest.approx(1000 * a["ppo/score_scale"], rel=1e-4)
+        assert b["ppo/rewards_mean"] == pytest.approx(a["ppo/rewards_mean"], rel=1e-3)
+
+
+def test_clipped_scores_pay_no_more_than_the_clip(tmp_path):
+    lines, *_ = run(tmp_path, score_clip=0.01, kl_coef=0.0, num_iterations=2)
+    assert all(line["ppo/rewards_mean"] <= 0.01 for line in lines)
+    assert max(line["ppo/score_mean"] for line in lines) > 0.01  # the metric is of the scores
+
+
 class Killed(Exception):
     pass
 
@@ -142,6 +208,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("times", [1, 2])  # of the few calls that every instant has
 def test_a_run_killed_anywhere_ends_with_the_same_bits(tmp_path, monkeypatch, instant, times):
     options = {"pretraining": text_sequences(), "ptx_coef": 0.5, "checkpoint_every": 2}
+    options |= {"kl_target": 0.1, "kl_horizon": 16, "scale_scores": True}  # these have memories too
     _, metrics, weights, _ = run(tmp_path / "whole", **options)
 
     owner = StageFolder if instant in ("log", "save") else stage
@@ -166,7 +233,7 @@ def test_a_non_finite_score_stops_before_the_step(tmp_path):
     def broken(prompts, prompt_ids, response_ids, texts):
         return torch.full((len(texts),), float("nan"))
 
-    with pytest.raises(TrainingError, match="ppo step 1"):
+    with pytest.raises(TrainingError, match="ppo step 1: 8 of 8 scores are not finite"):
         run(tmp_path, score=broken)
     assert not (tmp_path / "ppo" / "done.json").exists()
 

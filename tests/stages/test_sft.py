@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from toys import END, tiny_model, tiny_tokenizer
@@ -10,7 +11,8 @@ from preceptor.config import LoRAConfig, SFTConfig
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_policy, save_model, scalar_from_policy, with_lora
 from preceptor.models.lora import halve_frozen
-from preceptor.stages.sft import demonstration_losses, run_sft
+from preceptor.stages.pretrain import sequence_losses
+from preceptor.stages.sft import demonstration_losses, next_text, run_sft
 from preceptor.training.folder import StageFolder
 
 PROMPTS = [[i, 3] for i in range(6, 30)]
@@ -24,7 +26,7 @@ OPTIONS = {
 }
 
 
-def run(path, *, policy=None, pairs=(PROMPTS, RESPONSES), valid=None, **options):
+def run(path, *, policy=None, pairs=(PROMPTS, RESPONSES), valid=None, pretraining=None, **options):
     folder = StageFolder(path / "sft", "sft", "inputs")
     run_sft(
         SFTConfig.model_validate(OPTIONS | options),
@@ -34,6 +36,7 @@ def run(path, *, policy=None, pairs=(PROMPTS, RESPONSES), valid=None, **options)
         train=pairs,
         valid=valid or pairs,
         valid_prompts=PROMPTS[:4],
+        pretraining=pretraining,
         max_response_tokens=6,
         seed=0,
     )
@@ -128,3 +131,28 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
     for name in ("metrics.jsonl", "model/model.safetensors"):
         whole, killed = (tmp_path / side / "sft" / name for side in ("whole", "killed"))
         assert whole.read_bytes() == killed.read_bytes()
+
+
+def test_text_mixed_in_is_remembered(tmp_path):
+    """InstructGPT appendix C.4: a model for PPO to start from sees pretraining text as well."""
+    text = np.tile(np.array([6, 7, 8, 9, 6, 7, 8, 9], dtype=np.int32), (40, 1))
+    options = {"num_epochs": 20, "pretraining": text, "ptx_sequence_length": 8}
+    plain, _ = run(tmp_path / "plain", ptx_fraction=0.0, **options)
+    mixed, _ = run(tmp_path / "mixed", ptx_fraction=0.2, **options)
+    assert "sft/ptx_loss" not in plain[0]
+    assert mixed[-1]["sft/ptx_loss"] < 0.5 * mixed[0]["sft/ptx_loss"]
+
+    def loss(path):
+        tokens = torch.from_numpy(text[:1].astype(np.int64))
+        model, _ = load_policy(path / "sft" / "model")
+        with torch.no_grad():
+            return float(sum(sequence_losses(model, tokens, 64, "fp32")))
+
+    assert loss(tmp_path / "mixed") < loss(tmp_path / "plain") - 0.5
+
+
+def test_the_share_of_text_is_a_share_of_examples():
+    config = SFTConfig(ptx_fraction=0.1)
+    text = np.zeros((100, 8), dtype=np.int32)
+    assert len(next_text(text, 36, 0, config, seed=0)) == 4  # four of forty
+    assert len(next_text(text, 2, 0, config, seed=0)) == 1  # at least one

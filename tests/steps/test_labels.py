@@ -13,7 +13,7 @@ from preceptor.models import save_model
 from preceptor.steps.facts import read_alarms
 from preceptor.steps.inputs import demonstration_ids
 from preceptor.steps.labels import judging_once, make_data
-from preceptor.steps.train import score_function
+from preceptor.steps.scores import score_function
 
 
 @pytest.fixture

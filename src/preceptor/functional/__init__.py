@@ -6,13 +6,17 @@ argument is float64.
 """
 
 from preceptor.functional.advantages import gae
-from preceptor.functional.kl import kl_k1, kl_k2, kl_k3
+from preceptor.functional.kl import adapt_kl_coef, kl_k1, kl_k2, kl_k3
 from preceptor.functional.logprobs import entropy, next_token_loss, token_logprobs
 from preceptor.functional.losses import policy_loss, ranking_loss, value_loss
 from preceptor.functional.masked import masked_mean, whiten
-from preceptor.functional.rewards import shape_rewards
+from preceptor.functional.moments import Moments, add_to_moments
+from preceptor.functional.rewards import scale_scores, shape_rewards
 
 __all__ = [
+    "Moments",
+    "adapt_kl_coef",
+    "add_to_moments",
     "entropy",
     "gae",
     "kl_k1",
@@ -22,6 +26,7 @@ __all__ = [
     "next_token_loss",
     "policy_loss",
     "ranking_loss",
+    "scale_scores",
     "shape_rewards",
     "token_logprobs",
     "value_loss",

@@ -82,6 +82,38 @@ def kl_k3(
     return (-difference).expm1() + difference
 
 
+def adapt_kl_coef(
+    kl_coef: float, ref_kl: float, *, target: float, num_episodes: int, horizon: float
+) -> float:
+    """The next KL coefficient: larger where the policy is farther from the reference than wished.
+
+        e = clip(ref_kl / target - 1, -0.2, 0.2)
+        next kl_coef = kl_coef * (1 + e * num_episodes / horizon)
+
+    Ziegler et al. (arXiv:1909.08593), section 2.2 and code; InstructGPT keeps it fixed.
+
+    Args:
+        kl_coef: of the batch that was just seen, score per nat.
+        ref_kl: mean KL of whole responses to the reference in that batch, nats.
+        target: the KL that is wished for, nats.
+        num_episodes: responses in the batch.
+        horizon: episodes after which a steady error of e has changed the coefficient e-fold.
+
+    Returns:
+        Score per nat, never negative.
+
+    Raises:
+        ValueError: the target or the horizon is not positive, or a step would exceed the horizon.
+    """
+    if target <= 0 or horizon <= 0 or num_episodes > horizon:
+        raise ValueError(
+            f"target {target} and horizon {horizon} must be positive, and the horizon at least the "
+            f"{num_episodes} episodes of a batch."
+        )
+    error = min(0.2, max(-0.2, ref_kl / target - 1))
+    return kl_coef * (1 + error * num_episodes / horizon)
+
+
 def _log_ratio(
     logprobs: Float[Tensor, "*shape"], ref_logprobs: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:

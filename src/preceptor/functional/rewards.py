@@ -54,3 +54,26 @@ def shape_rewards(
     # The last valid token is the one after which no token of the row counts any more.
     is_last = mask & (mask.flip(1).cumsum(dim=1).flip(1) == 1)
     return torch.where(is_last, score.to(dtype).unsqueeze(1), 0.0) - penalty
+
+
+def scale_scores(
+    score: Float[Tensor, " B"], *, scale: float | None = None, clip: float | None = None
+) -> Float[Tensor, " B"]:
+    """Scores divided by `scale`, then held within plus and minus `clip`; both are optional.
+
+    PPO-max (Zheng et al., arXiv:2307.04964), section 5.3.1: scaling by a running std keeps the
+    balance of score and KL penalty when the reward model's spread is unknown. InstructGPT does
+    neither. The mean is left alone: it belongs to the value model.
+
+    Args:
+        score: one number per response, any range.
+        scale: the running std; smaller ones than 1e-8 count as that.
+        clip: bound of the scaled score, positive.
+
+    Raises:
+        ValueError: the clip is not positive.
+    """
+    if clip is not None and clip <= 0:
+        raise ValueError(f"clip {clip} must be positive.")
+    scaled = score if scale is None else score / max(scale, 1e-8)
+    return scaled if clip is None else scaled.clamp(-clip, clip)

@@ -1,6 +1,8 @@
 """Low-rank adapters by peft, injected in place: to its callers a model stays what it was."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -34,6 +36,19 @@ def add_adapters(model: PreTrainedModel, config: LoRAConfig, seed: int) -> None:
         )  # peft sets it for Conv1D itself
         torch.manual_seed(seed)  # peft draws from the global stream
         inject_adapter_in_model(peft_config, model)
+
+
+@contextmanager
+def adapters_off(model: PreTrainedModel) -> Iterator[None]:
+    """Within it the model computes as before training: the reference without a second copy."""
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
 def merged_state(

@@ -72,10 +72,8 @@ def _sequence_lengths(recipe: Recipe) -> dict[str, int]:
     found = {}
     if recipe.pretrain is not None:
         found["pretrain.sequence_length"] = recipe.pretrain.sequence_length
-    for name in ("ppo", "ppo_ptx"):
-        stage = getattr(recipe, name)
-        if stage is not None and stage.ptx_coef:
-            found[f"{name}.ptx_sequence_length"] = stage.ptx_sequence_length
+    for name, stage in recipe.ptx_stages().items():
+        found[f"{name}.ptx_sequence_length"] = stage.ptx_sequence_length
     return found
 
 
@@ -83,6 +81,8 @@ def _functions(recipe: Recipe) -> Iterator[str]:
     """A user's reward function by its module only; running the module is for the run."""
     rewards = {stage.reward for stage in (recipe.ppo, recipe.ppo_ptx) if stage is not None}
     for reward in sorted(rewards - {"reward_model"}):
+        if reward.startswith(("http://", "https://")):
+            continue  # whether a service answers is seen by asking it
         module = reward.partition(":")[0]
         try:
             found = importlib.util.find_spec(module)

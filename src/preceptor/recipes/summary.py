@@ -1,6 +1,6 @@
 """What a recipe would do, in a few lines, without anything heavy imported."""
 
-from preceptor.config import Architecture, PPOConfig, Recipe
+from preceptor.config import Architecture, PPOConfig, Recipe, SFTConfig
 
 STAGES = (
     "data",
@@ -9,6 +9,7 @@ STAGES = (
     "sample",
     "rank",
     "reward",
+    "ppo_start",
     "ppo",
     "ppo_ptx",
     "evaluate",
@@ -18,7 +19,8 @@ STAGES = (
 
 def stages_of(recipe: Recipe) -> list[str]:
     """The stages that this recipe has, in order."""
-    absent = {name for name in ("pretrain", "ppo", "ppo_ptx") if getattr(recipe, name) is None}
+    optional = ("pretrain", "ppo_start", "ppo", "ppo_ptx")
+    absent = {name for name in optional if getattr(recipe, name) is None}
     if recipe.rankings:
         absent |= {"sample", "rank"}
     return [name for name in STAGES if name not in absent]
@@ -41,8 +43,9 @@ def summary_lines(recipe: Recipe) -> list[str]:
 def _size(recipe: Recipe, stage: str) -> str:
     if stage == "pretrain" and recipe.pretrain:
         return f"{recipe.pretrain.num_steps:,} steps of {recipe.pretrain.batch_tokens:,} tokens"
-    if stage == "sft":
-        return f"{recipe.sft.num_epochs} epochs, {recipe.sft.batch_size} demonstrations a step"
+    if stage in ("sft", "ppo_start"):
+        config: SFTConfig = getattr(recipe, stage)
+        return f"{config.num_epochs} epochs, {config.batch_size} demonstrations a step"
     if stage == "sample":
         return f"{recipe.sample.min_responses} to {recipe.sample.max_responses} responses a prompt"
     if stage == "rank":

@@ -60,6 +60,13 @@ def response_mask(responses: list[list[int]]) -> Tensor:
     return torch.arange(int(lengths.max())) < lengths[:, None]
 
 
+def token_table(values: list[list[float]], mask: Tensor) -> Tensor:
+    """Numbers of the response tokens [B, T], 0 where masked."""
+    table = torch.zeros(mask.shape)
+    table[mask] = torch.tensor([number for row in values for number in row])
+    return table
+
+
 def forward_all(
     forward: Callable[..., Tensor],
     model: PreTrainedModel,

@@ -8,7 +8,8 @@ A bandit: a prompt comes, the policy responds, the response is scored, the episo
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -20,7 +21,11 @@ from preceptor.data.dataset import Judge
 from preceptor.data.records import Prompt
 from preceptor.errors import TrainingError
 from preceptor.functional import (
+    Moments,
+    adapt_kl_coef,
+    add_to_moments,
     gae,
+    scale_scores,
     shape_rewards,
     whiten,
 )
@@ -32,6 +37,7 @@ from preceptor.models.forward import (
     response_values,
 )
 from preceptor.models.load import save_model
+from preceptor.models.lora import adapters_off
 from preceptor.models.precision import precision, ratio_tolerance
 from preceptor.models.tokenizers import decode
 from preceptor.randomness import batch_indices
@@ -42,6 +48,7 @@ from preceptor.stages.experience import (
     minibatch_order,
     policy_losses,
     response_mask,
+    token_table,
     value_losses,
 )
 from preceptor.stages.ppo_metrics import console_line, explained_variance, extremes, summarize
@@ -80,7 +87,7 @@ def run_ppo(
     folder: StageFolder,
     *,
     policy: PreTrainedModel,
-    ref_policy: PreTrainedModel,
+    ref_policy: PreTrainedModel | None,
     value_model: PreTrainedModel,
     score: Score,
     tokenizer: PreTrainedTokenizerBase,
@@ -91,13 +98,17 @@ def run_ppo(
     max_response_tokens: int,
     seed: int,
 ) -> None:
-    """Train the policy; the moving average that the held-out judge liked best is kept."""
+    """Train the policy; the moving average that the held-out judge liked best is kept.
+
+    Without a `ref_policy` the reference is the policy with its adapters off.
+    """
     name = folder.stage
     policy_optimizer = make_optimizer(policy, config)
     value_optimizer = make_optimizer(value_model, config, config.value_learning_rate)
     average = trainable_state(policy)  # the model that is looked at, chosen and kept
     best = trainable_state(policy)
     start, first = 0, None
+    kl_coef, moments = config.kl_coef, Moments()
     looks: list[dict[str, float]] = []
     if checkpoint := folder.resume():
         start = checkpoint.step
@@ -105,6 +116,7 @@ def run_ppo(
         load_training("value", value_model, value_optimizer, checkpoint)
         average, best = checkpoint.group("average"), checkpoint.group("best")
         looks, first = checkpoint.values["looks"], checkpoint.values["first"]
+        kl_coef, moments = checkpoint.values["kl_coef"], Moments(**checkpoint.values["moments"])
     else:
         looks.append(
             look(config, policy, average, tokenizer, held_out, score, seed, 0, max_response_tokens)
@@ -130,9 +142,13 @@ def run_ppo(
         # 2. Score each whole response. One that did not end gets a fixed low score instead.
         texts = [decode(tokenizer, response) for response in rollout.responses]
         scores = score([prompts[i] for i in picks], asked, rollout.responses, texts)
+        refuse_bad_scores(scores, where)
         if config.missing_eos_score is not None:
             finished = torch.tensor(rollout.finished)
             scores = torch.where(finished, scores, torch.tensor(config.missing_eos_score))
+        moments = add_to_moments(moments, scores)
+        scale = moments.std if config.scale_scores else None
+        paid = scale_scores(scores, scale=scale, clip=config.score_clip)
 
         # 3. Old log-probabilities and values by the training forward, before any weight moves.
         #    They are computed in the very groups of the first pass over the batch: other shapes
@@ -140,21 +156,34 @@ def run_ppo(
         order = minibatch_order(config, seed, step, epoch=0)
         groups = forward_groups(asked, rollout.responses, order, config.microbatch_tokens)
         temperature = config.temperature
-        old_logprobs = forward_all(
+        trained_logprobs = forward_all(
             response_logprobs, policy, asked, rollout.responses, groups, config, temperature
         )
-        ref_logprobs = forward_all(
-            response_logprobs, ref_policy, asked, rollout.responses, groups, config, temperature
-        )
+        with nullcontext() if ref_policy is not None else adapters_off(policy):
+            ref_logprobs = forward_all(
+                response_logprobs,
+                policy if ref_policy is None else ref_policy,
+                asked,
+                rollout.responses,
+                groups,
+                config,
+                temperature,
+            )
         old_values = forward_all(
             response_values, value_model, asked, rollout.responses, groups, config
         )
         mask = response_mask(rollout.responses)
+        sampled_logprobs = token_table(rollout.logprobs, mask)
         if step == 0:
-            refuse_moved_reference(old_logprobs, ref_logprobs, mask, config)
+            refuse_moved_reference(trained_logprobs, ref_logprobs, mask, config)
+        sampling_gap = float((sampled_logprobs - trained_logprobs).abs().max())
+        # The sampler's are kept where the ratio will still be 1 within its tolerance.
+        keep = sampling_gap <= ratio_tolerance(config.precision) / 2
+        kept = config.old_logprobs == "sampling" and keep
+        old_logprobs = sampled_logprobs if kept else trained_logprobs
 
         # 4. Rewards: the KL penalty on every token, the score on the last; then advantages.
-        rewards = shape_rewards(scores, old_logprobs, ref_logprobs, mask, kl_coef=config.kl_coef)
+        rewards = shape_rewards(paid, old_logprobs, ref_logprobs, mask, kl_coef=kl_coef)
         advantages, returns = gae(
             rewards, old_values, mask, gamma=config.gamma, gae_lambda=config.gae_lambda
         )
@@ -217,10 +246,23 @@ def run_ppo(
         done = step + 1
         metrics = summarize(scores, old_logprobs, ref_logprobs, rewards, rollout, mask, history)
         metrics |= {
+            "ppo/sampling_gap": sampling_gap,
             "ppo/explained_variance": explained_variance(old_values, returns, mask),
-            "ppo/kl_coef": config.kl_coef,
+            "ppo/kl_coef": kl_coef,
             "ppo/learning_rate": rate,
         }
+        if config.old_logprobs == "sampling":
+            metrics["ppo/sampling_kept"] = float(kept)
+        if config.scale_scores:
+            metrics["ppo/score_scale"] = moments.std
+        if config.kl_target is not None:  # the next iteration's
+            kl_coef = adapt_kl_coef(
+                kl_coef,
+                metrics["ppo/ref_kl"],
+                target=config.kl_target,
+                num_episodes=config.batch_size,
+                horizon=config.kl_horizon,
+            )
         first = first or metrics
         alarms = ppo_alarms(metrics, first)
         is_look = done % config.eval_every == 0 or done == config.num_iterations
@@ -272,7 +314,8 @@ def run_ppo(
             tensors |= training_tensors("value", value_model, value_optimizer)
             tensors |= {f"average/{key}": value for key, value in average.items()}
             tensors |= {f"best/{key}": value for key, value in best.items()}
-            folder.save(done, tensors, {"looks": looks, "first": first})
+            values = {"looks": looks, "first": first, "kl_coef": kl_coef}
+            folder.save(done, tensors, values | {"moments": asdict(moments)})
 
     save_model(policy, tokenizer, folder.path / "model", best)
     chosen = max(looks, key=lambda entry: entry["ppo/valid_judge_score"])
@@ -294,6 +337,16 @@ def next_text(
     count = max(1, round(num_episodes * config.ptx_ratio))
     rows = batch_indices(len(pretraining), count, update, seed=seed, purpose="ptx")
     return torch.from_numpy(pretraining[rows].astype(np.int64))
+
+
+def refuse_bad_scores(scores: Tensor, where: str) -> None:
+    """A score that is no number would become a gradient that is none."""
+    bad = int((~scores.isfinite()).sum())
+    if bad:
+        raise TrainingError(
+            f"{where}: {bad} of {len(scores)} scores are not finite. Stopped before the optimizer "
+            "step; the last checkpoint is good. Usual cause: the reward model has diverged."
+        )
 
 
 def refuse_moved_reference(

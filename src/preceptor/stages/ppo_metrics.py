@@ -1,6 +1,5 @@
 """What a PPO iteration was like, in numbers, in a line, and in its best and worst response."""
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -20,9 +19,6 @@ def summarize(
 ) -> dict[str, float]:
     """One iteration in numbers; docs/metrics.md says what each means."""
     lengths = mask.sum(1).float()
-    sampled = torch.zeros_like(old_logprobs)
-    for row, values in enumerate(rollout.logprobs):
-        sampled[row, : len(values)] = torch.tensor(values)
     metrics = {
         "ppo/score_mean": float(scores.mean()),
         "ppo/score_std": float(scores.std(correction=0)),
@@ -31,7 +27,6 @@ def summarize(
         "ppo/rewards_mean": float((rewards * mask).sum(1).mean()),
         "ppo/length_mean": float(lengths.mean()),
         "ppo/truncated_fraction": 1 - sum(rollout.finished) / len(rollout.finished),
-        "ppo/sampling_gap": float(((sampled - old_logprobs) * mask).abs().max()),
     }
     for key in sorted({key for stats in history for key in stats}):
         values = [stats[key] for stats in history if key in stats]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -11,10 +12,11 @@ from preceptor.config import SFTConfig
 from preceptor.data.batching import split_by_tokens
 from preceptor.functional import next_token_loss
 from preceptor.generation import row_uniforms, sample
-from preceptor.models.forward import make_rows, response_logits
+from preceptor.models.forward import Sequences, make_rows, response_logits
 from preceptor.models.load import load_scalar, save_model
 from preceptor.models.precision import precision
 from preceptor.randomness import batch_indices
+from preceptor.stages.pretrain import sequence_losses
 from preceptor.stages.reward import score_rows
 from preceptor.training.folder import StageFolder
 from preceptor.training.optimization import (
@@ -41,10 +43,16 @@ def run_sft(
     train: Pairs,
     valid: Pairs,
     valid_prompts: list[list[int]],
+    pretraining: Sequences | None,
     max_response_tokens: int,
     seed: int,
 ) -> None:
-    """Fine-tune `policy` on demonstrations and leave the chosen epoch in the folder's model/."""
+    """Fine-tune `policy` on demonstrations and leave the chosen epoch in the folder's model/.
+
+    With a `ptx_fraction` f, f of a batch's examples are sequences of pretraining text, and the loss
+    is (1 - f) times the demonstrations' mean per token plus f times the text's: the paper names
+    the share (appendix C.4: 10 %) and no weights, and long text shall not drown short answers.
+    """
     optimizer = make_optimizer(policy, config)
     start, best, best_value, chosen = 0, trainable_state(policy), None, 0
     if checkpoint := folder.resume():
@@ -54,7 +62,7 @@ def run_sft(
         best_value, chosen = checkpoint.values["best_value"], checkpoint.values["chosen"]
     steps_per_epoch = max(1, len(train[0]) // config.batch_size)
     num_steps = steps_per_epoch * config.num_epochs
-    progress = Progress("sft", num_steps, start)
+    progress = Progress(folder.stage, num_steps, start)
 
     for step in range(start, num_steps):
         began = time.monotonic()
@@ -63,15 +71,24 @@ def run_sft(
         prompts, responses = [train[0][i] for i in rows], [train[1][i] for i in rows]
 
         # 2. One step on the mean loss per response token, the end token included.
+        where = f"{folder.stage} step {step + 1}"
+        share = config.ptx_fraction
         loss = accumulate(
-            demonstration_losses(policy, prompts, responses, config), f"sft step {step + 1}"
-        )
+            demonstration_losses(policy, prompts, responses, config, 1 - share), where
+        ) / (1 - share)
+        text_metrics = {}
+        if share and pretraining is not None:
+            tokens = next_text(pretraining, len(rows), step, config, seed)
+            losses = sequence_losses(
+                policy, tokens, config.microbatch_tokens, config.precision, weight=share
+            )
+            text_metrics = {"sft/ptx_loss": accumulate(losses, f"{where}, ptx") / share}
         rate = scheduled_rate(config, step, num_steps, config.learning_rate)
         norm = take_step(
             optimizer,
             learning_rate=rate,
             max_grad_norm=config.max_grad_norm,
-            where=f"sft step {step + 1}",
+            where=where,
         )
 
         # 3. At the end of an epoch: measure it, and keep it if it is the best so far.
@@ -81,7 +98,7 @@ def run_sft(
             "sft/learning_rate": rate,
             "sft/grad_norm": norm,
             "sft/epoch": done / steps_per_epoch,
-        }
+        } | text_metrics
         if done % steps_per_epoch == 0:
             metrics |= measure_epoch(
                 config, policy, tokenizer, valid, valid_prompts, max_response_tokens, seed
@@ -117,8 +134,9 @@ def demonstration_losses(
     prompts: Sequence[list[int]],
     responses: Sequence[list[int]],
     config: SFTConfig,
+    weight: float = 1.0,
 ) -> Iterator[Tensor]:
-    """Losses of microbatches that sum to the mean loss per counted token of the whole batch."""
+    """Losses of microbatches that sum to weight * mean loss per counted token of the batch."""
     if config.loss_on_prompt:
         # All but the first token are predicted: the row is one long response to its first token.
         prompts, responses = (
@@ -131,7 +149,16 @@ def demonstration_losses(
         rows = make_rows([prompts[i] for i in group], [responses[i] for i in group])
         with precision(config.precision):
             logits = response_logits(policy, rows)
-        yield next_token_loss(logits, rows.tokens, rows.response_mask, denominator=count)
+        yield weight * next_token_loss(logits, rows.tokens, rows.response_mask, denominator=count)
+
+
+def next_text(
+    pretraining: Sequences, num_demonstrations: int, step: int, config: SFTConfig, seed: int
+) -> Tensor:
+    """The pretraining sequences [N, L] of one step: ptx_fraction of all its examples."""
+    count = max(1, round(num_demonstrations * config.ptx_fraction / (1 - config.ptx_fraction)))
+    rows = batch_indices(len(pretraining), count, step, seed=seed, purpose="sft/ptx")
+    return torch.from_numpy(pretraining[rows].astype(np.int64))
 
 
 @torch.no_grad()

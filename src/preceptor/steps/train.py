@@ -1,23 +1,14 @@
 """The training steps: files in, one stage called, a model folder out."""
 
-import importlib
-import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
 
-import torch
-from transformers import PreTrainedModel
-
-from preceptor.config import Architecture, PPOConfig, Recipe
+from preceptor.config import Architecture, PPOConfig, Recipe, SFTConfig
 from preceptor.data.batching import (
     open_sequences,
 )
 from preceptor.data.records import (
     Prompt,
-    file_hash,
     read_records,
-    text_of,
 )
 from preceptor.errors import DataError, RecipeError
 from preceptor.evaluation.judges import judge_of
@@ -32,9 +23,9 @@ from preceptor.models.load import (
 from preceptor.models.lora import halve_frozen
 from preceptor.models.tokenizers import encode_prompt
 from preceptor.randomness import derived_seed
-from preceptor.stages.ppo import HeldOut, Score, run_ppo
+from preceptor.stages.ppo import HeldOut, run_ppo
 from preceptor.stages.pretrain import run_pretrain
-from preceptor.stages.reward import run_reward, score_rows
+from preceptor.stages.reward import run_reward
 from preceptor.stages.sft import run_sft
 from preceptor.steps.inputs import (
     base_model,
@@ -44,6 +35,7 @@ from preceptor.steps.inputs import (
     read_rankings,
     tokenizer_of,
 )
+from preceptor.steps.scores import score_function
 from preceptor.training.folder import StageFolder, read_json
 
 
@@ -68,21 +60,26 @@ def pretrain(recipe: Recipe, out: Path, folder: StageFolder) -> None:
     )
 
 
-def sft(recipe: Recipe, out: Path, folder: StageFolder) -> None:
-    """Fine-tune on demonstrations."""
+def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> None:
+    """Fine-tune on demonstrations: the SFT model, or the model that PPO starts from."""
+    config: SFTConfig = getattr(recipe, name)
     policy, tokenizer = load_policy(base_model(recipe, out))
-    policy = with_lora(policy, recipe.sft.lora, derived_seed(recipe.seed, "sft/lora"))
-    if recipe.sft.precision == "bf16":
+    policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
+    if config.precision == "bf16":
         halve_frozen(policy)
     valid_prompts = read_records(out / "data" / "prompts-valid.jsonl", Prompt)
+    text = out / "data" / "tokens-train.npy"
     run_sft(
-        recipe.sft,
+        config,
         folder,
         policy=policy,
         tokenizer=tokenizer,
         train=demonstration_ids(recipe, out, tokenizer, "train"),
         valid=demonstration_ids(recipe, out, tokenizer, "valid"),
         valid_prompts=[encode_prompt(tokenizer, p.prompt) for p in valid_prompts],
+        pretraining=open_sequences(text, config.ptx_sequence_length)
+        if config.ptx_fraction
+        else None,
         max_response_tokens=recipe.max_response_tokens,
         seed=recipe.seed,
     )
@@ -129,20 +126,26 @@ def require_good_reward_model(recipe: Recipe, out: Path) -> None:
 
 
 def ppo(recipe: Recipe, out: Path, folder: StageFolder, name: str) -> None:
-    """Train a policy against the reward model, from the SFT model and held to it."""
+    """Train a policy against the reward model, from the model it is held to."""
     config: PPOConfig = getattr(recipe, name)
-    start = out / "sft" / "model"
+    start = out / ("sft" if recipe.ppo_start is None else "ppo_start") / "model"
     if config.reward == "reward_model":
         require_good_reward_model(recipe, out)
     policy, tokenizer = load_policy(start)
     policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
-    ref_policy, _ = load_policy(start)
-    ref_policy.requires_grad_(False)
-    value_model = load_scalar(out / "reward" / "model")
+    ref_policy = None  # with adapters the reference is the policy with them off
+    if config.lora is None:
+        ref_policy, _ = load_policy(start)
+        ref_policy.requires_grad_(False)
+    if config.value_from == "reward":
+        value_model = load_scalar(out / "reward" / "model")
+    else:
+        value_model = scalar_from_policy(start, derived_seed(recipe.seed, f"{name}/value head"))
     value_model = with_lora(value_model, config.lora, derived_seed(recipe.seed, f"{name}/value"))
     if config.precision == "bf16":
         for model in (policy, ref_policy, value_model):
-            halve_frozen(model)
+            if model is not None:
+                halve_frozen(model)
     prompts = read_records(out / "data" / "prompts-ppo.jsonl", Prompt)
     looked = read_records(out / "data" / "prompts-valid.jsonl", Prompt)
     text = out / "data" / "tokens-train.npy"
@@ -171,77 +174,3 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, name: str) -> None:
         max_response_tokens=recipe.max_response_tokens,
         seed=recipe.seed,
     )
-
-
-def score_function(recipe: Recipe, config: PPOConfig, out: Path) -> Score:
-    """The reward model, or the user's `module:function` of (prompts, responses) -> floats."""
-    if config.reward == "reward_model":
-        model = frozen_reward_model(recipe, out)
-
-        def by_model(
-            prompts: Sequence[Prompt],
-            prompt_ids: list[list[int]],
-            response_ids: list[list[int]],
-            texts: list[str],
-        ) -> torch.Tensor:
-            return score_rows(model, prompt_ids, response_ids, recipe.reward)
-
-        return by_model
-    function = reward_function(config.reward)
-
-    def by_function(
-        prompts: Sequence[Prompt],
-        prompt_ids: list[list[int]],
-        response_ids: list[list[int]],
-        texts: list[str],
-    ) -> torch.Tensor:
-        scores = torch.tensor(
-            [float(s) for s in function([text_of(p.prompt) for p in prompts], texts)]
-        )
-        if scores.shape != (len(texts),):
-            raise RecipeError(
-                f"reward {config.reward} gave {len(scores)} scores for {len(texts)} responses."
-            )
-        if not bool(scores.isfinite().all()):
-            row = int((~scores.isfinite()).nonzero()[0])
-            raise RecipeError(
-                f"reward {config.reward} gave {float(scores[row])} for {texts[row][:80]!r}. Every "
-                "score must be a finite number."
-            )
-        return scores
-
-    return by_function
-
-
-def reward_function(name: str) -> Callable[[list[str], list[str]], Sequence[float]]:
-    """The user's function from `module:function`; the command puts the working folder in the path.
-
-    Raises:
-        RecipeError: there is no such module, or it has no such function.
-    """
-    module_name, _, function_name = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # the module is the user's: it may raise anything
-        raise RecipeError(
-            f"reward {name}: {type(error).__name__}: {error}. It must name a module:function that "
-            "can be imported from the working folder or the environment."
-        ) from None
-    return cast(Callable[[list[str], list[str]], Sequence[float]], found)
-
-
-def source_hash(reward: str) -> str | None:
-    """Hash of the file that holds the user's reward function; None for the reward model."""
-    if reward == "reward_model":
-        return None
-    module = sys.modules[reward_function(reward).__module__]
-    return file_hash(Path(module.__file__)) if module.__file__ else None
-
-
-def frozen_reward_model(recipe: Recipe, out: Path) -> PreTrainedModel:
-    """The reward model as PPO and evaluation use it."""
-    model = load_scalar(out / "reward" / "model")
-    model.requires_grad_(False)
-    if recipe.reward.precision == "bf16":
-        halve_frozen(model)
-    return model
