@@ -5,8 +5,8 @@ import torch
 from toys import END, tiny_model
 
 from preceptor.config import RewardConfig
-from preceptor.models.load import scalar_from_policy
 from preceptor.models.forward import grouped_width
+from preceptor.models.load import scalar_from_policy
 from preceptor.stages.reward import (
     RankedPrompt,
     choose_scoring,
