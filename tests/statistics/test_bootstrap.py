@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 
 from preceptor.statistics import (
     Estimate,
+    bootstrap,
     bootstrap_statistic,
     cluster_bootstrap,
     paired_difference,
@@ -155,3 +156,12 @@ def test_impossible_input_is_refused():
         cluster_bootstrap([1.0, math.nan], ["a", "b"])
     with pytest.raises(ValueError, match="a has 1 values and b has 2"):
         paired_difference([1.0], [1.0, 2.0])
+
+
+def test_draws_that_are_kept_are_those_made_anew(monkeypatch):
+    values = np.random.default_rng(3).random(60).tolist()
+    kept = [cluster_bootstrap(values, seed=seed) for seed in (0, 1, 0)]
+    monkeypatch.setattr(bootstrap, "KEPT_DRAWS", 0)
+    anew = [cluster_bootstrap(values, seed=seed) for seed in (0, 1, 0)]
+    assert kept == anew
+    assert kept[0] != kept[1]

@@ -7,6 +7,7 @@ is drawn again.
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -17,6 +18,7 @@ from preceptor.statistics.estimate import Estimate
 FEW_CLUSTERS = 20
 FEW_PROPORTIONS = 30
 RESAMPLES_AT_ONCE = 200
+KEPT_DRAWS = 4_000_000
 Floats = NDArray[np.float64]
 Values = Sequence[float] | NDArray[np.float64]
 
@@ -144,6 +146,21 @@ def _bootstrap_mean(
 
 def _draws(num_units: int, seed: int, num_resamples: int) -> Iterator[Floats]:
     """How often each unit is drawn, once per resample."""
+    if num_units * num_resamples <= KEPT_DRAWS:
+        yield from _kept_draws(num_units, seed, num_resamples)
+    else:
+        yield from _new_draws(num_units, seed, num_resamples)
+
+
+@lru_cache(maxsize=2)
+def _kept_draws(num_units: int, seed: int, num_resamples: int) -> Floats:
+    """The same once for all: a report has a hundred intervals over the same prompts."""
+    drawn = np.array(list(_new_draws(num_units, seed, num_resamples)))
+    drawn.setflags(write=False)  # it is handed out again and again
+    return drawn
+
+
+def _new_draws(num_units: int, seed: int, num_resamples: int) -> Iterator[Floats]:
     generator = np.random.default_rng(seed)
     shares = np.full(num_units, 1 / num_units)
     for start in range(0, num_resamples, RESAMPLES_AT_ONCE):
