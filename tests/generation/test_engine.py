@@ -5,7 +5,7 @@ import pytest
 import torch
 from toys import END, tiny_model
 
-from preceptor.generation import draw, row_uniforms, sample, stream
+from preceptor.generation import draw, engine, row_uniforms, sample, stream
 from preceptor.models.forward import make_rows, response_logprobs
 
 PROMPTS = [[6, 7, 8], [9], [10, 11, 12, 13, 14, 15, 16], [6, 7]]
@@ -38,6 +38,37 @@ def test_small_batches_change_nothing(model):
     cut = sample(model, PROMPTS * 3, uniforms_for(12), stop_ids=[END], max_rows=5)
     assert whole.responses == cut.responses
     assert whole.finished == cut.finished
+
+
+def test_a_prompt_is_encoded_once_for_all_its_responses(any_model, monkeypatch):
+    """Five responses to each of four prompts: four rows in the first pass, twenty after it."""
+    alone = [
+        sample(any_model, [PROMPTS[i % 4]], uniforms_for(20)[i : i + 1], stop_ids=[END])
+        for i in range(20)
+    ]
+    seen = []
+    trunk = engine.trunk
+    monkeypatch.setattr(
+        engine,
+        "trunk",
+        lambda model: (
+            lambda **given: seen.append(given["input_ids"].shape) or trunk(model)(**given)
+        ),
+    )
+    together = sample(any_model, PROMPTS * 5, uniforms_for(20), stop_ids=[END])
+    assert seen[0] == (4, 7) and seen[1] == (20, 1)
+    assert together.responses == [one.responses[0] for one in alone]
+    assert together.finished == [one.finished[0] for one in alone]
+
+
+def test_ended_rows_say_nothing_more_while_they_wait_to_leave(model, monkeypatch):
+    given = (model, PROMPTS * 10, uniforms_for(40, 30))
+    monkeypatch.setattr(engine, "LEAVE_AT", 1)  # they leave when all have ended
+    late = sample(*given, stop_ids=[END, 7])
+    monkeypatch.setattr(engine, "LEAVE_AT", 1000)  # they leave at once
+    soon = sample(*given, stop_ids=[END, 7])
+    assert late.responses == soon.responses and late.finished == soon.finished
+    assert len({len(response) for response in late.responses}) > 5
 
 
 def test_greedy_equals_transformers_generate(any_model):

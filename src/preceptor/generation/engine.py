@@ -19,6 +19,9 @@ from preceptor.models.load import context_length, trunk
 from preceptor.models.tokenizers import encode_prompt, stop_ids
 from preceptor.randomness import derived_seed
 
+LEAVE_AT = 16
+"""Ended rows leave a batch when they are one in so many."""
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -82,11 +85,13 @@ def _sample_batch(
     stop_ids: list[int],
     temperature: float,
 ) -> Generated:
-    # 1. Prompts are padded on the left, so that all responses begin in the same column.
-    width = max(len(p) for p in prompts)
-    input_ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    attended = torch.zeros(len(prompts), width, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
+    # 1. Prompts are padded on the left, so that all responses begin in the same column. A prompt
+    #    that is asked for several responses is encoded once.
+    unique = list(dict.fromkeys(map(tuple, prompts)))
+    width = max(len(p) for p in unique)
+    input_ids = torch.zeros(len(unique), width, dtype=torch.long)
+    attended = torch.zeros(len(unique), width, dtype=torch.long)
+    for row, prompt in enumerate(unique):
         input_ids[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
         attended[row, width - len(prompt) :] = 1
     positions = (attended.cumsum(1) - attended).clamp(min=0)
@@ -94,6 +99,7 @@ def _sample_batch(
     logprobs: list[list[float]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     active = torch.arange(len(prompts))
+    going = torch.ones(len(prompts), dtype=torch.bool)  # which of the active rows have not ended
     stops = torch.tensor(stop_ids)
     cache = DynamicCache(config=model.config)
 
@@ -105,24 +111,30 @@ def _sample_batch(
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
-        ).last_hidden_state
-        logits = head_logits(model, states[:, -1])
+        ).last_hidden_state[:, -1]
+        if step == 0 and len(unique) < len(prompts):
+            places = {prompt: place for place, prompt in enumerate(unique)}
+            own = torch.tensor([places[tuple(prompt)] for prompt in prompts])
+            cache.batch_select_indices(own)
+            states, attended, positions = states[own], attended[own], positions[own]
+        logits = head_logits(model, states)
         tokens, drawn = draw(logits, uniforms[active, step], temperature)
-        for row, token, logprob in zip(
-            active.tolist(), tokens.tolist(), drawn.tolist(), strict=True
-        ):
-            responses[row].append(token)
-            logprobs[row].append(logprob)
-        # 3. Rows that ended leave; the others go on.
-        done = torch.isin(tokens, stops)
+        told = zip(active.tolist(), going.tolist(), tokens.tolist(), drawn.tolist(), strict=True)
+        for row, goes, token, logprob in told:
+            if goes:
+                responses[row].append(token)
+                logprobs[row].append(logprob)
+        # 3. Rows that ended leave, a few at a time: every new number of rows costs (docs/log.md).
+        done = going & torch.isin(tokens, stops)
         for row in active[done].tolist():
             finished[row] = True
-        if bool(done.all()):
+        going &= ~done
+        if not bool(going.any()):
             break
-        if bool(done.any()):
-            keep = (~done).nonzero().squeeze(1)
+        if int((~going).sum()) >= max(1, len(active) // LEAVE_AT):
+            keep = going.nonzero().squeeze(1)
             cache.batch_select_indices(keep)
-            active, tokens = active[keep], tokens[keep]
+            active, tokens, going = active[keep], tokens[keep], going[keep]
             attended, positions = attended[keep], positions[keep]
         input_ids = tokens[:, None]
         attended = torch.cat([attended, torch.ones(len(active), 1, dtype=torch.long)], dim=1)
