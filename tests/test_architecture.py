@@ -31,7 +31,16 @@ ALLOWED: dict[str, set[str]] = {
     "miniature": {"functional", "statistics", "data", "generation"},
     "evaluation": {"functional", "statistics", "data", "models", "generation", "miniature"},
     "report": set(),
-    "steps": {"data", "models", "generation", "training", "stages", "miniature", "evaluation"},
+    "steps": {
+        "statistics",
+        "data",
+        "models",
+        "generation",
+        "training",
+        "stages",
+        "miniature",
+        "evaluation",
+    },
     "pipeline": {
         "data",
         "models",
@@ -43,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
         "steps",
     },
     "chat": {"data", "models", "generation", "recipes"},
-    "cli": {"recipes", "pipeline", "chat"},
+    "cli": {"recipes", "pipeline", "steps", "chat"},
     "__main__": {"cli"},
 }
 # The one place where the sources come together, and the one where texts become tokens.

@@ -87,9 +87,38 @@ def sft(recipe: RecipeName, overrides: Overrides = None, out: Out = None) -> Non
 
 
 @app.command()
-def sample(recipe: RecipeName, overrides: Overrides = None, out: Out = None) -> None:
-    """Sample responses of the SFT model for labelers to rank."""
-    _run_stages(["sample"], recipe, overrides, out)
+def sample(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Out = None,
+    best_of: Annotated[
+        int | None,
+        typer.Option("--best-of", metavar="N", min=1, help="The best of 1, 2, 4, .. N instead."),
+    ] = None,
+    model: Annotated[
+        Literal["sft", "ppo", "ppo_ptx"], typer.Option("--model", help="Whose, with --best-of.")
+    ] = "sft",
+) -> None:
+    """Sample responses of the SFT model for labelers to rank.
+
+    With --best-of: draw N responses to each test prompt, keep what the reward model likes best, and
+    print what that is worth and what it costs in KL, as a line to hold PPO against.
+    """
+    if best_of is None:
+        _run_stages(["sample"], recipe, overrides, out)
+        return
+    resolved, folder = _resolve(recipe, overrides, out)
+    from preceptor.steps.best_of_n import best_of_n
+
+    rows = best_of_n(resolved, folder, model, best_of)
+    typer.echo(f"{'n':>5}{'KL, nats':>10}{'score':>9}{'judge':>9}   95 % interval")
+    for row in rows:
+        judge = row["judge"]
+        typer.echo(
+            f"{row['n']:5}{row['kl']:10.2f}{row['score']['mean']:+9.2f}{judge['mean']:9.3f}"
+            f"   {judge['low']:.3f} to {judge['high']:.3f}"
+        )
+    typer.echo(folder / "evaluation" / f"best_of_n-{model}.json")
 
 
 @app.command()

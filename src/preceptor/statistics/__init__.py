@@ -12,6 +12,7 @@ from preceptor.statistics.agreement import (
     pairwise_agreement_with_ties,
     ranking_accuracy,
 )
+from preceptor.statistics.best_of_n import best_of_n_kl, best_of_n_mean
 from preceptor.statistics.bootstrap import (
     bootstrap_statistic,
     cluster_bootstrap,
@@ -31,6 +32,8 @@ from preceptor.statistics.winrate import (
 __all__ = [
     "DavidsonFit",
     "Estimate",
+    "best_of_n_kl",
+    "best_of_n_mean",
     "bootstrap_statistic",
     "calibration_bins",
     "cluster_bootstrap",
