@@ -8,33 +8,15 @@ import statistics
 import time
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from shapes import SHAPES, config_of
+from transformers import LlamaForCausalLM
 
 from preceptor.models import attention
 
-SHAPES = {"miniature": (128, 4, 4, 4, 512, 4), "SmolLM2-135M": (576, 9, 3, 30, 1536, 1)}
-"""Width, heads, key-value heads, layers, inner width; batches a round."""
+BATCHES = {"miniature": 4, "SmolLM2-135M": 1}
+"""Batches a round."""
 LENGTHS = ((64, 32), (128, 16), (256, 8), (512, 4), (1024, 2))
 """(positions, rows)."""
-
-
-def model_of(shape: tuple[int, ...]) -> LlamaForCausalLM:
-    """A model with random weights and a small vocabulary: only its trunk is run."""
-    width, heads, groups, layers, inner, _ = shape
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=512,
-            hidden_size=width,
-            num_attention_heads=heads,
-            num_key_value_heads=groups,
-            num_hidden_layers=layers,
-            intermediate_size=inner,
-            max_position_embeddings=2048,
-            bos_token_id=None,
-            eos_token_id=None,
-            attn_implementation="sdpa",
-        )
-    )
 
 
 def tokens_per_second(
@@ -59,9 +41,11 @@ def main() -> None:
     torch.set_flush_denormal(True)
     attention.LONGEST = 10**9  # plain means plain here, also where training would not use it
     print(f"{'shape':14}{'length':>7}  {'pass':8}{'fused':>9}{'plain':>9}{'ratio':>7}")
-    for name, shape in SHAPES.items():
+    for name in SHAPES:
         torch.manual_seed(0)
-        fused, plain = model_of(shape), model_of(shape)
+        fused, plain = (
+            LlamaForCausalLM(config_of(name, attn_implementation="sdpa")) for _ in range(2)
+        )
         attention.prefer_plain_attention(plain)
         for length, rows in LENGTHS:
             for train in (True, False):
@@ -69,7 +53,7 @@ def main() -> None:
                 for number in range(rounds + 1):
                     for own, model in zip(speeds, (fused, plain), strict=True):
                         speed = tokens_per_second(
-                            model, length, rows, batches=shape[-1], train=train
+                            model, length, rows, batches=BATCHES[name], train=train
                         )
                         if number:  # the first round warms up
                             own.append(speed)

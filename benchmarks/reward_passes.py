@@ -12,38 +12,24 @@ import time
 from collections.abc import Callable
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from shapes import SHAPES, config_of
+from transformers import LlamaForCausalLM, PreTrainedModel
 
 from preceptor.functional import ranking_loss
 from preceptor.models.load import scalar_from_policy
 from preceptor.models.precision import precision
 from preceptor.stages.reward import RankedPrompt, as_table, score_grouped, score_separately
 
-SHAPES = {"miniature": (128, 4, 4, 4, 512, 8), "SmolLM2-135M": (576, 9, 3, 30, 1536, 1)}
-"""Width, heads, key-value heads, layers, inner width; prompts a round."""
+PROMPTS = {"miniature": 8, "SmolLM2-135M": 1}
+"""Prompts a round."""
 RATIOS = {"1:1": (32, 32), "4:1": (128, 32)}
 """Tokens of the prompt and of each response."""
 
 
-def model_of(shape: tuple[int, ...]) -> PreTrainedModel:
+def model_of(name: str) -> PreTrainedModel:
     """A reward model with random weights."""
-    width, heads, groups, layers, inner, _ = shape
-    policy = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=512,
-            hidden_size=width,
-            num_attention_heads=heads,
-            num_key_value_heads=groups,
-            num_hidden_layers=layers,
-            intermediate_size=inner,
-            max_position_embeddings=2048,
-            bos_token_id=None,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-    )
     with tempfile.TemporaryDirectory() as folder:
-        policy.save_pretrained(folder)
+        LlamaForCausalLM(config_of(name)).save_pretrained(folder)
         return scalar_from_policy(folder, seed=0)
 
 
@@ -76,7 +62,7 @@ def milliseconds(
     items: list[RankedPrompt],
     score: Callable[[PreTrainedModel, list[RankedPrompt]], torch.Tensor],
 ) -> float:
-    """Of a comparison, forward and backward, four prompts (or pairs) of two at a time."""
+    """Of a comparison, forward and backward; four prompts, or sixteen pairs, at a time."""
     start = time.perf_counter()
     at_once = 4 if len(items[0].responses) > 2 else 16
     for first in range(0, len(items), at_once):
@@ -95,12 +81,12 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_flush_denormal(True)
     print(f"{'shape':14}{'K':>3}{'lengths':>9}{'one pass':>11}{'K rows':>9}{'pairs':>9}   ms each")
-    for name, shape in SHAPES.items():
+    for name in SHAPES:
         torch.manual_seed(0)
-        model = model_of(shape)
+        model = model_of(name)
         for k in (4, 9):
             for ratio, lengths in RATIOS.items():
-                items = items_of(shape[-1], k, *lengths)
+                items = items_of(PROMPTS[name], k, *lengths)
                 pairs = as_pairs(items)
                 ways = (
                     (items, score_grouped),

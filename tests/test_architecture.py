@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
         "steps",
     },
     "chat": {"data", "models", "generation", "recipes"},
-    "cli": {"recipes", "pipeline", "steps", "chat"},
+    "cli": {"recipes", "pipeline", "chat"},
     "__main__": {"cli"},
 }
 # The one place where the sources come together, and the one where texts become tokens.

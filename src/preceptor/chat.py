@@ -90,7 +90,7 @@ def models_of(run_folder: Path, recipe: "Recipe") -> dict[str, Path | str]:
     models: dict[str, Path | str] = {}
     if recipe.pretrain is None and isinstance(recipe.model, str):
         models["gpt"] = recipe.model
-    for stage in ("pretrain", "sft", "ppo", "ppo_ptx"):
+    for stage in ("pretrain", "sft", "ppo_start", "ppo", "ppo_ptx"):
         if getattr(recipe, stage) is None:
             continue  # what another recipe has left there
         # Only done.json tells that the model beside it is whole.

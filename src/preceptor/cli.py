@@ -96,21 +96,24 @@ def sample(
         typer.Option("--best-of", metavar="N", min=1, help="The best of 1, 2, 4, .. N instead."),
     ] = None,
     model: Annotated[
-        Literal["sft", "ppo", "ppo_ptx"], typer.Option("--model", help="Whose, with --best-of.")
-    ] = "sft",
+        Literal["sft", "ppo_start", "ppo", "ppo_ptx"] | None,
+        typer.Option("--model", help="Whose, with --best-of.  [sft]"),
+    ] = None,
 ) -> None:
     """Sample responses of the SFT model for labelers to rank.
 
     With --best-of: draw N responses to each test prompt, keep what the reward model likes best, and
-    print what that is worth and what it costs in KL, as a line to hold PPO against.
+    print what that is worth and what it costs in KL from the model, a line to hold PPO against.
     """
     if best_of is None:
+        if model is not None:
+            raise RecipeError(f"--model {model} goes with --best-of; labelers rank what sft says.")
         _run_stages(["sample"], recipe, overrides, out)
         return
     resolved, folder = _resolve(recipe, overrides, out)
-    from preceptor.steps.best_of_n import best_of_n
+    from preceptor.pipeline import run_best_of_n
 
-    rows = best_of_n(resolved, folder, model, best_of)
+    rows = run_best_of_n(resolved, folder, model or "sft", best_of)
     typer.echo(f"{'n':>5}{'KL, nats':>10}{'score':>9}{'judge':>9}   95 % interval")
     for row in rows:
         judge = row["judge"]
@@ -118,7 +121,7 @@ def sample(
             f"{row['n']:5}{row['kl']:10.2f}{row['score']['mean']:+9.2f}{judge['mean']:9.3f}"
             f"   {judge['low']:.3f} to {judge['high']:.3f}"
         )
-    typer.echo(folder / "evaluation" / f"best_of_n-{model}.json")
+    typer.echo(folder / "evaluation" / f"best_of_n-{model or 'sft'}.json")
 
 
 @app.command()
@@ -143,7 +146,7 @@ def ppo(
         typer.Option("--only", help="One of the two.  [those that the recipe has]"),
     ] = None,
 ) -> None:
-    """Improve the SFT model by PPO and by PPO-ptx."""
+    """Improve the SFT model, or ppo_start's, by PPO and by PPO-ptx."""
     resolved, _ = _resolve(recipe, overrides, out)
     present = [name for name in ("ppo", "ppo_ptx") if getattr(resolved, name) is not None]
     if not present:

@@ -6,6 +6,7 @@ gives the same run again.
 """
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -138,7 +139,7 @@ class SFTConfig(TrainConfig):
     batch_size: int = Field(32, gt=0, description="Demonstrations in one optimizer step.")
     loss_on_prompt: bool = Field(False, description="Also learn to predict the prompt.")
     ptx_fraction: float = Field(
-        0.0, ge=0, lt=1, description="Share of pretraining text mixed in (paper: 0.1 in ppo_start)."
+        0.0, ge=0, lt=1, description="Share of pretraining text mixed in (paper: none in SFT)."
     )
     ptx_sequence_length: int = Field(128, gt=1, description="Tokens of a pretraining sequence.")
     choose_by: Literal["last", "valid_loss", "reward_model"] = Field(
@@ -225,6 +226,27 @@ class RewardConfig(TrainConfig):
     lora: LoRAConfig | None = Field(None, description="Adapters instead of full fine-tuning.")
 
 
+def _require_host(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        known = parts.hostname and parts.port != 0  # asking for the port checks it
+    except ValueError:
+        known = False
+    if not known or not address.isascii():
+        raise ValueError(
+            f"reward {address!r} is no address of a service. It looks like http://host:8000/score"
+        )
+
+
+class PPOStartConfig(SFTConfig):
+    """The model of its own that PPO starts from (InstructGPT appendix C.3); else as `sft`."""
+
+    num_epochs: int = Field(2, gt=0, description="Passes over the demonstrations (paper: 2).")
+    ptx_fraction: float = Field(
+        0.1, ge=0, lt=1, description="Share of pretraining text mixed in (paper: 0.1)."
+    )
+
+
 class PPOConfig(TrainConfig):
     """PPO with a per-token KL penalty and, for PPO-ptx, pretraining gradients (eq. 2)."""
 
@@ -245,7 +267,9 @@ class PPOConfig(TrainConfig):
         "(Ziegler et al.: 6); null keeps it fixed (paper).",
     )
     kl_horizon: float = Field(
-        10_000, gt=0, description="Episodes in which an adaptive kl_coef moves (Ziegler et al.)."
+        10_000,
+        gt=0,
+        description="Episodes in which an adaptive kl_coef changes by a fifth at most.",
     )
     ptx_coef: float = Field(
         0.0, ge=0, description="The paper's gamma: weight of the pretraining loss. 0 is plain PPO."
@@ -255,10 +279,12 @@ class PPOConfig(TrainConfig):
     gamma: Fraction = Field(1.0, description="Discount (paper: 1).")
     gae_lambda: Fraction = Field(0.95, description="0 trusts the values, 1 the rewards alone.")
     clip_range: float = Field(0.2, gt=0, description="Ratio clip (paper: 0.2).")
-    value_clip_range: float = Field(0.2, gt=0, description="Value clip, in units of the score.")
+    value_clip_range: float = Field(0.2, gt=0, description="Value clip, in units of the reward.")
     value_learning_rate: float = Field(1e-3, gt=0, description="The value model's own peak rate.")
-    value_from: Literal["reward", "sft"] = Field(
-        "reward", description="What the value model starts as (paper: the reward model)."
+    value_from: Literal["reward", "policy"] = Field(
+        "reward",
+        description="The value model starts as the reward model (paper), or as the policy with a "
+        "head of zeros.",
     )
     value_warmup_iterations: int = Field(
         0, ge=0, description="First iterations in which only the value model learns."
@@ -266,7 +292,7 @@ class PPOConfig(TrainConfig):
     old_logprobs: Literal["training", "sampling"] = Field(
         "training",
         description="The ratio's old log-probabilities: of the training forward, or kept from "
-        "sampling wherever the two differ by rounding only.",
+        "sampling wherever the two differ by rounding only. Both are computed either way.",
     )
     whiten_advantages: bool = Field(True, description="Masked mean 0 and std 1 over the batch.")
     scale_scores: bool = Field(
@@ -294,6 +320,11 @@ class PPOConfig(TrainConfig):
     lora: LoRAConfig | None = Field(None, description="Adapters instead of full fine-tuning.")
 
     @property
+    def is_service(self) -> bool:
+        """Whether the scores come from a web service."""
+        return self.reward.startswith(("http://", "https://"))
+
+    @property
     def minibatch_size(self) -> int:
         return self.batch_size // self.num_minibatches
 
@@ -315,6 +346,19 @@ class PPOConfig(TrainConfig):
             raise ValueError(
                 f"reward {self.reward!r} is neither reward_model nor a module:function of yours, "
                 "nor the http:// address of a service"
+            )
+        if self.is_service:
+            _require_host(self.reward)
+        if self.kl_target is not None and self.kl_coef == 0:
+            raise ValueError(
+                "kl_target needs a kl_coef above 0: an adaptive coefficient is multiplied, and 0 "
+                "stays 0. Set kl_coef, or kl_target: null"
+            )
+        fixed, clip = self.missing_eos_score, self.score_clip
+        if clip is not None and fixed is not None and abs(fixed) > clip and not self.scale_scores:
+            raise ValueError(
+                f"score_clip {clip} is within missing_eos_score {fixed}: a response without an end "
+                "would cost less than it should. Raise the clip"
             )
         if self.kl_target is not None and self.kl_horizon < self.batch_size:
             raise ValueError(
@@ -379,10 +423,10 @@ class Recipe(Section):
     sample: SampleConfig = Field(default_factory=SampleConfig, description="Responses to rank.")
     rank: RankConfig = Field(default_factory=RankConfig, description="The labelers.")
     reward: RewardConfig = Field(default_factory=RewardConfig, description="Reward model.")
-    ppo_start: SFTConfig | None = Field(
+    ppo_start: PPOStartConfig | None = Field(
         None,
-        description="A model of its own to start PPO from and to hold it to (appendix C.4: two "
-        "epochs, 10 % pretraining text); absent: the SFT model.",
+        description="A model of its own to start PPO from and to hold it to (appendix C.3); starts "
+        "from sft's keys but for num_epochs and ptx_fraction. Absent: the SFT model.",
     )
     ppo: PPOConfig | None = Field(None, description="PPO without pretraining gradients.")
     ppo_ptx: PPOConfig | None = Field(None, description="PPO-ptx; starts from ppo's keys.")
@@ -430,6 +474,8 @@ class Recipe(Section):
                         f"{name}.ptx_sequence_length {stage.ptx_sequence_length} is over "
                         f"model.context_length {self.model.context_length}"
                     )
+        if self.ppo_start is not None and self.ppo is None and self.ppo_ptx is None:
+            raise ValueError("ppo_start is for ppo or ppo_ptx, and there is neither. Leave it out")
         if self.pretrain is not None and self.corpus is None:
             raise ValueError("pretrain needs a corpus. Name a file of documents, or miniature")
         if self.corpus is None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 import preceptor
-from preceptor.config import Recipe
+from preceptor.config import PPOConfig, Recipe
 from preceptor.data.records import Demonstration as Demo
 from preceptor.data.records import Prompt, Ranking, file_hash, ranking_key, read_records
 from preceptor.data.sources import GENERATED
@@ -33,6 +33,7 @@ from preceptor.recipes.summary import stages_of
 from preceptor.report import validate_results, write_report
 from preceptor.stages.reward import score_rows
 from preceptor.steps import facts, inputs, labels, scores, train
+from preceptor.steps.best_of_n import best_of_n
 from preceptor.training.folder import (
     StageFolder,
     claimed,
@@ -60,32 +61,66 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
     for name in only or ():
         if name not in wanted:
             raise RecipeError(f"{recipe.name}: it has no step {name}. It has {', '.join(wanted)}.")
-    if recipe.num_threads is not None:
-        torch.set_num_threads(recipe.num_threads)
     if only != ["report"]:
         require_files(recipe)
-        rewards = {stage.reward for stage in (recipe.ppo, recipe.ppo_ptx) if stage is not None}
-        for reward in rewards - {"reward_model"}:
-            if not scores.is_service(reward):
-                scores.reward_function(
-                    reward
-                )  # one that cannot be imported is told now, not in hours
+        require_rewards(recipe, out, [name for name in wanted if not only or name in only])
     if only:
         require_earlier_steps(recipe, out, wanted, only)
-    with claimed(out):
+    with at_work(recipe, out):
         if only != ["report"]:
             _write_text(out / "recipe.yaml", dump_recipe(recipe))
+        for name in wanted:
+            if not only or name in only:
+                run_step(recipe, out, name)
+    report = out / "report.html"
+    return report if report.is_file() else out
+
+
+def run_best_of_n(recipe: Recipe, out: Path, model: str, largest: int) -> list[dict[str, Any]]:
+    """Best-of-n of one of the run's models, with this very recipe; rows as `best_of_n` gives them.
+
+    Raises:
+        RecipeError: the model, the reward model or the data are not done with this recipe.
+    """
+    for name in ("data", "reward", model):
+        if name not in stages_of(recipe) or not is_done(*_done(recipe, out, name)):
+            raise RecipeError(
+                f"{out}: step {name} is not done with this recipe, and best-of-n needs it. "
+                "Run `preceptor run` or that step first."
+            )
+    with at_work(recipe, out):
+        return best_of_n(recipe, out, model, largest)
+
+
+@contextlib.contextmanager
+def at_work(recipe: Recipe, out: Path) -> Iterator[None]:
+    """The run folder for this process alone, and the process as the recipe wants it."""
+    if recipe.num_threads is not None:
+        torch.set_num_threads(recipe.num_threads)
+    with claimed(out):
         # Numbers below 1e-38 cost a hundred times a normal one; Adam's averages are full of them.
         torch.set_flush_denormal(True)
         _keep_freed_memory()
         try:
-            for name in wanted:
-                if not only or name in only:
-                    run_step(recipe, out, name)
+            yield
         finally:
             torch.set_flush_denormal(False)  # what else this process does is not ours to change
-    report = out / "report.html"
-    return report if report.is_file() else out
+
+
+def require_rewards(recipe: Recipe, out: Path, names: Sequence[str]) -> None:
+    """A reward that cannot be imported, or a service that is not there, is told before anything.
+
+    Raises:
+        RecipeError: it names the reward and what is wrong with it.
+    """
+    for name in names:
+        if name not in ("ppo", "ppo_ptx") or is_done(*_done(recipe, out, name)):
+            continue
+        config: PPOConfig = getattr(recipe, name)
+        if config.is_service:
+            scores.require_listener(config.reward)
+        elif config.reward != "reward_model":
+            scores.reward_function(config.reward)
 
 
 def require_earlier_steps(
@@ -106,7 +141,7 @@ def require_earlier_steps(
         if name in only or (is_done(*_done(recipe, out, name)) and not stale):
             continue
         raise RecipeError(
-            f"{out}: step {name} is not done with this recipe, and {asked[0]} needs it. "
+            f"{out}: step {name} is not done with this recipe, and {asked[-1]} needs it. "
             "Run `preceptor run` or that step first."
         )
 
@@ -185,7 +220,7 @@ def input_hash(recipe: Recipe, out: Path, name: str) -> str:
     if tuned is not None and tuned.reward_model:
         values["reward_model_files"] = _files_of(tuned.reward_model)
     if name in ("ppo", "ppo_ptx"):
-        values["reward_source"] = scores.source_hash(getattr(recipe, name).reward)
+        values["reward_source"] = scores.source_hash(getattr(recipe, name))
         values["num_tax_sequences"] = recipe.evaluate.num_tax_sequences
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -255,7 +290,11 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
     )
     timing = read_json(out / "timing.json")
     found |= {
-        "timing": timing.get("seconds", {}),
+        "timing": {
+            step: seconds
+            for step, seconds in timing.get("seconds", {}).items()
+            if step in stages_of(recipe)  # not those of an earlier recipe in this folder
+        },
         "peak_memory_bytes": max(_peak_memory(), int(timing.get("peak_memory_bytes", 0))),
         "versions": facts.versions(),
         "machine": facts.machine(),
@@ -306,7 +345,8 @@ def _keep_freed_memory() -> None:
     """Let glibc keep freed memory within a step: tensors of changing sizes ask for it right again.
 
     Given back and fetched each time, its fresh pages cost up to a tenth of a step (docs/log.md).
-    Blocks over 32 MiB still go straight back. Elsewhere there is nothing to be done.
+    Blocks over 32 MiB still go straight back. It lasts as long as the process, which may hold more
+    memory for it; glibc has no way to ask what was set before.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt

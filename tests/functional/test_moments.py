@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preceptor.functional import Moments, add_to_moments
@@ -13,6 +13,7 @@ NUMBERS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(NUMBERS)
 def test_batches_give_the_moments_of_all_numbers(batches):
     moments = Moments()

@@ -87,6 +87,7 @@ def test_scores_are_scaled_before_they_are_clipped():
     assert scale_scores(score).tolist() == score.tolist()
     assert scale_scores(score, clip=2.0).tolist() == [-2.0, -1.0, 0.0, 2.0]
     assert scale_scores(score, scale=4.0, clip=1.5).tolist() == [-1.5, -0.25, 0.0, 0.75]
-    assert scale_scores(torch.ones(2), scale=0.0, clip=5.0).tolist() == [5.0, 5.0]
+    assert scale_scores(torch.ones(2), scale=0.0).tolist() == [1.0, 1.0]  # all alike: as they are
+    assert scale_scores(torch.ones(2), scale=2e-6).tolist() == pytest.approx([5e5, 5e5])
     with pytest.raises(ValueError, match="clip 0"):
         scale_scores(score, clip=0.0)

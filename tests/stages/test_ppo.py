@@ -151,18 +151,24 @@ def test_log_probabilities_of_sampling_are_kept_where_they_only_round_otherwise(
     trained, *_ = run(tmp_path / "a", num_iterations=2)
     kept, *_ = run(tmp_path / "b", num_iterations=2, old_logprobs="sampling")
     assert [line["ppo/sampling_kept"] for line in kept] == [1.0, 1.0]
-    assert 0 < kept[0]["ppo/first_ratio_gap"] < 1e-5  # not exactly 1: they are the sampler's
+    assert kept[0]["ppo/first_ratio_gap"] < 1e-5
     for a, b in zip(trained, kept, strict=True):
         assert a["ppo/score_mean"] == pytest.approx(b["ppo/score_mean"], abs=1e-4)
         assert a["ppo/policy_loss"] == pytest.approx(b["ppo/policy_loss"], rel=1e-2, abs=1e-4)
 
-    def careless(*args, **options):
-        drawn = sample(*args, **options)
-        return Generated(
-            drawn.responses, [[x - 1e-3 for x in r] for r in drawn.logprobs], drawn.finished
-        )
+    def off_by(gap):
+        def careless(*args, **options):
+            drawn = sample(*args, **options)
+            shifted = [[x - gap for x in row] for row in drawn.logprobs]
+            return Generated(drawn.responses, shifted, drawn.finished)
 
-    monkeypatch.setattr(stage, "sample", careless)
+        return careless
+
+    monkeypatch.setattr(stage, "sample", off_by(2e-6))  # within the bound: they are the old ones
+    near, *_ = run(tmp_path / "n", num_iterations=2, old_logprobs="sampling")
+    assert near[0]["ppo/sampling_kept"] == 1.0
+    assert near[0]["ppo/first_ratio_gap"] > 1e-6
+    monkeypatch.setattr(stage, "sample", off_by(1e-3))
     dropped, *_ = run(tmp_path / "c", num_iterations=2, old_logprobs="sampling")
     assert dropped[0]["ppo/sampling_kept"] == 0.0
     assert dropped[0]["ppo/sampling_gap"] == pytest.approx(1e-3, rel=0.1)
@@ -192,6 +198,29 @@ def test_scaled_scores_are_paid_in_units_of_their_spread(tmp_path):
         assert b["ppo/score_mean"] == pytest.approx(1000 * a["ppo/score_mean"], rel=1e-4)
         assert b["ppo/score_scale"] == pytest.approx(1000 * a["ppo/score_scale"], rel=1e-4)
         assert b["ppo/rewards_mean"] == pytest.approx(a["ppo/rewards_mean"], rel=1e-3)
+
+
+@pytest.mark.parametrize("value", [-1.0, 7.0])
+def test_scores_that_are_all_alike_are_not_blown_up(tmp_path, value):
+    """A first batch in which nothing ended has a spread of 0, and nothing to be divided by."""
+
+    def constant(prompts, prompt_ids, response_ids, texts):
+        return torch.full((len(texts),), value)
+
+    lines, *_ = run(tmp_path, scale_scores=True, score=constant, num_iterations=2, kl_coef=0.0)
+    assert [line["ppo/rewards_mean"] for line in lines] == [value, value]
+
+
+def test_the_coefficient_stands_still_while_the_policy_does(tmp_path):
+    lines, *_ = run(tmp_path, value_warmup_iterations=3, kl_target=6.0, kl_horizon=8, kl_coef=0.1)
+    coefficients = [line["ppo/kl_coef"] for line in lines]
+    assert coefficients[:4] == [0.1] * 4  # the fourth is the first that moves anything
+    assert coefficients[4] < 0.1
+
+
+def test_without_adapters_there_must_be_a_reference(tmp_path):
+    with pytest.raises(ValueError, match="give a ref_policy"):
+        run(tmp_path, reference=False)
 
 
 def test_clipped_scores_pay_no_more_than_the_clip(tmp_path):

@@ -134,7 +134,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
 
 
 def test_text_mixed_in_is_remembered(tmp_path):
-    """InstructGPT appendix C.4: a model for PPO to start from sees pretraining text as well."""
+    """InstructGPT appendix C.3: a model for PPO to start from sees pretraining text as well."""
     text = np.tile(np.array([6, 7, 8, 9, 6, 7, 8, 9], dtype=np.int32), (40, 1))
     options = {"num_epochs": 20, "pretraining": text, "ptx_sequence_length": 8}
     plain, _ = run(tmp_path / "plain", ptx_fraction=0.0, **options)

@@ -5,15 +5,17 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from preceptor.statistics import best_of_n_kl, best_of_n_mean
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.floats(-1, 1)), min_size=1, max_size=7), st.data())
 def test_the_mean_is_that_over_all_subsets(drawn, data):
+    """Ties included: by symmetry a subset's tied best are worth what they are worth on average."""
     n = data.draw(st.integers(1, len(drawn)))
 
     def best(subset):
@@ -21,11 +23,8 @@ def test_the_mean_is_that_over_all_subsets(drawn, data):
         return np.mean([value for score, value in subset if score == top])
 
     scores, values = zip(*drawn, strict=True)
-    if len(set(scores)) == len(scores):  # with ties between them, subsets share weight otherwise
-        expected = np.mean([best(subset) for subset in itertools.combinations(drawn, n)])
-        assert best_of_n_mean(scores, values, n) == pytest.approx(expected, abs=1e-12)
-    assert best_of_n_mean(scores, [1.0] * len(drawn), n) == pytest.approx(1.0)  # weights sum to 1
-    assert best_of_n_mean(scores, values, 1) == pytest.approx(np.mean(values), abs=1e-12)
+    expected = np.mean([best(subset) for subset in itertools.combinations(drawn, n)])
+    assert best_of_n_mean(scores, values, n) == pytest.approx(expected, abs=1e-12)
 
 
 def test_all_scores_equal_choose_nothing():

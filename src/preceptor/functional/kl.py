@@ -97,7 +97,7 @@ def adapt_kl_coef(
         ref_kl: mean KL of whole responses to the reference in that batch, nats.
         target: the KL that is wished for, nats.
         num_episodes: responses in the batch.
-        horizon: episodes after which a steady error of e has changed the coefficient e-fold.
+        horizon: episodes in which the coefficient changes by a fifth at most.
 
     Returns:
         Score per nat, never negative.

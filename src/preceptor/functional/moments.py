@@ -25,6 +25,10 @@ class Moments:
 def add_to_moments(moments: Moments, values: Float[Tensor, " B"]) -> Moments:
     """The moments with a batch added, as if all numbers had been seen at once.
 
+        mean += gap * n / N,  squares += own squares + gap^2 * (N - n) * n / N
+
+    for n new numbers of N in all and gap = their mean - the mean before.
+
     Chan, Golub and LeVeque (1979), in float64: the sum of squares of all numbers less the square of
     their sum would lose its digits where the spread is small beside the mean.
 

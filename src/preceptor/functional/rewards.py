@@ -10,6 +10,9 @@ from torch import Tensor
 from preceptor.functional.arguments import require_same_shape, working_dtype, zero_masked
 from preceptor.functional.kl import kl_k1
 
+SMALLEST_SCALE = 1e-6
+"""Spread of scores below which they count as equal; the alarm `score_std` has the same bound."""
+
 
 def shape_rewards(
     score: Float[Tensor, " B"],
@@ -65,15 +68,21 @@ def scale_scores(
     balance of score and KL penalty when the reward model's spread is unknown. InstructGPT does
     neither. The mean is left alone: it belongs to the value model.
 
+        clip(score / scale, -clip, clip)
+
     Args:
         score: one number per response, any range.
-        scale: the running std; smaller ones than 1e-8 count as that.
+        scale: the running std. Below SMALLEST_SCALE the scores are all alike, as in a first batch
+            in which nothing ended, and stay as they are: their spread says nothing yet.
         clip: bound of the scaled score, positive.
+
+    Returns:
+        Scores [B] in units of `scale`.
 
     Raises:
         ValueError: the clip is not positive.
     """
     if clip is not None and clip <= 0:
         raise ValueError(f"clip {clip} must be positive.")
-    scaled = score if scale is None else score / max(scale, 1e-8)
+    scaled = score if scale is None or scale < SMALLEST_SCALE else score / scale
     return scaled if clip is None else scaled.clamp(-clip, clip)

@@ -108,8 +108,10 @@ def load_tokenizer(path: str | Path, vocabulary_size: int) -> PreTrainedTokenize
     return tokenizer
 
 
-def scalar_from_policy(path: str | Path, seed: int) -> PreTrainedModel:
+def scalar_from_policy(path: str | Path, seed: int | None) -> PreTrainedModel:
     """A policy's trunk with a new scalar head: weights of std 1/sqrt(D + 1), bias 0.
+
+    Without a seed the head is all zeros, as Ziegler et al.'s code has it for a fresh value model.
 
     InstructGPT appendix C: the unembedding is replaced by a projection to one number. The head's
     scale is Stiennon et al.'s code (their paper prints the variance).
@@ -117,9 +119,12 @@ def scalar_from_policy(path: str | Path, seed: int) -> PreTrainedModel:
     model = _open(AutoModelForSequenceClassification, path, num_labels=1)
     width = scalar_head(model).in_features
     head = nn.Linear(width, 1)
-    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        head.weight.normal_(0.0, 1 / math.sqrt(width + 1), generator=generator)
+        if seed is None:
+            head.weight.zero_()
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            head.weight.normal_(0.0, 1 / math.sqrt(width + 1), generator=generator)
         head.bias.zero_()
     _set_scalar_head(model, head)
     model.eval()

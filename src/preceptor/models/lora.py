@@ -40,8 +40,14 @@ def add_adapters(model: PreTrainedModel, config: LoRAConfig, seed: int) -> None:
 
 @contextmanager
 def adapters_off(model: PreTrainedModel) -> Iterator[None]:
-    """Within it the model computes as before training: the reference without a second copy."""
+    """Within it the model computes as before training: the reference without a second copy.
+
+    Raises:
+        ValueError: there are no adapters; the model would be its own reference for ever.
+    """
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    if not layers:
+        raise ValueError("a model without adapters has none to turn off; give a ref_policy.")
     for layer in layers:
         layer.enable_adapters(False)
     try:

@@ -36,8 +36,12 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def validate_recipe(values: dict[str, Any], label: str) -> Recipe:
-    """Check raw values; `ppo_ptx` starts from the keys of `ppo`."""
+    """Check raw values; `ppo_ptx` starts from the keys of `ppo`, `ppo_start` from `sft`'s."""
     values = dict(values)
+    if isinstance(values.get("sft"), dict) and isinstance(values.get("ppo_start"), dict):
+        own = ("num_epochs", "ptx_fraction")  # the paper's differ from SFT's
+        shared = {key: value for key, value in values["sft"].items() if key not in own}
+        values["ppo_start"] = _merge(shared, values["ppo_start"])
     if isinstance(values.get("ppo"), dict) and isinstance(values.get("ppo_ptx"), dict):
         values["ppo_ptx"] = _merge(values["ppo"], values["ppo_ptx"])
     try:
@@ -46,13 +50,14 @@ def validate_recipe(values: dict[str, Any], label: str) -> Recipe:
         problems: list[dict[str, Any]] = [dict(problem) for problem in error.errors()]
         # A mapping for `model` is an architecture: that it is no text either helps nobody.
         helpful = [p for p in problems if not (p["loc"] == ("model", "str") and len(problems) > 1)]
-        # What ppo_ptx took over from ppo is wrong once, not twice.
-        told = {(p["loc"][1:], p["msg"]) for p in helpful if p["loc"][:1] == ("ppo",)}
-        helpful = [
-            p
-            for p in helpful
-            if p["loc"][:1] != ("ppo_ptx",) or (p["loc"][1:], p["msg"]) not in told
-        ]
+        # What one section took over from another is wrong once, not twice.
+        for giver, taker in (("ppo", "ppo_ptx"), ("sft", "ppo_start")):
+            told = {(p["loc"][1:], p["msg"]) for p in helpful if p["loc"][:1] == (giver,)}
+            helpful = [
+                p
+                for p in helpful
+                if p["loc"][:1] != (taker,) or (p["loc"][1:], p["msg"]) not in told
+            ]
         lines = [_explain(label, problem) for problem in helpful]
         raise RecipeError("\n".join(dict.fromkeys(lines))) from None
 

@@ -45,6 +45,8 @@ def _files(recipe: Recipe) -> Iterator[str]:
 
 def _models(recipe: Recipe) -> Iterator[str]:
     named = {"model": recipe.model, "sft.reward_model": recipe.sft.reward_model}
+    if recipe.ppo_start is not None:
+        named["ppo_start.reward_model"] = recipe.ppo_start.reward_model
     for key, path in named.items():
         if not isinstance(path, str) or path in EMBEDDED:
             continue
@@ -79,10 +81,9 @@ def _sequence_lengths(recipe: Recipe) -> dict[str, int]:
 
 def _functions(recipe: Recipe) -> Iterator[str]:
     """A user's reward function by its module only; running the module is for the run."""
-    rewards = {stage.reward for stage in (recipe.ppo, recipe.ppo_ptx) if stage is not None}
+    stages = [stage for stage in (recipe.ppo, recipe.ppo_ptx) if stage is not None]
+    rewards = {stage.reward for stage in stages if not stage.is_service}
     for reward in sorted(rewards - {"reward_model"}):
-        if reward.startswith(("http://", "https://")):
-            continue  # whether a service answers is seen by asking it
         module = reward.partition(":")[0]
         try:
             found = importlib.util.find_spec(module)

@@ -45,7 +45,8 @@ def _size(recipe: Recipe, stage: str) -> str:
         return f"{recipe.pretrain.num_steps:,} steps of {recipe.pretrain.batch_tokens:,} tokens"
     if stage in ("sft", "ppo_start"):
         config: SFTConfig = getattr(recipe, stage)
-        return f"{config.num_epochs} epochs, {config.batch_size} demonstrations a step"
+        text = f", {config.ptx_fraction:.0%} text" if config.ptx_fraction else ""
+        return f"{config.num_epochs} epochs, {config.batch_size} demonstrations a step{text}"
     if stage == "sample":
         return f"{recipe.sample.min_responses} to {recipe.sample.max_responses} responses a prompt"
     if stage == "rank":
@@ -60,4 +61,5 @@ def _size(recipe: Recipe, stage: str) -> str:
 def _ppo_size(config: PPOConfig) -> str:
     episodes = f"{config.num_iterations} iterations of {config.batch_size} episodes"
     steps = config.num_iterations * config.num_minibatches * config.num_epochs
-    return f"{episodes}, {steps:,} optimizer steps"
+    scored = "" if config.reward == "reward_model" else f", scored by {config.reward}"
+    return f"{episodes}, {steps:,} optimizer steps{scored}"

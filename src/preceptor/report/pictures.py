@@ -37,7 +37,7 @@ RATES = {
 RL_PANELS = (
     ("Reward model's score (proxy)", "score", "score_mean", None),
     ("Judge, held-out prompts", "score, 0 to 1", "valid_judge_score", None),
-    ("KL to the SFT model", "nats a response", "ref_kl", 0.0),
+    ("KL to the model PPO started from", "nats a response", "ref_kl", 0.0),
     ("Length of responses", "tokens", "length_mean", 0.0),
     ("Entropy", "nats a token", "entropy", 0.0),
     ("Loss on held-out text", "nats a token", "valid_pretraining_loss", None),
@@ -52,6 +52,7 @@ def draw(run: RunFiles) -> dict[str, list[str]]:
     found = {
         "pretrain": losses(run, "pretrain", "nats a token"),
         "sft": losses(run, "sft", "nats a token"),
+        "ppo_start": losses(run, "ppo_start", "nats a token"),
         "reward": [*losses(run, "reward", "nats a pair"), *reward_accuracy(run)],
         "rl": reinforcement(run),
         "overoptimization": overoptimization(run),

@@ -12,7 +12,8 @@ import yaml
 from preceptor.errors import DataError
 from preceptor.report.schema import validate_results
 
-STAGES = ("pretrain", "sft", "reward", "ppo", "ppo_ptx")
+STAGES = ("pretrain", "sft", "reward", "ppo_start", "ppo", "ppo_ptx")
+LOGS_AS = {"ppo_start": "sft", "ppo_ptx": "ppo"}  # stages that share the names of their metrics
 Json = dict[str, Any]
 
 
@@ -38,7 +39,7 @@ class RunFiles:
 
     def series(self, stage: str, key: str) -> tuple[list[float], list[float]]:
         """Steps and values of one metric, where it was logged."""
-        name = f"{'ppo' if stage == 'ppo_ptx' else stage}/{key}"
+        name = f"{LOGS_AS.get(stage, stage)}/{key}"
         rows = [row for row in self.metrics.get(stage, []) if row.get(name) is not None]
         return [row["step"] for row in rows], [row[name] for row in rows]
 
@@ -67,7 +68,12 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(
         name=folder.resolve().name,
         recipe=text,
-        planned=frozenset(stage for stage in STAGES if keys.get(stage, {}) is not None),
+        planned=frozenset(
+            # Every recipe names all stages but this one, which older ones do not know.
+            stage
+            for stage in STAGES
+            if keys.get(stage, None if stage == "ppo_start" else {}) is not None
+        ),
         simulated_labelers="rankings" in keys and keys["rankings"] is None,
         metrics={stage: _lines(folder / stage / "metrics.jsonl") for stage in STAGES},
         summaries={stage: d.get("summary", {}) for stage, d in done.items() if d},

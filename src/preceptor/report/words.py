@@ -15,6 +15,7 @@ STAGE_NAMES = {
     "sample": "Sampling responses",
     "rank": "Ranking",
     "reward": "Reward model",
+    "ppo_start": "Start of PPO",
     "ppo": "PPO",
     "ppo_ptx": "PPO-ptx",
     "evaluate": "Evaluation",
@@ -98,12 +99,15 @@ def progress(run: RunFiles) -> list[Json]:
         "pretrain": ("valid_loss", "held-out loss", 2),
         "sft": ("valid_loss", "held-out loss", 2),
         "reward": ("valid_accuracy", "accuracy on labels", 2),
+        "ppo_start": ("valid_loss", "held-out loss", 2),
         "ppo": ("valid_judge_score", "judge, validation", 2),
         "ppo_ptx": ("valid_judge_score", "judge, validation", 2),
     }
     found = []
     for stage in STAGES:
         rows, summary = run.metrics.get(stage, []), run.summaries.get(stage)
+        if stage == "ppo_start" and stage not in run.planned:
+            continue  # few recipes have it, and nobody misses it
         figure = ""
         if summary is not None:
             state = "done"

@@ -21,7 +21,7 @@ class Experience:
 
     prompts, responses  B lists of ids each
     mask                [B, T] True on response tokens, the end token included
-    old_logprobs        [B, T] nats, by the training forward, before any weight moved
+    old_logprobs        [B, T] nats, before any weight moved
     old_values          [B, T] the value model's estimates, likewise
     advantages, returns [B, T] in the score's unit; advantages may be whitened, returns are not
     """

@@ -150,7 +150,8 @@ def run_ppo(
         scale = moments.std if config.scale_scores else None
         paid = scale_scores(scores, scale=scale, clip=config.score_clip)
 
-        # 3. Old log-probabilities and values by the training forward, before any weight moves.
+        # 3. Old log-probabilities and values, before any weight moves, by the training forward
+        #    (or the sampler's own, where they agree with it).
         #    They are computed in the very groups of the first pass over the batch: other shapes
         #    round otherwise, and the first ratio would be 1 only nearly.
         order = minibatch_order(config, seed, step, epoch=0)
@@ -177,9 +178,10 @@ def run_ppo(
         if step == 0:
             refuse_moved_reference(trained_logprobs, ref_logprobs, mask, config)
         sampling_gap = float((sampled_logprobs - trained_logprobs).abs().max())
-        # The sampler's are kept where the ratio will still be 1 within its tolerance.
-        keep = sampling_gap <= ratio_tolerance(config.precision) / 2
-        kept = config.old_logprobs == "sampling" and keep
+        # The sampler's are kept where the ratio will still be 1 within its tolerance. Half of it:
+        # the ratio is the exponential of the gap, and a little larger.
+        passes = sampling_gap <= ratio_tolerance(config.precision) / 2
+        kept = config.old_logprobs == "sampling" and passes
         old_logprobs = sampled_logprobs if kept else trained_logprobs
 
         # 4. Rewards: the KL penalty on every token, the score on the last; then advantages.
@@ -255,7 +257,7 @@ def run_ppo(
             metrics["ppo/sampling_kept"] = float(kept)
         if config.scale_scores:
             metrics["ppo/score_scale"] = moments.std
-        if config.kl_target is not None:  # the next iteration's
+        if config.kl_target is not None and update_policy:  # the next iteration's
             kl_coef = adapt_kl_coef(
                 kl_coef,
                 metrics["ppo/ref_kl"],

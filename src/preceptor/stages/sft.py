@@ -51,8 +51,15 @@ def run_sft(
 
     With a `ptx_fraction` f, f of a batch's examples are sequences of pretraining text, and the loss
     is (1 - f) times the demonstrations' mean per token plus f times the text's: the paper names
-    the share (appendix C.4: 10 %) and no weights, and long text shall not drown short answers.
+    the share (appendix C.3: 10 %) and no weights, and long text shall not drown short answers.
+
+    Raises:
+        ValueError: a `ptx_fraction` without pretraining text.
     """
+    if config.ptx_fraction and pretraining is None:
+        raise ValueError(
+            f"{folder.stage}: ptx_fraction {config.ptx_fraction} needs pretraining text."
+        )
     optimizer = make_optimizer(policy, config)
     start, best, best_value, chosen = 0, trainable_state(policy), None, 0
     if checkpoint := folder.resume():
@@ -77,7 +84,7 @@ def run_sft(
             demonstration_losses(policy, prompts, responses, config, 1 - share), where
         ) / (1 - share)
         text_metrics = {}
-        if share and pretraining is not None:
+        if pretraining is not None and share:
             tokens = next_text(pretraining, len(rows), step, config, seed)
             losses = sequence_losses(
                 policy, tokens, config.microbatch_tokens, config.precision, weight=share

@@ -5,7 +5,6 @@ from typing import Any
 
 from preceptor.config import Recipe
 from preceptor.data.records import Prompt, read_records
-from preceptor.errors import DataError
 from preceptor.evaluation.judges import judge_of
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_policy
@@ -22,15 +21,9 @@ from preceptor.training.progress import say
 def best_of_n(recipe: Recipe, out: Path, model: str, largest: int) -> list[dict[str, Any]]:
     """Draw `largest` responses to every test prompt; a row for each n = 1, 2, 4, .., largest.
 
-    The rows go to evaluation/best_of_n-MODEL.json: n, KL in nats, and the mean score and judgement
-    of the response that the reward model likes best, with intervals over prompts.
-
-    Raises:
-        DataError: the model, the reward model or the test prompts are not there.
+    The rows go to evaluation/best_of_n-MODEL.json: n, KL from that model in nats, and the mean
+    score and judgement of what the reward model likes best, with intervals over prompts.
     """
-    for stage in (model, "reward"):
-        if not (out / stage / "done.json").is_file():
-            raise DataError(f"{out}: stage {stage} is not done. `preceptor run` does it.")
     policy, tokenizer = load_policy(out / model / "model")
     if recipe.sft.precision == "bf16":
         halve_frozen(policy.requires_grad_(False))

@@ -2,13 +2,16 @@
 
 import importlib
 import json
+import socket
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import torch
 from transformers import PreTrainedModel
@@ -21,8 +24,12 @@ from preceptor.models.lora import halve_frozen
 from preceptor.stages.ppo import Score
 from preceptor.stages.reward import score_rows
 
+AT_ONCE = 64
+"""Responses in one request to a service."""
 TIMEOUT = 60.0
-"""Seconds that a service may take for one batch."""
+"""Seconds that a service may take for one request."""
+ASKED_AGAIN = (408, 425, 429)
+"""Refusals of HTTP that mean: later."""
 PAUSES = (1.0, 4.0, 16.0)
 """Seconds to wait before asking a service again that did not answer."""
 
@@ -42,7 +49,7 @@ def score_function(recipe: Recipe, config: PPOConfig, out: Path) -> Score:
 
         return by_model
     name = config.reward
-    function = service(name) if is_service(name) else reward_function(name)
+    function = service(name) if config.is_service else reward_function(name)
 
     def by_function(
         prompts: Sequence[Prompt],
@@ -63,6 +70,8 @@ def checked(found: Any, texts: Sequence[str], name: str) -> torch.Tensor:
         RecipeError: it is something else.
     """
     try:
+        if isinstance(found, str | Mapping):
+            raise TypeError
         scores = torch.tensor([float(number) for number in found])
     except (TypeError, ValueError):
         raise RecipeError(
@@ -80,45 +89,79 @@ def checked(found: Any, texts: Sequence[str], name: str) -> torch.Tensor:
     return scores
 
 
-def is_service(reward: str) -> bool:
-    """Whether the recipe's `reward` is the address of a service."""
-    return reward.startswith(("http://", "https://"))
-
-
-def service(url: str) -> Callable[[list[str], list[str]], Any]:
+def service(url: str) -> Callable[[list[str], list[str]], list[Any]]:
     """A function that asks a web service: POST {"prompts", "responses"}, answer {"scores"}.
 
-    A service that does not answer, or answers 5xx, is asked again after PAUSES; the texts are
-    the same, so nothing is lost by asking twice.
+    At most AT_ONCE responses go in one request. A service that does not answer, or is too busy to,
+    is asked again after PAUSES; the texts are the same, so nothing is lost by asking twice.
     """
 
-    def ask(prompts: list[str], responses: list[str]) -> Any:
-        body = json.dumps({"prompts": prompts, "responses": responses}).encode()
-        headers = {"Content-Type": "application/json"}
-        last = ""
-        for pause in (0.0, *PAUSES):
-            time.sleep(pause)
-            request = urllib.request.Request(url, data=body, headers=headers)
-            try:
-                with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
-                    answer = json.loads(reply.read())
-                return answer["scores"]
-            except urllib.error.HTTPError as error:
-                last = f"{error.code} {error.reason}"
-                if error.code < 500:
-                    break
-            except (OSError, TimeoutError) as error:  # URLError is an OSError
-                last = str(getattr(error, "reason", error))
-            except (ValueError, KeyError, TypeError):
-                raise RecipeError(
-                    f'reward {url}: the answer is not JSON of the form {{"scores": [...]}}.'
-                ) from None
-        raise TrainingError(
-            f"reward {url}: {last}. Nothing is lost: mend the service and run the same command, it "
-            "continues at the last checkpoint."
-        )
+    def ask(prompts: list[str], responses: list[str]) -> list[Any]:
+        found = list[Any]()
+        for start in range(0, len(responses), AT_ONCE):
+            stop = start + AT_ONCE
+            found += _scores_of(url, prompts[start:stop], responses[start:stop])
+        return found
 
     return ask
+
+
+def _scores_of(url: str, prompts: list[str], responses: list[str]) -> list[Any]:
+    body = json.dumps({"prompts": prompts, "responses": responses}).encode()
+    last, reply = "", b""
+    for pause in (0.0, *PAUSES):
+        time.sleep(pause)
+        request = urllib.request.Request(
+            url, data=body, headers={"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+                reply = answer.read()
+            break
+        except urllib.error.HTTPError as error:
+            with error:  # what a service finds wrong stands in the body
+                said = error.read(200).decode(errors="replace").strip()
+            last = f"{error.code} {error.reason} {said}".strip()
+            if error.code < 500 and error.code not in ASKED_AGAIN:
+                raise _unanswered(url, last) from None
+        except (OSError, HTTPException) as error:  # refused, too slow, or cut short
+            last = str(getattr(error, "reason", "") or error) or type(error).__name__
+    else:
+        raise _unanswered(url, last)
+    try:
+        scores = json.loads(reply)["scores"]
+        if not isinstance(scores, list) or len(scores) != len(responses):
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise _unanswered(
+            url,
+            f'the answer is not JSON like {{"scores": [...]}} with {len(responses)} numbers, '
+            f"but {reply[:80].decode(errors='replace')!r}",
+        ) from None
+    return scores
+
+
+def _unanswered(url: str, why: str) -> TrainingError:
+    return TrainingError(
+        f"reward {url}: {why}. Nothing is lost: mend the service and run the same command, it "
+        "continues at the last checkpoint."
+    )
+
+
+def require_listener(url: str) -> None:
+    """A service that is not there is told now, not after the stages before PPO.
+
+    Raises:
+        RecipeError: nothing listens at the address.
+    """
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((str(parts.hostname), port), timeout=5.0).close()
+    except OSError as error:
+        raise RecipeError(
+            f"reward {url}: nothing answers there ({error}). Start the service first."
+        ) from None
 
 
 def reward_function(name: str) -> Callable[[list[str], list[str]], Sequence[float]]:
@@ -138,11 +181,14 @@ def reward_function(name: str) -> Callable[[list[str], list[str]], Sequence[floa
     return cast(Callable[[list[str], list[str]], Sequence[float]], found)
 
 
-def source_hash(reward: str) -> str | None:
-    """Hash of the file that holds the user's reward function; None for a model or a service."""
-    if reward == "reward_model" or is_service(reward):
+def source_hash(config: PPOConfig) -> str | None:
+    """Hash of the file that holds the user's reward function; None for a model or a service.
+
+    What stands behind an address cannot be known: another service there is no change to us.
+    """
+    if config.reward == "reward_model" or config.is_service:
         return None
-    module = sys.modules[reward_function(reward).__module__]
+    module = sys.modules[reward_function(config.reward).__module__]
     return file_hash(Path(module.__file__)) if module.__file__ else None
 
 

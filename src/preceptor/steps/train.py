@@ -140,7 +140,7 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, name: str) -> None:
     if config.value_from == "reward":
         value_model = load_scalar(out / "reward" / "model")
     else:
-        value_model = scalar_from_policy(start, derived_seed(recipe.seed, f"{name}/value head"))
+        value_model = scalar_from_policy(start, seed=None)
     value_model = with_lora(value_model, config.lora, derived_seed(recipe.seed, f"{name}/value"))
     if config.precision == "bf16":
         for model in (policy, ref_policy, value_model):
