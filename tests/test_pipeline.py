@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from preceptor.errors import DataError, RecipeError
+from preceptor.models.load import load_policy, scalar_head
 from preceptor.pipeline import input_hash, run_pipeline
 from preceptor.recipes import load_recipe
+from preceptor.report import write_report
 from preceptor.training.folder import claimed
 
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -227,6 +229,51 @@ def test_every_file_that_a_step_reads_is_in_its_hash(whole, tmp_path, monkeypatc
 
     looked = own_model_recipe(whole, "evaluate.num_tax_sequences=4")
     assert input_hash(looked, whole, "ppo") != input_hash(own_model_recipe(whole), whole, "ppo")
+
+
+def test_ppo_runs_anew_when_its_start_does(whole):
+    """A start of its own, another one or none: other PPO, the same SFT and reward model."""
+    hashes = []
+    for overrides in ((), ("ppo_start={}",)):
+        recipe = load_recipe(str(TINY), overrides)
+        hashes.append({name: input_hash(recipe, whole, name) for name in (*STAGES, "evaluate")})
+    changed = {name for name in hashes[0] if hashes[0][name] != hashes[1][name]}
+    assert changed == {"ppo", "ppo_ptx"}  # ppo's outputs then change evaluate's
+
+
+def test_ppo_starts_from_a_model_of_its_own_and_refers_to_it(whole, tmp_path, monkeypatch):
+    """`preceptor ppo` trains the start first; policy, reference and value model come from it."""
+    import shutil
+
+    from preceptor.steps import train
+
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    seen = {}
+
+    class Enough(Exception):
+        pass
+
+    def look(config, folder, **given):
+        seen.update(given)
+        raise Enough
+
+    monkeypatch.setattr(train, "run_ppo", look)
+    recipe = load_recipe(str(TINY), ["ppo_start={}", "ppo.value_from=policy"])
+    with pytest.raises(Enough):
+        run_pipeline(recipe, out, only=["data", "ppo_start", "ppo"])
+    start = load_policy(out / "ppo_start" / "model")[0].state_dict()
+    sft = load_policy(out / "sft" / "model")[0].state_dict()
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert not start[name].equal(sft[name])
+    for model in ("policy", "ref_policy", "value_model"):
+        assert seen[model].state_dict()[name].equal(start[name])
+    assert not scalar_head(seen["value_model"]).weight.any()  # fresh: zeros (rule 37)
+    lines = (out / "ppo_start" / "metrics.jsonl").read_text().splitlines()
+    assert all("sft/ptx_loss" in json.loads(line) for line in lines)
+    page = write_report(out).read_text()
+    assert "PPO starts here from a model of its own" in page and "Start of PPO" in page
+    assert "Start of PPO" not in write_report(whole).read_text()
 
 
 def test_a_reward_function_is_found_or_named(tmp_path, monkeypatch):

@@ -103,6 +103,13 @@ def test_a_key_like_no_other_is_sent_to_the_schema():
         ("prompts=p.jsonl judge=rubric", "vocabulary, and prompts is p.jsonl"),
         ("rankings=r.jsonl judge=rubric", "vocabulary, and rankings is a file"),
         ("model=m pretrain=null corpus=null ppo_ptx=null ppo.ptx_coef=1", "ppo needs a corpus"),
+        ("model=m pretrain=null corpus=null ppo_ptx=null ppo_start={}", "ppo_start needs a corpus"),
+        ("ppo_start.ptx_sequence_length=4096", "ppo_start.ptx_sequence_length 4096 is over"),
+        ("ppo_start={} ppo=null ppo_ptx=null", "ppo_start is for ppo or ppo_ptx"),
+        ("ppo.kl_target=6 ppo.kl_horizon=100", "kl_horizon 100 is below batch_size 128"),
+        ("ppo.kl_target=6 ppo.kl_coef=0", "kl_target needs a kl_coef above 0"),
+        ("ppo.score_clip=0.5", "score_clip 0.5 is within missing_eos_score -1"),
+        ("ppo.reward=http://host:port/", "no address of a service"),
     ],
 )
 def test_impossible_values_name_key_value_and_rule(override: str, expected: str):
@@ -206,6 +213,22 @@ def test_a_model_folder_and_a_file_take_the_place_of_the_built_in_ones(tmp_path:
 def test_an_architecture_is_replaced_by_a_name():
     assert load_recipe("miniature", ["model=some/model"]).model == "some/model"
     assert isinstance(load_recipe("miniature").model, Architecture)
+
+
+def test_ppo_start_takes_sft_s_keys_but_for_the_papers_own():
+    recipe = load_recipe(
+        "miniature", ["sft.num_epochs=7", "sft.learning_rate=0.01", "ppo_start={}"]
+    )
+    start = recipe.ppo_start
+    assert start is not None
+    assert (start.num_epochs, start.ptx_fraction) == (2, 0.1)  # appendix C.3
+    assert (start.learning_rate, start.precision) == (0.01, recipe.sft.precision)
+    assert load_recipe("miniature").ppo_start is None
+    own = load_recipe("miniature", ["ppo_start.num_epochs=3", "ppo_start.learning_rate=0.5"])
+    assert own.ppo_start is not None
+    assert (own.ppo_start.num_epochs, own.ppo_start.learning_rate) == (3, 0.5)
+    wrong = message_of("ppo_start={}", "sft.learning_rate=-1")
+    assert len(wrong.splitlines()) == 1  # what was taken over is wrong once
 
 
 def test_ppo_ptx_starts_from_the_keys_of_ppo():

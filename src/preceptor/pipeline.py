@@ -9,6 +9,7 @@ import ctypes
 import gc
 import hashlib
 import json
+import os
 import resource
 import time
 from collections.abc import Iterator, Sequence
@@ -114,11 +115,12 @@ def require_rewards(recipe: Recipe, out: Path, names: Sequence[str]) -> None:
         RecipeError: it names the reward and what is wrong with it.
     """
     for name in names:
-        if name not in ("ppo", "ppo_ptx") or is_done(*_done(recipe, out, name)):
+        if name not in ("ppo", "ppo_ptx"):
             continue
         config: PPOConfig = getattr(recipe, name)
         if config.is_service:
-            scores.require_listener(config.reward)
+            if not (os.path.isdir(out) and is_done(*_done(recipe, out, name))):
+                scores.require_listener(config.reward)
         elif config.reward != "reward_model":
             scores.reward_function(config.reward)
 

@@ -59,6 +59,8 @@ def test_a_prompt_is_encoded_once_for_all_its_responses(any_model, monkeypatch):
     assert seen[0] == (4, 7) and seen[1] == (20, 1)
     assert together.responses == [one.responses[0] for one in alone]
     assert together.finished == [one.finished[0] for one in alone]
+    for i, one in enumerate(alone):
+        assert together.logprobs[i] == pytest.approx(one.logprobs[0], abs=1e-4)
 
 
 def test_ended_rows_say_nothing_more_while_they_wait_to_leave(model, monkeypatch):
@@ -68,6 +70,9 @@ def test_ended_rows_say_nothing_more_while_they_wait_to_leave(model, monkeypatch
     monkeypatch.setattr(engine, "LEAVE_AT", 1000)  # they leave at once
     soon = sample(*given, stop_ids=[END, 7])
     assert late.responses == soon.responses and late.finished == soon.finished
+    for a, b, response in zip(late.logprobs, soon.logprobs, late.responses, strict=True):
+        assert len(a) == len(response)
+        assert a == pytest.approx(b, abs=1e-4)
     assert len({len(response) for response in late.responses}) > 5
 
 

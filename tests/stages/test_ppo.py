@@ -13,6 +13,7 @@ from preceptor.data.records import Prompt
 from preceptor.errors import TrainingError
 from preceptor.generation import Generated, row_uniforms, sample
 from preceptor.models.load import load_policy, scalar_from_policy, with_lora
+from preceptor.models.lora import halve_frozen
 from preceptor.models.tokenizers import decode, encode_prompt
 from preceptor.stages import ppo as stage
 from preceptor.stages.ppo import HeldOut, run_ppo
@@ -54,6 +55,10 @@ def run(path, *, score=count_a, judge=judge_a, pretraining=None, seed=0, referen
     tokenizer = tiny_tokenizer()
     policy = with_lora(tiny_model("llama"), config.lora, 5)
     ref = tiny_model("llama") if reference else None
+    if config.precision == "bf16":
+        for model in (policy, ref):
+            if model is not None:
+                halve_frozen(model.requires_grad_(False) if model is ref else model)
     ids = [encode_prompt(tokenizer, p.prompt) for p in PROMPTS]
     folder = StageFolder(path / "ppo", "ppo", "inputs")
     run_ppo(
@@ -135,9 +140,10 @@ def test_microbatches_change_memory_not_results(tmp_path):
             assert a[key] == pytest.approx(b[key], rel=1e-3, abs=2e-4), key
 
 
-def test_adapters_off_are_the_reference_to_the_bit(tmp_path):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_adapters_off_are_the_reference_to_the_bit(tmp_path, precision):
     """With adapters no second copy of the weights is needed: KL and result stay the same."""
-    options = {"lora": {"rank": 4}, "learning_rate": 3e-2}
+    options = {"lora": {"rank": 4}, "learning_rate": 3e-2, "precision": precision}
     two, metrics, weights, _ = run(tmp_path / "two", **options)
     _, own_metrics, own_weights, _ = run(tmp_path / "own", reference=False, **options)
     assert two[-1]["ppo/ref_kl"] > 0.01  # the policy has left its reference
@@ -253,6 +259,27 @@ def test_a_run_killed_anywhere_ends_with_the_same_bits(tmp_path, monkeypatch, in
     with pytest.raises(Killed):
         run(tmp_path / "killed", **options)
     monkeypatch.setattr(owner, instant, original)
+    _, again_metrics, again_weights, _ = run(tmp_path / "killed", **options)
+    assert again_metrics == metrics
+    assert again_weights == weights
+
+
+def test_a_killed_run_with_adapters_and_no_reference_ends_with_the_same_bits(tmp_path, monkeypatch):
+    options = {"lora": {"rank": 4}, "reference": False, "old_logprobs": "sampling"}
+    options |= {"checkpoint_every": 2, "learning_rate": 3e-2}
+    _, metrics, weights, _ = run(tmp_path / "whole", **options)
+    original, calls = StageFolder.log, []
+
+    def dies(self, *args):
+        calls.append(1)
+        if len(calls) == 4:
+            raise Killed
+        return original(self, *args)
+
+    monkeypatch.setattr(StageFolder, "log", dies)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", **options)
+    monkeypatch.setattr(StageFolder, "log", original)
     _, again_metrics, again_weights, _ = run(tmp_path / "killed", **options)
     assert again_metrics == metrics
     assert again_weights == weights

@@ -14,6 +14,7 @@ from preceptor.models.lora import halve_frozen
 from preceptor.stages.pretrain import sequence_losses
 from preceptor.stages.sft import demonstration_losses, next_text, run_sft
 from preceptor.training.folder import StageFolder
+from preceptor.training.optimization import make_optimizer
 
 PROMPTS = [[i, 3] for i in range(6, 30)]
 RESPONSES = [[i, i, END] for i in range(6, 30)]  # say the letter twice, then stop
@@ -113,8 +114,11 @@ def test_an_earlier_reward_model_can_choose(tmp_path):
     assert summary["chosen_step"] == max(looks, key=looks.get)
 
 
-def test_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
-    run(tmp_path / "whole")
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch, share):
+    text = np.random.default_rng(0).integers(6, 32, size=(40, 8)).astype(np.int32)
+    options = {"ptx_fraction": share, "pretraining": text, "ptx_sequence_length": 8}
+    run(tmp_path / "whole", **options)
     original, calls = StageFolder.log, []
 
     def dies(self, *args):
@@ -125,9 +129,9 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
 
     monkeypatch.setattr(StageFolder, "log", dies)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed")
+        run(tmp_path / "killed", **options)
     monkeypatch.setattr(StageFolder, "log", original)
-    run(tmp_path / "killed")
+    run(tmp_path / "killed", **options)
     for name in ("metrics.jsonl", "model/model.safetensors"):
         whole, killed = (tmp_path / side / "sft" / name for side in ("whole", "killed"))
         assert whole.read_bytes() == killed.read_bytes()
@@ -156,3 +160,35 @@ def test_the_share_of_text_is_a_share_of_examples():
     text = np.zeros((100, 8), dtype=np.int32)
     assert len(next_text(text, 36, 0, config, seed=0)) == 4  # four of forty
     assert len(next_text(text, 2, 0, config, seed=0)) == 1  # at least one
+
+
+def test_text_weighs_by_its_share(tmp_path, monkeypatch):
+    """One step on 0.8 times the demonstrations' loss plus 0.2 times the text's, and no other."""
+    from preceptor.stages import sft as stage
+
+    text = np.random.default_rng(0).integers(6, 32, size=(40, 8)).astype(np.int32)
+    norms = []
+    original = stage.take_step
+
+    def spy(optimizer, **options):
+        norms.append(
+            torch.cat([p.grad.flatten() for g in optimizer.param_groups for p in g["params"]])
+        )
+        return original(optimizer, **options)
+
+    monkeypatch.setattr(stage, "take_step", spy)
+    options = {"batch_size": len(PROMPTS), "num_epochs": 1, "pretraining": text}
+    run(tmp_path, ptx_fraction=0.2, ptx_sequence_length=8, **options)
+    model = tiny_model("llama")
+    config = SFTConfig(ptx_fraction=0.2)
+    tokens = next_text(text, len(PROMPTS), 0, config, seed=0)
+    loss = 0.8 * sum(demonstration_losses(model, PROMPTS, RESPONSES, config))
+    (loss + 0.2 * sum(sequence_losses(model, tokens, 4096, "fp32"))).backward()
+    optimizer = make_optimizer(model, config)
+    expected = [p.grad.flatten() for g in optimizer.param_groups for p in g["params"]]
+    torch.testing.assert_close(norms[0], torch.cat(expected), atol=1e-6, rtol=1e-4)
+
+
+def test_a_share_without_text_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="ptx_fraction 0.2 needs pretraining text"):
+        run(tmp_path, ptx_fraction=0.2)

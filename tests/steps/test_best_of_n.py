@@ -50,8 +50,15 @@ def test_the_same_seed_says_the_same(finished):
 
 def test_what_is_not_there_is_named(finished, tmp_path):
     told = command(finished, "--best-of", "2", "--model", "ppo")
-    assert told.returncode == 2 and "stage ppo is not done" in told.stderr
+    assert told.returncode == 2 and "step ppo is not done with this recipe" in told.stderr
     told = command(tmp_path / "nowhere", "--best-of", "2")
-    assert told.returncode == 2 and "stage sft is not done" in told.stderr
-    assert told.stdout == ""
+    assert told.returncode == 2 and "step data is not done" in told.stderr
+    assert told.stdout == "" and not (tmp_path / "nowhere").exists()
     assert command(finished, "--best-of", "0").returncode == 2
+    told = command(finished, "--model", "ppo")
+    assert told.returncode == 2 and "--model ppo goes with --best-of" in told.stderr
+
+
+def test_models_of_another_recipe_are_not_measured(finished):
+    told = command(finished, "--best-of", "2", "--set", "sft.num_epochs=1")
+    assert told.returncode == 2 and "step sft is not done with this recipe" in told.stderr
