@@ -11,8 +11,8 @@ from preceptor.config import LoRAConfig, SFTConfig
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_policy, save_model, scalar_from_policy, with_lora
 from preceptor.models.lora import halve_frozen
-from preceptor.stages.pretrain import sequence_losses
-from preceptor.stages.sft import demonstration_losses, next_text, run_sft
+from preceptor.stages.pretrain import next_text, sequence_losses
+from preceptor.stages.sft import demonstration_losses, num_text_sequences, run_sft
 from preceptor.training.folder import StageFolder
 from preceptor.training.optimization import make_optimizer
 
@@ -156,10 +156,8 @@ def test_text_mixed_in_is_remembered(tmp_path):
 
 
 def test_the_share_of_text_is_a_share_of_examples():
-    config = SFTConfig(ptx_fraction=0.1)
-    text = np.zeros((100, 8), dtype=np.int32)
-    assert len(next_text(text, 36, 0, config, seed=0)) == 4  # four of forty
-    assert len(next_text(text, 2, 0, config, seed=0)) == 1  # at least one
+    assert num_text_sequences(36, 0.1) == 4  # four of forty
+    assert num_text_sequences(2, 0.1) == 1  # at least one
 
 
 def test_text_weighs_by_its_share(tmp_path, monkeypatch):
@@ -181,7 +179,7 @@ def test_text_weighs_by_its_share(tmp_path, monkeypatch):
     run(tmp_path, ptx_fraction=0.2, ptx_sequence_length=8, **options)
     model = tiny_model("llama")
     config = SFTConfig(ptx_fraction=0.2)
-    tokens = next_text(text, len(PROMPTS), 0, config, seed=0)
+    tokens = next_text(text, 6, 0, seed=0, purpose="sft/ptx")  # six of thirty
     loss = 0.8 * sum(demonstration_losses(model, PROMPTS, RESPONSES, config))
     (loss + 0.2 * sum(sequence_losses(model, tokens, 4096, "fp32"))).backward()
     optimizer = make_optimizer(model, config)

@@ -52,7 +52,7 @@ from preceptor.stages.experience import (
     value_losses,
 )
 from preceptor.stages.ppo_metrics import console_line, explained_variance, extremes, summarize
-from preceptor.stages.pretrain import sequence_losses
+from preceptor.stages.pretrain import next_text, sequence_losses
 from preceptor.training.alarms import overoptimization_alarm, ppo_alarms, ratio_alarm
 from preceptor.training.folder import StageFolder
 from preceptor.training.optimization import (
@@ -223,7 +223,8 @@ def run_ppo(
                     if not history:
                         refuse_bad_ratio(stats, config, where)
                     if config.ptx_coef and pretraining is not None:  # eq. 2, the second term
-                        text_rows = next_text(pretraining, len(rows), update, config, seed)
+                        count = max(1, round(len(rows) * config.ptx_ratio))
+                        text_rows = next_text(pretraining, count, update, seed=seed, purpose="ptx")
                         losses = sequence_losses(
                             policy,
                             text_rows,
@@ -330,15 +331,6 @@ def run_ppo(
             "looks": looks,
         }
     )
-
-
-def next_text(
-    pretraining: Sequences, num_episodes: int, update: int, config: PPOConfig, seed: int
-) -> Tensor:
-    """The pretraining sequences [N, L] of one optimizer step: ptx_ratio for each episode."""
-    count = max(1, round(num_episodes * config.ptx_ratio))
-    rows = batch_indices(len(pretraining), count, update, seed=seed, purpose="ptx")
-    return torch.from_numpy(pretraining[rows].astype(np.int64))
 
 
 def refuse_bad_scores(scores: Tensor, where: str) -> None:

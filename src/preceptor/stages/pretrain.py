@@ -91,6 +91,12 @@ def run_pretrain(
     folder.finish({"steps": config.num_steps, "valid_loss": last["pretrain/valid_loss"]})
 
 
+def next_text(sequences: Sequences, count: int, step: int, *, seed: int, purpose: str) -> Tensor:
+    """The pretraining sequences [count, L] that another stage mixes into one optimizer step."""
+    rows = batch_indices(len(sequences), count, step, seed=seed, purpose=purpose)
+    return torch.from_numpy(sequences[rows].astype(np.int64))
+
+
 def sequence_losses(
     policy: PreTrainedModel,
     tokens: Tensor,

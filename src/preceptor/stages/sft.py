@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,7 +15,7 @@ from preceptor.models.forward import Sequences, make_rows, response_logits
 from preceptor.models.load import load_scalar, save_model
 from preceptor.models.precision import precision
 from preceptor.randomness import batch_indices
-from preceptor.stages.pretrain import sequence_losses
+from preceptor.stages.pretrain import next_text, sequence_losses
 from preceptor.stages.reward import score_rows
 from preceptor.training.folder import StageFolder
 from preceptor.training.optimization import (
@@ -85,7 +84,13 @@ def run_sft(
         ) / (1 - share)
         text_metrics = {}
         if pretraining is not None and share:
-            tokens = next_text(pretraining, len(rows), step, config, seed)
+            tokens = next_text(
+                pretraining,
+                num_text_sequences(len(rows), share),
+                step,
+                seed=seed,
+                purpose="sft/ptx",
+            )
             losses = sequence_losses(
                 policy, tokens, config.microbatch_tokens, config.precision, weight=share
             )
@@ -159,13 +164,9 @@ def demonstration_losses(
         yield weight * next_token_loss(logits, rows.tokens, rows.response_mask, denominator=count)
 
 
-def next_text(
-    pretraining: Sequences, num_demonstrations: int, step: int, config: SFTConfig, seed: int
-) -> Tensor:
-    """The pretraining sequences [N, L] of one step: ptx_fraction of all its examples."""
-    count = max(1, round(num_demonstrations * config.ptx_fraction / (1 - config.ptx_fraction)))
-    rows = batch_indices(len(pretraining), count, step, seed=seed, purpose="sft/ptx")
-    return torch.from_numpy(pretraining[rows].astype(np.int64))
+def num_text_sequences(num_demonstrations: int, ptx_fraction: float) -> int:
+    """Pretraining sequences beside so many demonstrations: ptx_fraction of all examples."""
+    return max(1, round(num_demonstrations * ptx_fraction / (1 - ptx_fraction)))
 
 
 @torch.no_grad()
