@@ -1,5 +1,6 @@
 """The figures of the report against counts by hand."""
 
+import numpy as np
 import pytest
 import torch
 from toys import tiny_model, tiny_tokenizer
@@ -12,8 +13,12 @@ from preceptor.evaluation.tax import task_accuracy
 from preceptor.models.tokenizers import encode_prompt, encode_text
 
 
-def row(score, **parts):
-    return {"judgement": {"score": score, "parts": parts}, "use_case": "a", "num_tokens": 3}
+def row(score, num_tokens=3, **parts):
+    return {
+        "judgement": {"score": score, "parts": parts},
+        "use_case": "a",
+        "num_tokens": num_tokens,
+    }
 
 
 def test_a_win_rate_counts_ties_half():
@@ -23,6 +28,21 @@ def test_a_win_rate_counts_ties_half():
     assert (found["wins"], found["ties"], found["losses"], found["n"]) == (2, 1, 1, 4)
     assert found["mean"] == pytest.approx(2.5 / 4)
     assert results.compare(base, ours)["mean"] == pytest.approx(1 - 2.5 / 4)
+
+
+def test_a_win_rate_at_equal_length_stands_beside_the_plain_one():
+    """Twice as long it wins 70 of 80, half as long 10 of 40."""
+    longer = [row(float(i < 70), num_tokens=12) for i in range(80)]
+    shorter = [row(float(i < 10), num_tokens=3) for i in range(40)]
+    base = [row(0.5, num_tokens=6)] * 120
+    found = results.compare([*longer, *shorter], base)
+    assert found["mean"] == pytest.approx(80 / 120)
+    # Lengths are twice and half: the rate between is that of the mean of the two logits.
+    logit = (np.log(70 / 10) + np.log(10 / 30)) / 2
+    controlled = found["length_controlled"]
+    assert controlled["mean"] == pytest.approx(1 / (1 + np.exp(-logit)))
+    assert controlled["low"] < controlled["mean"] < controlled["high"] and controlled["n"] == 120
+    assert results.compare(longer, base[:80])["length_controlled"]["mean"] is None
 
 
 def test_hallucination_is_the_share_of_all_responses_that_say_something_untrue():

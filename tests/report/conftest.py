@@ -25,7 +25,6 @@ def wide(mean, spread, n=40):
 def make_results():
     draw = random.Random(1)
     wins = dict(zip(MODELS, (0.213, 0.302, 0.5, 0.731, 0.742), strict=True))
-    counts = {"wins": 25, "ties": 9, "losses": 6}
     rates = {
         "hallucination": (0.41, 0.36, 0.24, 0.27, 0.19),
         "hallucination_of_claims": (0.62, 0.55, 0.41, 0.44, 0.3),
@@ -34,6 +33,10 @@ def make_results():
         "task": (0.33, 0.47, 0.68, 0.83, 0.84),
         "ending": (0.58, 0.77, 0.93, 0.99, 0.98),
     }
+
+    def compared(mean):
+        counts = {"wins": 25, "ties": 9, "losses": 6}
+        return estimate(mean, 0.04) | counts | {"length_controlled": estimate(mean - 0.05, 0.06)}
 
     def scores():
         return {m: estimate(min(0.97, GOLD[m] + draw.uniform(-0.1, 0.1)), 0.08) for m in MODELS}
@@ -45,8 +48,8 @@ def make_results():
         "judge": "miniature",
         "models": MODELS,
         "gold_score": {m: estimate(GOLD[m], 0.03) for m in MODELS},
-        "win_rate": {f"{m}_vs_sft": estimate(wins[m], 0.04) | counts for m in MODELS if m != "sft"}
-        | {"sft_vs_gpt_prompted": estimate(0.811, 0.04) | counts},
+        "win_rate": {f"{m}_vs_sft": compared(wins[m]) for m in MODELS if m != "sft"}
+        | {"sft_vs_gpt_prompted": compared(0.811)},
         "rates": {
             m: {rate: estimate(values[i]) for rate, values in rates.items()}
             for i, m in enumerate(MODELS)

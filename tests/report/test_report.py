@@ -51,6 +51,7 @@ def test_every_number_shown_is_the_one_in_the_results(page, results):
     assert len([p for p in places if p.startswith(("by_use_case", "held_out"))]) == 5 * groups
     assert len([p for p in places if p.startswith("alignment_tax")]) == 4 * 3
     assert len([p for p in places if p.startswith("measures")]) == 5 * 4
+    assert len([p for p in places if p.endswith("_vs_sft/length_controlled")]) == 4
 
 
 def test_the_headline_says_the_result(page):
@@ -241,6 +242,18 @@ def test_documents_of_different_sources_come_first(run):
     (run / "data/corpus-train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     shown = [document["text"] for document in read_run(run).documents]
     assert shown == ["story 0", "talk 4", "story 1", "story 2"]
+
+
+def test_results_of_an_earlier_version_still_make_a_page(run, plain_pictures):
+    """Their missing figures are dashes with the reason; nothing is asked to be done again."""
+
+    def change(found):
+        for compared in found["win_rate"].values():
+            del compared["length_controlled"]
+
+    change_results(run, change)
+    page = write_report(run).read_text()
+    assert page.count('<span title="of an earlier version">–</span>') == 4
 
 
 @pytest.mark.parametrize(("line", "simulated"), [("rankings: null", True), ("rankings: a", False)])

@@ -35,6 +35,8 @@ def test_a_missing_number_may_be_null_with_a_reason(results):
         ("gold_score.sft.n", -1),
         ("win_rate.ppo_vs_sft.ties", -1),
         ("win_rate.ppo_vs_sft.mean", "high"),
+        ("win_rate.ppo_vs_sft.length_controlled", None),
+        ("win_rate.ppo_vs_sft.length_controlled.mean", 1.2),
         ("rates.sft.task", "high"),
         ("rates.sft.task.mean", 1.01),
         ("rates.sft.hallucination.low", -0.1),
@@ -92,6 +94,7 @@ def required_places(schema):
         *required_places(json.loads(SCHEMA.read_text())),
         (("gold_score", "sft"), "low"),
         (("win_rate", "ppo_vs_sft"), "wins"),
+        (("win_rate", "ppo_vs_sft"), "length_controlled"),
         (("rates", "sft"), "ending"),
         (("measures", "sft"), "repetition"),
     ],
@@ -111,6 +114,12 @@ def test_fields_must_agree_with_each_other(results):
 def test_an_interval_turned_round_is_refused(results):
     results["gold_score"]["sft"] |= {"low": 0.6, "high": 0.5}
     with pytest.raises(DataError, match=r"gold_score\.sft: low 0\.6 is above high 0\.5"):
+        validate_results(results)
+
+
+def test_an_interval_inside_an_estimate_is_looked_at_too(results):
+    results["win_rate"]["ppo_vs_sft"]["length_controlled"] |= {"low": 0.6, "high": 0.5}
+    with pytest.raises(DataError, match=r"ppo_vs_sft\.length_controlled: low 0\.6 is above"):
         validate_results(results)
 
 

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from preceptor.statistics import (
     length_controlled_win_rate,
     outcomes_from_scores,
     wilson_interval,
     win_rate,
+    win_rate_at_equal_length,
 )
 from preceptor.statistics.winrate import count_outcomes
 
@@ -122,3 +124,74 @@ def test_no_length_control_where_it_would_be_made_up(outcomes, differences, reas
     estimate = length_controlled_win_rate(outcomes, differences)
     assert estimate.mean is None
     assert reason in estimate.reason
+
+
+def judged_by_ratio(preference_for_length, preference_for_model, num=4000, seed=0):
+    """Outcomes of a known law, with ties: each judgement is the mean of two throws."""
+    generator = np.random.default_rng(seed)
+    lengths, others = generator.integers(8, 60, size=num), generator.integers(4, 40, size=num)
+    logit = preference_for_model + preference_for_length * np.log(lengths / others)
+    throws = generator.random((2, num)) < 1 / (1 + np.exp(-logit))
+    return throws.mean(axis=0), lengths, others
+
+
+@pytest.mark.parametrize(("length", "model"), [(2.0, 0.0), (2.0, 1.0), (-1.5, 0.5), (0.0, -1.0)])
+def test_the_model_s_own_effect_is_recovered_whatever_length_does(length, model):
+    outcomes, lengths, others = judged_by_ratio(length, model)
+    controlled = win_rate_at_equal_length(outcomes, lengths, others)
+    truth = 1 / (1 + np.exp(-model))
+    assert controlled.low < truth < controlled.high
+    assert controlled.high - controlled.low < 0.06
+    plain = win_rate(outcomes)
+    assert length == 0 or not plain.low < truth < plain.high
+
+
+def test_the_rate_at_equal_length_is_the_likeliest_one():
+    """Against scipy's general optimizer on the same likelihood, ties as halves."""
+    outcomes, lengths, others = judged_by_ratio(1.0, 0.3, num=300)
+    ratio = np.log(lengths) - np.log(others)
+
+    def surprise(coefficients):
+        logit = coefficients[0] + coefficients[1] * ratio
+        return float(np.sum(np.logaddexp(0, logit) - outcomes * logit))
+
+    best = minimize(surprise, np.zeros(2), tol=1e-12)
+    found = win_rate_at_equal_length(outcomes, lengths, others)
+    assert found.mean == pytest.approx(1 / (1 + np.exp(-best.x[0])), abs=1e-5)
+
+
+def test_without_a_difference_of_length_it_is_the_plain_rate():
+    outcomes = [1.0] * 70 + [0.5] * 20 + [0.0] * 30
+    controlled = win_rate_at_equal_length(outcomes, [7] * 120, [7] * 120)
+    assert controlled == win_rate(outcomes)
+
+
+def test_equal_length_has_no_unit_and_no_favorite():
+    outcomes, lengths, others = judged_by_ratio(1.0, 0.5, num=400)
+    found = win_rate_at_equal_length(outcomes, lengths, others)
+    assert win_rate_at_equal_length(outcomes, 4.5 * lengths, 4.5 * others).mean == pytest.approx(
+        found.mean
+    )
+    back = win_rate_at_equal_length(1 - outcomes, others, lengths)
+    assert (back.mean, back.low) == pytest.approx((1 - found.mean, 1 - found.high))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "lengths", "others", "reason"),
+    [
+        ([1.0, 0.0] * 20, [1, 2] * 20, [2, 1] * 20, "at least 100"),
+        ([1.0] * 120, [1, 2] * 60, [2, 1] * 60, "decides every outcome"),
+        ([1.0, 0.0] * 60, [2, 1] * 60, [1, 2] * 60, "decides every outcome"),
+        ([1.0, 0.0] * 60, [20, 30] * 60, [10, 10] * 60, "always longer"),
+    ],
+)
+def test_no_rate_at_equal_length_where_it_would_be_made_up(outcomes, lengths, others, reason):
+    estimate = win_rate_at_equal_length(outcomes, lengths, others)
+    assert estimate.mean is None and reason in estimate.reason
+
+
+def test_lengths_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="not above 0"):
+        win_rate_at_equal_length([1.0], [0], [3])
+    with pytest.raises(ValueError, match="1 outcomes, 2 lengths and 1"):
+        win_rate_at_equal_length([1.0], [1, 2], [3])

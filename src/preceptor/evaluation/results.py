@@ -11,7 +11,12 @@ from preceptor.evaluation.measures import distinct_words, repetition
 from preceptor.statistics.agreement import pairwise_agreement, ranking_accuracy
 from preceptor.statistics.bootstrap import cluster_bootstrap
 from preceptor.statistics.calibration import calibration_bins
-from preceptor.statistics.winrate import outcomes_from_scores, win_rate
+from preceptor.statistics.winrate import (
+    count_outcomes,
+    outcomes_from_scores,
+    win_rate,
+    win_rate_at_equal_length,
+)
 
 Rows = Sequence[Mapping[str, Any]]
 Json = dict[str, Any]
@@ -32,16 +37,19 @@ def gold_scores(rows: Rows) -> Json:
 
 
 def compare(rows: Rows, baseline: Rows) -> Json:
-    """Win rate over the baseline on the same prompts; a tie counts one half."""
+    """Win rate over the baseline on the same prompts, and at equal length; a tie counts half.
+
+    Lengths are tokens, the end token included, so that no response has length 0.
+    """
     outcomes = outcomes_from_scores(
         [row["judgement"]["score"] for row in rows],
         [row["judgement"]["score"] for row in baseline],
     )
     found = win_rate(outcomes, list(range(len(outcomes)))).as_dict()
-    counts = {"wins": 1.0, "ties": 0.5, "losses": 0.0}
-    return found | {
-        name: int(np.sum(np.asarray(outcomes) == value)) for name, value in counts.items()
-    }
+    controlled = win_rate_at_equal_length(
+        outcomes, [row["num_tokens"] for row in rows], [row["num_tokens"] for row in baseline]
+    )
+    return found | count_outcomes(outcomes) | {"length_controlled": controlled.as_dict()}
 
 
 def rates(rows: Rows) -> Json:

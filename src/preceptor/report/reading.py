@@ -60,6 +60,7 @@ def read_run(folder: Path) -> RunFiles:
     done = {stage: _json(folder / stage / "done.json") for stage in STAGES}
     results = _json(folder / "evaluation" / "results.json") or None
     if results is not None:
+        results = _with_later_figures(results)
         validate_results(results)
     models = results["models"] if results else []
     timing = _json(folder / "timing.json")
@@ -87,6 +88,14 @@ def read_run(folder: Path) -> RunFiles:
         peak_memory_bytes=(results or timing).get("peak_memory_bytes"),
         alarms=results["alarms"] if results else alarms,
     )
+
+
+def _with_later_figures(results: Json) -> Json:
+    """Results of a version that did not know some figure, with that figure marked as missing."""
+    nothing = {"mean": None, "low": None, "high": None, "n": 0, "reason": "of an earlier version"}
+    for compared in results.get("win_rate", {}).values():
+        compared.setdefault("length_controlled", nothing)
+    return results
 
 
 def _keys(recipe: str) -> Json:

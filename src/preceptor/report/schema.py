@@ -48,6 +48,5 @@ def _estimates(value: Any, place: str) -> Iterator[tuple[str, Json]]:
     if isinstance(value, dict):
         if {"mean", "low", "high"} <= set(value):
             yield place, value
-            return
         for key, inner in value.items():
             yield from _estimates(inner, f"{place}.{key}".lstrip("."))

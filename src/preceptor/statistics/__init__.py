@@ -27,6 +27,7 @@ from preceptor.statistics.winrate import (
     length_controlled_win_rate,
     outcomes_from_scores,
     win_rate,
+    win_rate_at_equal_length,
 )
 
 __all__ = [
@@ -53,4 +54,5 @@ __all__ = [
     "ranking_accuracy",
     "wilson_interval",
     "win_rate",
+    "win_rate_at_equal_length",
 ]

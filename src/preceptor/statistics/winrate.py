@@ -67,15 +67,55 @@ def length_controlled_win_rate(
         )
     y = np.asarray(outcomes, dtype=np.float64)
     difference = np.asarray(length_differences, dtype=np.float64)
+    spread = float(difference.std())
+    x = np.tanh(difference / spread) if spread > 0 else difference
+    return _rate_at_zero(y, difference, x, clusters, level)
+
+
+def win_rate_at_equal_length(
+    outcomes: Values,
+    lengths: Values,
+    other_lengths: Values,
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    level: float = 0.95,
+) -> Estimate:
+    """The win rate read at a length ratio of 1 (Stiennon et al. 2020, appendix F).
+
+    logit P(win) = theta + phi * log(length / other length), lengths in any one unit; the rate is
+    sigmoid(theta), its interval from the cluster-robust standard error of theta. A tie is half a
+    win. Undefined, with the reason, for fewer than 100 outcomes and where the data cannot part
+    length from quality.
+
+    Raises:
+        ValueError: a length is not above 0, or there is not one pair of lengths for each outcome.
+    """
+    _require_outcomes(outcomes)
+    if not len(outcomes) == len(lengths) == len(other_lengths):
+        raise ValueError(
+            f"there are {len(outcomes)} outcomes, {len(lengths)} lengths and {len(other_lengths)} "
+            "of the other's; each outcome needs one of both."
+        )
+    own, other = (np.asarray(side, dtype=np.float64) for side in (lengths, other_lengths))
+    if not ((own > 0) & (other > 0)).all():
+        raise ValueError(
+            "a length is not above 0; count the end token, and an empty response has 1."
+        )
+    ratio = np.log(own / other)
+    return _rate_at_zero(np.asarray(outcomes, dtype=np.float64), ratio, ratio, clusters, level)
+
+
+def _rate_at_zero(
+    y: Floats, difference: Floats, x: Floats, clusters: Sequence[Hashable] | None, level: float
+) -> Estimate:
+    """sigmoid(theta) of logit P(win) = theta + phi * x; x [n] is a function of `difference` [n]."""
     n = len(y)
     if n < FEWEST_FOR_LENGTH_CONTROL:
         return Estimate.undefined(f"{n} outcomes; length control needs at least 100", n)
-    spread = float(difference.std())
-    if spread == 0 and not difference.any():
-        return cluster_bootstrap(outcomes, clusters, level=level)
-    if abs(difference.mean()) > 2 * spread:
+    if not difference.any():
+        return cluster_bootstrap(y, clusters, level=level)
+    if abs(difference.mean()) > 2 * difference.std():
         return Estimate.undefined("one model is always longer: lengths do not overlap", n)
-    x = np.tanh(difference / spread)
     if _separable(x, y):
         return Estimate.undefined("length, or nothing at all, decides every outcome", n)
 
