@@ -74,6 +74,15 @@ def test_the_reward_models_demonstrations_score_zero_on_average(whole):
     assert abs(summary["demonstration_mean"]) < 1e-4
 
 
+def test_sampled_responses_name_the_model_that_wrote_them(whole):
+    for line in (whole / "data" / "rankings-valid.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert row["meta"]["sources"] == ["sft"] * len(row["responses"])
+    found = json.loads((whole / "evaluation" / "results.json").read_text())["reward_model"]
+    assert set(found["by_source"]) == {"sft"}
+    assert found["by_source"]["sft"]["accuracy_on_labels"] == found["accuracy_on_labels"]
+
+
 def test_the_saved_recipe_gives_the_same_run(whole):
     saved = load_recipe(str(whole / "recipe.yaml"))
     assert saved == load_recipe(str(TINY))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from toys import tiny_model, tiny_tokenizer
 
-from preceptor.data.dataset import Choice, Judgement
-from preceptor.data.records import Demonstration, Prompt, Ranking
+from preceptor.data.dataset import Choice
+from preceptor.data.records import Demonstration, Prompt
 from preceptor.evaluation import results
 from preceptor.evaluation.answers import few_shot_ids, response_losses
 from preceptor.evaluation.tax import task_accuracy
@@ -60,50 +60,6 @@ def test_the_rubrics_parts_are_read_by_their_own_names():
     assert found["hallucination"]["mean"] == 1.0
     assert found["task"]["mean"] == pytest.approx(0.6)
     assert found["ending"]["mean"] == 1.0
-
-
-def ranking(prompt, ranks, labeler, responses=("aa", "b", "cccc")):
-    return Ranking(prompt, list(responses), list(ranks), labeler)
-
-
-def test_reward_model_figures_by_hand():
-    """Prompt p has two labelers who agree on two of three pairs; q has one, with a tie."""
-    rankings = [
-        ranking("p", (1, 2, 3), "x"),
-        ranking("p", (2, 1, 3), "y"),
-        ranking("q", (1, 1, 2), "x"),
-    ]
-    scores = [[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 1.0, 0.5]]
-
-    def judge(prompt: Prompt, response: str) -> Judgement:
-        return Judgement({"aa": 0.9, "b": 0.5, "cccc": 0.5}[response], {})
-
-    found = results.reward_model_results(rankings, scores, judge, 0.0, 5)
-    # Labels: p/x all three right, p/y two of three, q: one of its two ordered pairs.
-    assert found["accuracy_on_labels"]["mean"] == pytest.approx(6 / 8)
-    assert found["labeler_agreement"]["mean"] == pytest.approx(2 / 3)
-    # The judge orders aa before both others: p both right, q neither; each prompt once.
-    assert found["accuracy_on_gold"]["mean"] == pytest.approx(2 / 4)
-    # Longer wins: p/x: aa>b right, cccc>aa wrong, cccc>b wrong; p/y: none; q: none.
-    assert found["longer_wins"]["mean"] == pytest.approx(1 / 8)
-    assert sum(entry["n"] for entry in found["calibration"]) == 8
-
-
-def test_one_prompt_with_different_responses_is_two_things_to_agree_on():
-    rankings = [
-        ranking("p", (1, 2), "x", ("a", "b")),
-        ranking("p", (2, 1), "y", ("a", "b")),
-        ranking("p", (1, 2, 3), "z", ("c", "dd", "eee")),
-    ]
-
-    def judge(prompt: Prompt, response: str) -> Judgement:
-        return Judgement(1 / len(response) + (response == "a"), {})
-
-    scores = [[2.0, 1.0], [2.0, 1.0], [3.0, 2.0, 1.0]]
-    found = results.reward_model_results(rankings, scores, judge, 0.0, 5)
-    assert found["labeler_agreement"]["mean"] == 0.0
-    assert found["accuracy_on_gold"]["mean"] == 1.0
-    assert found["accuracy_on_gold"]["n"] == 4
 
 
 def test_few_shot_takes_as_many_examples_as_fit():

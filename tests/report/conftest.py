@@ -22,6 +22,10 @@ def wide(mean, spread, n=40):
     return {"mean": mean, "low": mean - spread, "high": mean + spread, "n": n}
 
 
+def pairs(right, longer):
+    return {"accuracy_on_labels": estimate(right), "longer_wins": estimate(longer, 0.06)}
+
+
 def make_results():
     draw = random.Random(1)
     wins = dict(zip(MODELS, (0.213, 0.302, 0.5, 0.731, 0.742), strict=True))
@@ -70,6 +74,9 @@ def make_results():
             "accuracy_on_gold": estimate(0.833, 0.02),
             "labeler_agreement": estimate(0.729, 0.02),
             "longer_wins": estimate(0.547, 0.02),
+            "by_labeler": {f"heldout-{i}": pairs(0.68 + i / 50, 0.55) for i in range(3)},
+            "by_use_case": {use_case: pairs(0.72, 0.53) for use_case in USE_CASES},
+            "by_source": {"sft": pairs(0.71, 0.56), "sft / ppo_ptx": pairs(0.77, 0.61)},
             "num_comparisons": 20123,
             "demonstration_mean": -0.0004,
             "calibration": [

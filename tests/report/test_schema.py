@@ -25,6 +25,7 @@ def test_a_missing_number_may_be_null_with_a_reason(results):
     results["gold_score"]["gpt"] = empty
     results["rates"]["gpt"]["hallucination"] = None
     results["measures"]["gpt"]["reference_perplexity"] = None
+    results["reward_model"]["by_source"] = None
     validate_results(results)
 
 
@@ -46,6 +47,8 @@ def test_a_missing_number_may_be_null_with_a_reason(results):
         ("held_out.entities.sft.mean", 2),
         ("reward_model.num_comparisons", 1.5),
         ("reward_model.accuracy_on_gold", 0.8),
+        ("reward_model.by_labeler.heldout-0.longer_wins", None),
+        ("reward_model.by_source.sft.accuracy_on_labels.mean", 1.1),
         ("reward_model.calibration.0.observed", 1.1),
         ("alignment_tax.pretraining_loss.sft.mean", "low"),
         ("alignment_tax.tasks.facts.sft.mean", 1.1),
@@ -73,6 +76,7 @@ def test_a_wrong_value_is_refused_by_its_place(results, path, value):
         ("win_rate", "sft_beats_gpt"),
         ("rates.sft", "toxicity"),
         ("reward_model", "loss"),
+        ("reward_model.by_use_case.chat", "num_pairs"),
         ("held_out", "users"),
     ],
 )

@@ -5,12 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from preceptor.data.dataset import Judge
-from preceptor.data.records import Prompt, Ranking, ranking_key, text_of
 from preceptor.evaluation.measures import distinct_words, repetition
-from preceptor.statistics.agreement import pairwise_agreement, ranking_accuracy
 from preceptor.statistics.bootstrap import cluster_bootstrap
-from preceptor.statistics.calibration import calibration_bins
 from preceptor.statistics.winrate import (
     count_outcomes,
     outcomes_from_scores,
@@ -104,88 +100,9 @@ def held_out_group(row: Mapping[str, Any]) -> str:
     return "phrasings" if row["heldout_phrasing"] else "neither"
 
 
-def reward_model_results(
-    rankings: Sequence[Ranking],
-    scores: Sequence[Sequence[float]],
-    judge: Judge | None,
-    demonstration_mean: float,
-    num_comparisons: int,
-) -> Json:
-    """How well the reward model predicts held-out labels, beside what labelers can agree on.
-
-    `scores` belongs to `rankings`, response by response. Rankings without the task that the gold
-    judge needs (a user's own file) have no gold accuracy.
-    """
-    items = [text_of(r.prompt) for r in rankings]
-    # One prompt may have been ranked with different responses; only the same can be agreed on.
-    sets = [ranking_key(r) for r in rankings]
-    label_hits, label_items = _accuracies(scores, [r.ranks for r in rankings], items)
-    lengths = [[float(len(text)) for text in r.responses] for r in rankings]
-    longer_hits, longer_items = _accuracies(lengths, [r.ranks for r in rankings], items)
-    gold_hits: list[float] = []
-    gold_items: list[str] = []
-    if judge is not None:
-        seen: dict[str, tuple[Sequence[float], list[int], str]] = {}
-        for key, item, ranking, own in zip(sets, items, rankings, scores, strict=True):
-            prompt = Prompt(ranking.prompt, ranking.user, ranking.use_case, ranking.meta)
-            judged = [judge(prompt, response).score for response in ranking.responses]
-            order = sorted(set(judged), reverse=True)
-            seen[key] = (own, [order.index(value) for value in judged], item)
-        found = list(seen.values())
-        gold_hits, gold_items = _accuracies(
-            [own for own, _, _ in found],
-            [ranks for _, ranks, _ in found],
-            [item for _, _, item in found],
-        )
-    agreement = pairwise_agreement(
-        [(key, r.labeler, r.ranks) for key, r in zip(sets, rankings, strict=True)]
-    )
-    probabilities, outcomes = _calibration(scores, rankings)
-    return {
-        "accuracy_on_labels": estimate(label_hits, label_items),
-        "accuracy_on_gold": estimate(gold_hits, gold_items),
-        "labeler_agreement": agreement.as_dict(),
-        "longer_wins": estimate(longer_hits, longer_items),
-        "num_comparisons": num_comparisons,
-        "demonstration_mean": demonstration_mean,
-        "calibration": calibration_bins(probabilities, outcomes),
-    }
-
-
 def estimate(values: Sequence[float], clusters: Sequence[Any] | None = None) -> Json:
     """A mean with its 95 % interval, by bootstrap over prompts."""
     return cluster_bootstrap(list(values), list(clusters or range(len(values)))).as_dict()
-
-
-def _accuracies(
-    scores: Sequence[Sequence[float]], ranks: Sequence[Sequence[int]], items: Sequence[str]
-) -> tuple[list[float], list[str]]:
-    """One entry for each strictly ordered pair, with the prompt it belongs to."""
-    hits, owners = [], []
-    for own_scores, own_ranks, item in zip(scores, ranks, items, strict=True):
-        for i in range(len(own_ranks)):
-            for j in range(i):
-                correct, total = ranking_accuracy(
-                    [own_scores[i], own_scores[j]], [own_ranks[i], own_ranks[j]]
-                )
-                if total:
-                    hits.append(correct)
-                    owners.append(item)
-    return hits, owners
-
-
-def _calibration(
-    scores: Sequence[Sequence[float]], rankings: Sequence[Ranking]
-) -> tuple[list[float], list[float]]:
-    probabilities, outcomes = [], []
-    for own, ranking in zip(scores, rankings, strict=True):
-        for i in range(len(own)):
-            for j in range(i):
-                if ranking.ranks[i] != ranking.ranks[j]:
-                    gap = float(np.clip(own[i] - own[j], -30, 30))
-                    probabilities.append(1 / (1 + np.exp(-gap)))
-                    outcomes.append(float(ranking.ranks[i] < ranking.ranks[j]))
-    return probabilities, outcomes
 
 
 def _part(row: Mapping[str, Any], names: Sequence[str]) -> float | None:

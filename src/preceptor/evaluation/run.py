@@ -20,6 +20,7 @@ from preceptor.evaluation.answers import (
     response_losses,
     response_rows,
 )
+from preceptor.evaluation.reward_model import reward_model_results
 from preceptor.evaluation.tax import pretraining_loss, task_accuracy
 from preceptor.models.load import load_policy
 from preceptor.models.lora import halve_frozen
@@ -99,12 +100,8 @@ def evaluate(
         "measures": measures,
         "by_use_case": results.by_group(answers, lambda row: row["use_case"] or "none"),
         "held_out": results.by_group(answers, results.held_out_group),
-        "reward_model": results.reward_model_results(
-            inputs.rankings,
-            inputs.ranking_scores,
-            judge,
-            float(inputs.reward_summary["demonstration_mean"]),
-            int(inputs.reward_summary["num_comparisons"]),
+        "reward_model": reward_model_results(
+            inputs.rankings, inputs.ranking_scores, judge, inputs.reward_summary
         ),
         "alignment_tax": tax
         | {"note": "Held-out loss in nats per token of packed text; accuracy of few-shot tasks."},

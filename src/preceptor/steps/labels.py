@@ -107,11 +107,12 @@ def sample_responses(recipe: Recipe, out: Path) -> list[Path]:
             )
         texts = [decode(tokenizer, tokens) for tokens in generated.responses]
         rows: list[dict[str, Any]] = [
-            asdict(prompt) | {"responses": [], "finished": []} for prompt in prompts
+            asdict(prompt) | {"responses": [], "finished": [], "sources": []} for prompt in prompts
         ]
         for (i, _), text, finished in zip(keys, texts, generated.finished, strict=True):
             rows[i]["responses"].append(text)
             rows[i]["finished"].append(finished)
+            rows[i]["sources"].append("sft")
         path = out / "data" / f"responses-{part}.jsonl"
         write_records(path, rows)
         written.append(path)
