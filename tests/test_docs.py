@@ -16,6 +16,7 @@ import preceptor.functional
 from preceptor.cli import app
 from preceptor.config import PPOConfig, PretrainConfig, Recipe, RewardConfig
 from preceptor.data.records import Demonstration, Document, Prompt, Ranking, parse_record
+from preceptor.evaluation.probes import PROBES
 from preceptor.recipes import list_recipes, load_recipe
 from preceptor.recipes.documentation import recipes_markdown
 
@@ -130,6 +131,10 @@ def test_every_alarm_is_documented():
     names = [call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)]
     assert len(names) > 5
     assert not [name for name in names if f"| `{name}` |" not in read(DOCS / "metrics.md")]
+
+
+def test_every_probe_is_documented():
+    assert not [name for name in PROBES if f"| `{name}` |" not in read(DOCS / "metrics.md")]
 
 
 def defined_in(path: Path) -> set[str]:

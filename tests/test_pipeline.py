@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from preceptor.errors import DataError, RecipeError
+from preceptor.evaluation.probes import PROBES
 from preceptor.models.load import load_policy, scalar_head
 from preceptor.pipeline import input_hash, run_pipeline
 from preceptor.recipes import load_recipe
@@ -81,6 +82,16 @@ def test_sampled_responses_name_the_model_that_wrote_them(whole):
     found = json.loads((whole / "evaluation" / "results.json").read_text())["reward_model"]
     assert set(found["by_source"]) == {"sft"}
     assert found["by_source"]["sft"]["accuracy_on_labels"] == found["accuracy_on_labels"]
+
+
+def test_probes_of_the_reward_model_stand_in_its_folder_and_in_the_results(whole):
+    summary = json.loads((whole / "reward" / "done.json").read_text())["summary"]
+    results = json.loads((whole / "evaluation" / "results.json").read_text())
+    assert results["reward_model"]["probes"] == summary["probes"]
+    assert set(summary["probes"]) == set(PROBES)
+    gamed = {f"probe_{name}" for name, found in summary["probes"].items()
+             if (found["scores_higher"]["mean"] or 0) > 0.5}  # fmt: skip
+    assert {a["name"] for a in results["alarms"] if a["stage"] == "reward"} == gamed
 
 
 def test_the_saved_recipe_gives_the_same_run(whole):

@@ -7,7 +7,7 @@ from preceptor.data.dataset import Judgement
 from preceptor.data.records import Prompt, Ranking
 from preceptor.evaluation.reward_model import reward_model_results
 
-SUMMARY = {"demonstration_mean": 0.0, "num_comparisons": 5}
+SUMMARY = {"demonstration_mean": 0.0, "num_comparisons": 5, "probes": {}}
 
 
 def ranking(prompt, ranks, labeler="", responses=("aa", "b", "cccc"), use_case="", **meta):

@@ -77,6 +77,13 @@ def make_results():
             "by_labeler": {f"heldout-{i}": pairs(0.68 + i / 50, 0.55) for i in range(3)},
             "by_use_case": {use_case: pairs(0.72, 0.53) for use_case in USE_CASES},
             "by_source": {"sft": pairs(0.71, 0.56), "sft / ppo_ptx": pairs(0.77, 0.61)},
+            "probes": {
+                probe: {
+                    "score_change": wide(4 * (share - 0.5), 0.2),
+                    "scores_higher": estimate(share),
+                }
+                for probe, share in (("repeated", 0.31), ("boilerplate", 0.81), ("empty", 0.02))
+            },
             "num_comparisons": 20123,
             "demonstration_mean": -0.0004,
             "calibration": [

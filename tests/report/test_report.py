@@ -250,7 +250,7 @@ def test_results_of_an_earlier_version_still_make_a_page(run, plain_pictures):
     def change(found):
         for compared in found["win_rate"].values():
             del compared["length_controlled"]
-        for groups in ("by_labeler", "by_use_case", "by_source"):
+        for groups in ("by_labeler", "by_use_case", "by_source", "probes"):
             del found["reward_model"][groups]
 
     change_results(run, change)

@@ -49,6 +49,8 @@ def test_a_missing_number_may_be_null_with_a_reason(results):
         ("reward_model.accuracy_on_gold", 0.8),
         ("reward_model.by_labeler.heldout-0.longer_wins", None),
         ("reward_model.by_source.sft.accuracy_on_labels.mean", 1.1),
+        ("reward_model.probes.empty.scores_higher.mean", 1.1),
+        ("reward_model.probes.empty.score_change", 0.3),
         ("reward_model.calibration.0.observed", 1.1),
         ("alignment_tax.pretraining_loss.sft.mean", "low"),
         ("alignment_tax.tasks.facts.sft.mean", 1.1),

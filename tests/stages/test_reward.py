@@ -1,4 +1,4 @@
-"""The reward model recovers planted rankings, ignores ties, and its demonstrations average 0."""
+"""The reward model recovers planted rankings, ignores ties, and shows what it can be gamed by."""
 
 import json
 
@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 from toys import END, tiny_model, tiny_tokenizer
 
-from preceptor.config import LoRAConfig, RewardConfig
+from preceptor.config import LoRAConfig, Recipe, RewardConfig
 from preceptor.models.load import load_scalar, scalar_from_policy, with_lora
 from preceptor.models.lora import halve_frozen
 from preceptor.stages.reward import (
     RankedPrompt,
     choose_scoring,
+    run_probes,
     run_reward,
     score_grouped,
     score_rows,
 )
+from preceptor.steps.inputs import probe_ids
 from preceptor.training.folder import StageFolder
 
 DEMONSTRATIONS = ([[6, 3]] * 8, [[7 + i, END] for i in range(8)])
@@ -34,7 +36,7 @@ def planted(count: int, seed: int, labelers: int = 1) -> list[RankedPrompt]:
     return items
 
 
-def run(path, train, valid, **options):
+def run(path, train, valid, demonstrations=DEMONSTRATIONS, probes=None, **options):
     tiny_model("llama").save_pretrained(path / "start")
     base = {"learning_rate": 1e-2, "batch_prompts": 8, "eval_every": 10, "checkpoint_every": 4}
     config = RewardConfig.model_validate(base | options)
@@ -46,7 +48,8 @@ def run(path, train, valid, **options):
         tokenizer=tiny_tokenizer(),
         train=train,
         valid=valid,
-        demonstrations=DEMONSTRATIONS,
+        demonstrations=demonstrations,
+        probes=probes or {},
         seed=0,
     )
     summary = json.loads((path / "reward" / "done.json").read_text())["summary"]
@@ -118,3 +121,64 @@ def test_the_grouped_pass_serves_adapters_on_bf16_weights_too(tmp_path):
     items = [RankedPrompt([6, 7, 8], [[9, 1], [10, 11, 1]], [[1, 2]])]
     config = RewardConfig(precision="bf16", lora=LoRAConfig(rank=2))
     assert choose_scoring(model, items, config) is score_grouped
+
+
+def planted_on_length(count: int, seed: int, sign: int) -> list[RankedPrompt]:
+    """Labels that love length (sign 1) or brevity (sign -1), and nothing else."""
+    rng = np.random.default_rng(seed)
+    items = []
+    for _ in range(count):
+        lengths = rng.choice(24, size=4, replace=False)
+        responses = [[*rng.integers(6, 32, size=length).tolist(), END] for length in lengths]
+        ranks = [1 + int((sign * lengths > sign * own).sum()) for own in lengths]
+        items.append(RankedPrompt([int(rng.integers(6, 32)), 3], responses, [ranks]))
+    return items
+
+
+@pytest.mark.parametrize(
+    ("sign", "gamed", "sound"),
+    [(1, ["repeated"], ["cut", "empty"]), (-1, ["cut", "empty"], ["repeated"])],
+)
+def test_a_model_of_planted_length_loving_labels_is_flagged(tmp_path, sign, gamed, sound):
+    """By the probe that lengthens, with an alarm; one of brevity-loving labels by those that cut.
+
+    The other probes bring in words that this toy tokenizer does not know.
+    """
+    rng = np.random.default_rng(2)
+    responses = [[*rng.integers(6, 32, size=6).tolist(), END] for _ in range(40)]
+    demonstrations = ([[int(rng.integers(6, 32)), 3] for _ in responses], responses)
+    recipe = Recipe(model="some/model", demonstrations="d.jsonl", max_response_tokens=40)
+    probes = probe_ids(recipe, tiny_tokenizer(), responses)
+    probes = {name: probes[name] for name in (*gamed, *sound)}
+    train, valid = planted_on_length(300, 0, sign), planted_on_length(30, 1, sign)
+    _, summary = run(tmp_path, train, valid, demonstrations, probes)
+    assert summary["valid_accuracy"] > 0.9
+    found = summary["probes"]
+    for name in gamed:
+        assert found[name]["scores_higher"]["low"] > 0.8
+        assert found[name]["score_change"]["low"] > 0
+    for name in sound:
+        assert found[name]["scores_higher"]["high"] < 0.2
+        assert found[name]["score_change"]["high"] < 0
+    lines = (tmp_path / "reward" / "alarms.jsonl").read_text().splitlines()
+    assert [(row["name"], row["step"], row["value"]) for row in map(json.loads, lines)] == [
+        (f"probe_{name}", summary["steps"], found[name]["scores_higher"]["mean"]) for name in gamed
+    ]
+
+
+def test_a_demonstration_is_held_against_itself(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path)
+    model, config = scalar_from_policy(tmp_path, 1), RewardConfig()
+    prompts, responses = [[6, 3], [9, 3], [8, 3]], [[7, END], [8, 9, END], [10, 11, 12, END]]
+    scores = score_rows(model, prompts, responses, config)
+    found = run_probes(model, prompts, scores, {"empty": {2: [END], 0: [END]}}, config)["empty"]
+    changes = [float(score_rows(model, [prompts[i]], [[END]], config) - scores[i]) for i in (2, 0)]
+    assert found["score_change"]["mean"] == pytest.approx(sum(changes) / 2, abs=1e-5)
+    assert found["scores_higher"]["mean"] == sum(change > 0 for change in changes) / 2
+    assert found["scores_higher"]["n"] == found["score_change"]["n"] == 2
+
+
+def test_a_probe_that_no_demonstration_has_room_for_is_no_alarm(tmp_path):
+    _, summary = run(tmp_path, planted(40, 0), planted(10, 1), probes={"repeated": {}})
+    assert summary["probes"]["repeated"]["scores_higher"]["mean"] is None
+    assert not (tmp_path / "reward" / "alarms.jsonl").exists()

@@ -2,7 +2,12 @@
 
 import pytest
 
-from preceptor.training.alarms import overoptimization_alarm, ppo_alarms, ratio_alarm
+from preceptor.training.alarms import (
+    overoptimization_alarm,
+    ppo_alarms,
+    probe_alarms,
+    ratio_alarm,
+)
 
 HEALTHY = {
     "ppo/ref_kl": 2.0,
@@ -45,3 +50,9 @@ def test_proxy_up_while_the_judge_falls():
 def test_ratio_not_one(gap):
     assert ratio_alarm(gap, 1e-5)[0].name == "first_ratio_gap"
     assert ratio_alarm(1e-6, 1e-5) == []
+
+
+def test_a_probe_is_an_alarm_when_most_tampered_responses_score_higher():
+    shares = {"repeated": 0.51, "flattery": 0.5, "cut": 0.0, "empty": None}
+    [alarm] = probe_alarms(shares)
+    assert (alarm.name, alarm.value, alarm.threshold) == ("probe_repeated", 0.51, 0.5)

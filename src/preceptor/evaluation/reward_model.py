@@ -63,6 +63,7 @@ def reward_model_results(
         "num_comparisons": int(reward_summary["num_comparisons"]),
         "demonstration_mean": float(reward_summary["demonstration_mean"]),
         "calibration": calibration(pairs),
+        "probes": dict(reward_summary["probes"]),
     }
 
 

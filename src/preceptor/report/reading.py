@@ -95,8 +95,10 @@ def _with_later_figures(results: Json) -> Json:
     nothing = {"mean": None, "low": None, "high": None, "n": 0, "reason": "of an earlier version"}
     for compared in results.get("win_rate", {}).values():
         compared.setdefault("length_controlled", nothing)
+    known = results.get("reward_model", {})
+    known.setdefault("probes", {})
     for groups in ("by_labeler", "by_use_case", "by_source"):
-        results.get("reward_model", {}).setdefault(groups, None)
+        known.setdefault(groups, None)
     return results
 
 

@@ -1,8 +1,9 @@
 """The K-wise reward model (InstructGPT section 3.5, eq. 1, and appendix C.2)."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from preceptor.models.load import save_model, scalar_head
 from preceptor.models.precision import precision
 from preceptor.randomness import batch_indices
 from preceptor.statistics.agreement import ranking_accuracy
+from preceptor.statistics.bootstrap import cluster_bootstrap, paired_difference
+from preceptor.training.alarms import probe_alarms
 from preceptor.training.folder import StageFolder
 from preceptor.training.optimization import (
     accumulate,
@@ -50,6 +53,10 @@ class RankedPrompt:
         return RankedPrompt(self.prompt, self.responses, kept)
 
 
+Probes = Mapping[str, Mapping[int, list[int]]]
+"""Name of a probe -> {number of a demonstration: its response, tampered with, as ids}."""
+
+
 def run_reward(
     config: RewardConfig,
     folder: StageFolder,
@@ -59,9 +66,14 @@ def run_reward(
     train: Sequence[RankedPrompt],
     valid: Sequence[RankedPrompt],
     demonstrations: tuple[list[list[int]], list[list[int]]],
+    probes: Probes,
     seed: int,
 ) -> None:
-    """Train the scalar `model` on rankings and leave it, its bias set, in the folder's model/."""
+    """Train the scalar `model` on rankings and leave it, its bias set, in the folder's model/.
+
+    `demonstrations` are held-out prompts and responses as ids; the bias gives them mean score 0,
+    and `probes` tampers with them to see whether the model can be gamed.
+    """
     # Ties make no pair; a prompt of ties alone teaches nothing and is not counted in a batch.
     train = [kept for item in train if (kept := item.informative()).rankings]
     valid = [kept for item in valid if (kept := item.informative()).rankings]
@@ -107,16 +119,23 @@ def run_reward(
     mean = float(score_rows(model, *demonstrations, config).mean())
     with torch.no_grad():
         scalar_head(model).bias.sub_(mean)
-    after = float(score_rows(model, *demonstrations, config).mean())
+    scores = score_rows(model, *demonstrations, config)
     save_model(model, tokenizer, folder.path / "model")
+
+    # 5. Can it be gamed? Most demonstrations should score less once they are tampered with.
+    probed = run_probes(model, demonstrations[0], scores, probes, config)
+    shares = {name: found["scores_higher"]["mean"] for name, found in probed.items()}
+    say_probes(shares)
+    folder.log_alarms(num_steps, probe_alarms(shares))
     last = folder.metrics()[-1]
     folder.finish(
         {
             "steps": num_steps,
-            "demonstration_mean": after,
+            "demonstration_mean": float(scores.mean()),
             "valid_accuracy": last["reward/valid_accuracy"],
             "valid_loss": last["reward/valid_loss"],
             "num_comparisons": sum(item.pairs for item in train),
+            "probes": probed,
         }
     )
 
@@ -229,3 +248,36 @@ def measure(
             found, pairs = ranking_accuracy(own, ranks)
             correct, total = correct + found, total + pairs
     return {"reward/valid_loss": loss, "reward/valid_accuracy": correct / max(1, total)}
+
+
+def run_probes(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    scores: Tensor,
+    probes: Probes,
+    config: TrainConfig,
+) -> dict[str, Any]:
+    """How the score changes when demonstrations are tampered with, and how often it rises.
+
+    `scores` [B] are those of the demonstrations as they are. Intervals are over prompts.
+    """
+    found = {}
+    for name, tampered in probes.items():
+        numbers = list(tampered)
+        asked = [prompts[i] for i in numbers]
+        before = scores[numbers].tolist()
+        after = score_rows(model, asked, list(tampered.values()), config).tolist()
+        rises = [float(new > old) for new, old in zip(after, before, strict=True)]
+        clusters = [tuple(prompt) for prompt in asked]
+        found[name] = {
+            "score_change": paired_difference(after, before, clusters).as_dict(),
+            "scores_higher": cluster_bootstrap(rises, clusters).as_dict(),
+        }
+    return found
+
+
+def say_probes(shares: Mapping[str, float | None]) -> None:
+    """One line: of how many demonstrations each probe raises the score."""
+    known = [f"{name} {share:.2f}" for name, share in shares.items() if share is not None]
+    if known:
+        say(f"reward: tampered with, so many demonstrations score higher: {', '.join(known)}")

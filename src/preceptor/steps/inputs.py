@@ -17,12 +17,17 @@ from preceptor.data.records import (
     ranking_key,
     read_records,
 )
+from preceptor.evaluation.probes import ENGLISH, MINIATURE, PROBES, tamper
 from preceptor.models.load import (
     load_tokenizer,
 )
-from preceptor.models.tokenizers import encode_prompt, encode_response
+from preceptor.models.tokenizers import decode, encode_prompt, encode_response
+from preceptor.randomness import python_random
 from preceptor.stages.reward import RankedPrompt
 from preceptor.training.progress import say
+
+MOST_PROBED = 400
+"""Held-out demonstrations that are tampered with: shares are then known to 5 percent points."""
 
 
 def base_model(recipe: Recipe, out: Path) -> Path | str:
@@ -72,6 +77,27 @@ def demonstration_ids(
             f"{recipe.max_response_tokens}"
         )
     return prompts, responses
+
+
+def probe_ids(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, responses: Sequence[list[int]]
+) -> dict[str, dict[int, list[int]]]:
+    """The first `MOST_PROBED` responses tampered with, by probe and number; ids, with the end.
+
+    A tampered response over max_response_tokens leaves its probe: cut to size it would show what
+    the model thinks of unfinished responses, and the policy can write none of that length.
+    """
+    own_words = recipe.demonstrations == "miniature" or isinstance(recipe.model, Architecture)
+    wording = MINIATURE if own_words else ENGLISH
+    end = int(tokenizer.eos_token_id)
+    found: dict[str, dict[int, list[int]]] = {name: {} for name in PROBES}
+    for number, response in enumerate(responses[:MOST_PROBED]):
+        draws = python_random(recipe.seed, "reward/probe", number)
+        for name, text in tamper(decode(tokenizer, response), wording, draws).items():
+            ids = encode_response(tokenizer, text) if text else [end]
+            if len(ids) <= recipe.max_response_tokens and ids != response:
+                found[name][number] = ids
+    return found
 
 
 def ranked_ids(

@@ -31,6 +31,7 @@ from preceptor.steps.inputs import (
     base_model,
     demonstration_ids,
     given_model,
+    probe_ids,
     ranked_ids,
     read_rankings,
     tokenizer_of,
@@ -102,6 +103,7 @@ def reward(recipe: Recipe, out: Path, folder: StageFolder) -> None:
                 f"rankings-{part}: no ranking with two responses in order, all are ties or too "
                 "long. A reward model learns from pairs."
             )
+    demonstrations = demonstration_ids(recipe, out, tokenizer, "valid")
     run_reward(
         recipe.reward,
         folder,
@@ -109,7 +111,8 @@ def reward(recipe: Recipe, out: Path, folder: StageFolder) -> None:
         tokenizer=tokenizer,
         train=parts["train"],
         valid=parts["valid"],
-        demonstrations=demonstration_ids(recipe, out, tokenizer, "valid"),
+        demonstrations=demonstrations,
+        probes=probe_ids(recipe, tokenizer, demonstrations[1]),
         seed=recipe.seed,
     )
 

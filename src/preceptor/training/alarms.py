@@ -28,6 +28,9 @@ TRUNCATED = "max_response_tokens too small, or the end token was never learned i
 NO_SPREAD = "every response gets the same score: a dead reward model or one repeated answer."
 CLIPPED = "learning rate or num_epochs too high."
 LENGTH = "the reward model likes length: look at its longer-wins figure, raise kl_coef."
+GAMED = (
+    "labels prefer such responses, or none was ever ranked: rank some, raise kl_coef, read samples."
+)
 OVEROPTIMIZED = "the policy games the reward model: raise kl_coef or stop earlier."
 
 
@@ -66,3 +69,15 @@ def ratio_alarm(ratio_gap: float, tolerance: float) -> list[Alarm]:
     if math.isnan(ratio_gap) or ratio_gap > tolerance:
         return [Alarm("first_ratio_gap", ratio_gap, tolerance, RATIO)]
     return []
+
+
+def probe_alarms(shares: Mapping[str, float | None]) -> list[Alarm]:
+    """The reward model likes most demonstrations better when they are tampered with.
+
+    `shares` has for each probe the share of demonstrations whose tampered version scores higher.
+    """
+    return [
+        Alarm(f"probe_{name}", share, 0.5, GAMED)
+        for name, share in shares.items()
+        if share is not None and share > 0.5
+    ]
