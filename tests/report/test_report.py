@@ -41,7 +41,7 @@ def test_every_number_shown_is_the_one_in_the_results(page, results):
     for value, place, text in shown:
         found = results
         for key in place.split("/"):
-            found = found[key]
+            found = found[key.replace("~1", "/")]
         assert float(value) == found["mean"]
         factor = 100 if text.endswith("%") else 1
         digits = text.rstrip(" %").partition(".")[2]
@@ -52,6 +52,11 @@ def test_every_number_shown_is_the_one_in_the_results(page, results):
     assert len([p for p in places if p.startswith("alignment_tax")]) == 4 * 3
     assert len([p for p in places if p.startswith("measures")]) == 5 * 4
     assert len([p for p in places if p.endswith("_vs_sft/length_controlled")]) == 4
+    pairs = sum(
+        len(results["reward_model"][f"by_{by}"]) for by in ("labeler", "use_case", "source")
+    )
+    assert len([p for p in places if p.startswith("reward_model/by_")]) == 2 * pairs
+    assert len([p for p in places if p.startswith("reward_model/probes")]) == 3
 
 
 def test_the_headline_says_the_result(page):
@@ -75,11 +80,20 @@ def test_the_headline_does_not_boast(run, low, high, words, plain_pictures):
 
 
 def test_the_intervals_and_names_stand_in_the_pictures(page):
-    for text in ("73 %  (69–77)", "1.61  (1.58–1.64)", "83 %  (81–85)", "labelers, on each other"):
+    for text in (
+        "SFT / PPO-ptx",
+        "heldout-2",
+        "81 %  (76–86)",
+        "said twice",
+        "73 %  (69–77)",
+        "1.61  (1.58–1.64)",
+        "83 %  (81–85)",
+        "labelers, on each other",
+    ):
         assert text in page, text
     for model in ("GPT (prompted)", "SFT", "PPO", "PPO-ptx", "gpt_prompted", "ppo_ptx"):
         assert f">{model}<" in page
-    assert page.count("<svg") == 8 + 1 + 1 + 4 + 9 + 2 + 3  # results, then sections 1 to 5
+    assert page.count("<svg") == 8 + 1 + 1 + 5 + 9 + 2 + 3  # results, then sections 1 to 5
 
 
 def test_labelers_answers_and_samples_are_shown(page):
@@ -121,6 +135,9 @@ def test_hostile_text_stays_text(run):
     def change(found):
         found["alignment_tax"]["tasks"] = {EVIL: found["gold_score"]}
         found["by_use_case"][EVIL] = found["gold_score"]
+        for part, name in (("by_labeler", "heldout-0"), ("by_source", "sft")):
+            group = found["reward_model"][part]
+            group[EVIL] = group[name]
         found["versions"][EVIL] = found["machine"][EVIL] = EVIL
         found["alignment_tax"]["note"] = EVIL
         found["gold_score"]["gpt"] = {"mean": None, "low": None, "high": None, "n": 0}
@@ -242,6 +259,33 @@ def test_documents_of_different_sources_come_first(run):
     (run / "data/corpus-train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     shown = [document["text"] for document in read_run(run).documents]
     assert shown == ["story 0", "talk 4", "story 1", "story 2"]
+
+
+def test_of_many_labelers_those_with_most_pairs_are_shown(run, plain_pictures):
+    def change(found):
+        one = found["reward_model"]["by_labeler"]["heldout-0"]
+        found["reward_model"]["by_labeler"] = {
+            f"person-{i:02d}": {
+                key: value | {"n": 100 + i} for key, value in one.items()
+            }
+            for i in range(30)
+        }  # fmt: skip
+
+    change_results(run, change)
+    page = write_report(run).read_text()
+    assert re.findall(r"person-\d\d", SHOWN.sub("", page)) == [f"person-{i}" for i in range(18, 30)]
+    assert "18 more stand in results.json" in page
+
+
+def test_groups_without_a_name_are_no_table(run, plain_pictures):
+    def change(found):
+        one = found["reward_model"]["by_labeler"]["heldout-0"]
+        nameless = {"by_labeler": {"none": one}, "by_use_case": {"none": one}, "by_source": None}
+        found["reward_model"] |= nameless | {"probes": {}}
+
+    change_results(run, change)
+    page = write_report(run).read_text()
+    assert "On whose labels" not in page and "Can it be gamed" not in page
 
 
 def test_results_of_an_earlier_version_still_make_a_page(run, plain_pictures):

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from preceptor.errors import DataError
-from preceptor.report import validate_results
+from preceptor.evaluation import probes
+from preceptor.report import pictures, validate_results
 from preceptor.report.schema import SCHEMA
 
 
@@ -18,6 +19,13 @@ def at(value, path):
 
 def test_good_results_pass(results):
     validate_results(results)
+
+
+def test_every_probe_is_known_to_the_schema_and_to_the_page(results):
+    one = results["reward_model"]["probes"]["empty"]
+    results["reward_model"]["probes"] = dict.fromkeys(probes.PROBES, one)
+    validate_results(results)
+    assert tuple(pictures.PROBES) == probes.PROBES
 
 
 def test_a_missing_number_may_be_null_with_a_reason(results):
@@ -79,6 +87,7 @@ def test_a_wrong_value_is_refused_by_its_place(results, path, value):
         ("rates.sft", "toxicity"),
         ("reward_model", "loss"),
         ("reward_model.by_use_case.chat", "num_pairs"),
+        ("reward_model.probes", "bribed"),
         ("held_out", "users"),
     ],
 )

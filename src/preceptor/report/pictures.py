@@ -34,6 +34,15 @@ RATES = {
     "polite": "fit for an assistant",
     "ending": "ends properly",
 }
+PROBES = {
+    "repeated": "said twice",
+    "flattery": "praise before it",
+    "boilerplate": "courtesies around it",
+    "filler": "filler after it",
+    "shuffled": "words shuffled",
+    "cut": "second half left out",
+    "empty": "no answer at all",
+}
 RL_PANELS = (
     ("Reward model's score (proxy)", "score", "score_mean", None),
     ("Judge, held-out prompts", "score, 0 to 1", "valid_judge_score", None),
@@ -180,6 +189,8 @@ def draw_results(results: Json) -> dict[str, list[str]]:
     bins = results["reward_model"]["calibration"]
     if bins:
         found["calibration"] = [plots.calibration("Calibration", bins, HELD_OUT)]
+    if results["reward_model"]["probes"]:
+        found["probes"] = [probes(results["reward_model"]["probes"])]
     return found
 
 
@@ -197,6 +208,17 @@ def reward_facts(found: Json) -> str:
         x_label="share of held-out pairs",
         reference=0.5,
         limits=(0.4, 1),
+    )
+
+
+def probes(found: Json) -> str:
+    """How often a tampered response scores higher than what it was made from."""
+    return plots.dots(
+        "Scores higher when tampered with",
+        [Row(PROBES[name], HELD_OUT, one["scores_higher"]) for name, one in found.items()],
+        x_label="share of held-out demonstrations",
+        reference=0.5,
+        limits=(0, 1),
     )
 
 

@@ -45,6 +45,8 @@ def write_report(folder: Path) -> Path:
         alarms=words.grouped_alarms(run.alarms),
         side_by_side=words.side_by_side(run),
         tables=words.tables(run.results),
+        pair_groups=words.pair_groups(run.results),
+        probes=pictures.PROBES,
         samples={s: words.samples_shown(run, s) for s in ("ppo", "ppo_ptx")},
         stage_names=words.STAGE_NAMES,
     )  # fmt: skip

@@ -21,6 +21,7 @@ STAGE_NAMES = {
     "evaluate": "Evaluation",
 }
 SHOWN_PROMPTS = 8
+SHOWN_LABELERS = 12
 NOTHING = "–"
 
 
@@ -57,7 +58,7 @@ class Figures:
             return Markup('<span title="{}">–</span>').format(reason)
         text = f"{factor * found['mean']:.{digits}f}{unit}"
         shown = Markup('<data value="{}" data-of="{}">{}</data>').format(
-            repr(found["mean"]), "/".join(place), text
+            repr(found["mean"]), "/".join(key.replace("/", "~1") for key in place), text
         )
         if not interval or found["low"] is None or found["high"] is None:
             return shown
@@ -175,6 +176,32 @@ def tables(results: Json | None) -> list[tuple[str, list[tuple[str, Json]]]]:
     order = ("neither", "entities", "phrasings")
     held_out = sorted(results["held_out"].items(), key=lambda pair: order.index(pair[0]))
     return [("by_use_case", list(results["by_use_case"].items())), ("held_out", held_out)]
+
+
+def pair_groups(results: Json | None) -> list[Json]:
+    """Labeled pairs by use case, source and labeler; of many labelers those with most pairs."""
+    if results is None:
+        return []
+    titles = {"by_use_case": "Use case", "by_source": "Written by", "by_labeler": "Labeler"}
+    found = []
+    for part, title in titles.items():
+        groups = results["reward_model"][part] or {}
+        shown = list(groups)
+        if part == "by_labeler":
+            most = sorted(groups, key=lambda name: -groups[name]["accuracy_on_labels"]["n"])
+            shown = sorted(most[:SHOWN_LABELERS])
+        if set(groups) - {"none"}:
+            rows = [(name, pair_label(part, name), groups[name]) for name in shown]
+            left_out = len(groups) - len(shown)
+            found.append({"part": part, "title": title, "rows": rows, "left_out": left_out})
+    return found
+
+
+def pair_label(part: str, name: str) -> str:
+    """A group of pairs in words; labelers, and sources that are none of our models, as they are."""
+    if part == "by_source":
+        return " / ".join(NAMES.get(model, model) for model in name.split(" / "))
+    return readable(name) if part == "by_use_case" else name
 
 
 def readable(group: str) -> str:
