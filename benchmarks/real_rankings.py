@@ -133,6 +133,7 @@ class Setting:
     longest_response: int
     batch: int
     base: str
+    head: str
 
     @property
     def config(self) -> RewardConfig:
@@ -345,6 +346,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=10, help="layers to train, from the top")
     parser.add_argument("--longest-prompt", type=int, default=512)
     parser.add_argument("--longest-response", type=int, default=384)
+    parser.add_argument("--head", choices=("random", "zero"), default="random", help="its start")
     parser.add_argument("--base", type=Path, help="a model folder instead of SmolLM2's")
     parser.add_argument("--draw", type=Path, help="file for an SVG of the curves")
     return parser.parse_args()
@@ -358,7 +360,8 @@ def main() -> None:
     # 1. The base with its top layers trainable, and the files as ids.
     base = given.base or smollm2_folder()
     tokenizer = load_tokenizer(base, 2**31)
-    model = scalar_from_policy(base, derived_seed(0, "reward/head"))
+    seed = derived_seed(0, "reward/head") if given.head == "random" else None
+    model = scalar_from_policy(base, seed)
     model.requires_grad_(False)
     for part in (trunk(model).layers[-given.layers :], trunk(model).norm, scalar_head(model)):
         part.requires_grad_(True)
@@ -406,7 +409,7 @@ def main() -> None:
     ):
         setting = Setting(
             name, way, rate, epochs, f"{number}/{given.folds}", given.trained, given.layers,
-            given.longest_prompt, given.longest_response, given.batch, base.name,
+            given.longest_prompt, given.longest_response, given.batch, base.name, given.head,
         )  # fmt: skip
         if old := [run for run in made if asdict(setting).items() <= run.items()]:
             chosen.append(old[0])
