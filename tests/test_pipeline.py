@@ -145,9 +145,9 @@ def test_a_place_where_no_folder_can_be_is_a_message(out):
         run_pipeline(load_recipe(str(TINY)), Path(out))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0])
 def test_killed_at_any_time_it_ends_with_the_same_bits(whole, tmp_path, seed):
-    """SIGKILL again and again at random instants, until a start comes through."""
+    """SIGKILL by the clock until a start comes through; test_killed.py meets every step."""
     out = tmp_path / "run"
     rng = random.Random(seed)
     for kill in range(60):
