@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"functional", "statistics", "data", "models", "generation", "miniature"},
     "report": set(),
     "steps": {
+        "recipes",
         "statistics",
         "data",
         "models",

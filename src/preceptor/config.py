@@ -417,6 +417,14 @@ class Recipe(Section):
     max_response_tokens: int = Field(
         32, gt=0, description="Longer responses are cut in sampling, and left out of SFT."
     )
+    rounds: int = Field(
+        1,
+        gt=0,
+        le=100,
+        description="Times that rankings are collected, the prompts shared out: of the SFT model "
+        "first, then of the policy so far; each round trains a reward model from scratch on all "
+        "rankings and PPO from its start again (section 3.1).",
+    )
     data: DataConfig = Field(default_factory=DataConfig, description="Sizes of the sources.")
     pretrain: PretrainConfig | None = Field(None, description="Absent: the model is pretrained.")
     sft: SFTConfig = Field(default_factory=SFTConfig, description="Supervised fine-tuning.")
@@ -474,6 +482,16 @@ class Recipe(Section):
                         f"{name}.ptx_sequence_length {stage.ptx_sequence_length} is over "
                         f"model.context_length {self.model.context_length}"
                     )
+        if self.rounds > 1 and self.rankings is not None:
+            raise ValueError(
+                f"rounds {self.rounds} asks labelers again, and rankings is a file whose labelers "
+                "cannot be asked. Set rounds: 1, or leave rankings out"
+            )
+        if self.rounds > 1 and self.ppo is None and self.ppo_ptx is None:
+            raise ValueError(
+                f"rounds {self.rounds} ranks the policy of PPO, and there is no ppo or ppo_ptx. "
+                "Add one, or set rounds: 1"
+            )
         if self.ppo_start is not None and self.ppo is None and self.ppo_ptx is None:
             raise ValueError("ppo_start is for ppo or ppo_ptx, and there is neither. Leave it out")
         if self.pretrain is not None and self.corpus is None:

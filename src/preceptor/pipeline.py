@@ -10,30 +10,30 @@ import gc
 import hashlib
 import json
 import os
-import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 import preceptor
 from preceptor.config import PPOConfig, Recipe
-from preceptor.data.records import Demonstration as Demo
-from preceptor.data.records import Prompt, Ranking, file_hash, ranking_key, read_records
+from preceptor.data.records import file_hash
 from preceptor.data.sources import GENERATED
 from preceptor.errors import RecipeError
-from preceptor.evaluation.judges import judge_of
-from preceptor.evaluation.run import Inputs, ScoreIds, evaluate
-from preceptor.models.load import load_tokenizer
 from preceptor.recipes import dump_recipe
 from preceptor.recipes.files import require_files
+from preceptor.recipes.rounds import (
+    home_of,
+    kind_of,
+    policy_of,
+    round_of,
+    step_name,
+)
 from preceptor.recipes.summary import stages_of
 from preceptor.report import validate_results, write_report
-from preceptor.stages.reward import score_rows
-from preceptor.steps import facts, inputs, labels, scores, train
+from preceptor.steps import evaluate, facts, labels, scores, train
 from preceptor.steps.best_of_n import best_of_n
 from preceptor.training.folder import (
     StageFolder,
@@ -115,9 +115,9 @@ def require_rewards(recipe: Recipe, out: Path, names: Sequence[str]) -> None:
         RecipeError: it names the reward and what is wrong with it.
     """
     for name in names:
-        if name not in ("ppo", "ppo_ptx"):
+        if kind_of(name) not in ("ppo", "ppo_ptx"):
             continue
-        config: PPOConfig = getattr(recipe, name)
+        config: PPOConfig = getattr(recipe, kind_of(name))
         if config.is_service:
             if not (os.path.isdir(out) and is_done(*_done(recipe, out, name))):
                 scores.require_listener(config.reward)
@@ -136,7 +136,7 @@ def require_earlier_steps(
     asked = [name for name in only if name != "data"]
     if asked == ["report"] and not any(_done_file(out, name).is_file() for name in wanted):
         raise RecipeError(f"{out}: nothing to report, no step of a run is done there.")
-    needed = needed_by(asked, wanted) if asked else []
+    needed = needed_by(recipe, asked)
     # What was trained on other data is not done, and new data would only hide that.
     stale = "data" in needed and not is_done(*_done(recipe, out, "data"))
     for name in needed:
@@ -148,13 +148,15 @@ def require_earlier_steps(
         )
 
 
-def needed_by(only: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Steps whose outputs the asked ones read."""
-    first = min(wanted.index(name) for name in only)
-    before = wanted[:first]
-    if set(only) <= {"ppo_start", "ppo", "ppo_ptx"}:
-        return [name for name in before if name not in ("ppo", "ppo_ptx")]
-    return [] if set(only) == {"report"} else list(before)
+def needed_by(recipe: Recipe, only: Sequence[str]) -> list[str]:
+    """Steps whose outputs the asked ones read, directly or through others, in order."""
+    needed: set[str] = set()
+    waiting = [name for name in only if name != "report"]
+    while waiting:
+        new = set(reads(recipe, waiting.pop())) - needed
+        needed |= new
+        waiting += new
+    return [name for name in stages_of(recipe) if name in needed]
 
 
 def run_step(recipe: Recipe, out: Path, name: str) -> None:
@@ -167,25 +169,30 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
         say(f"{name} is done, skipped")
         return
     began = time.monotonic()
-    if name in ("pretrain", "sft", "reward", "ppo_start", "ppo", "ppo_ptx"):
-        folder = StageFolder(done.parent, name, digest)
-        if name in ("ppo", "ppo_ptx"):
+    kind = kind_of(name)
+    if kind == "sample" and recipe.rounds > 1:
+        say(f"round {round_of(recipe, name)} of {recipe.rounds}")
+    if kind in ("pretrain", "sft", "reward", "ppo_start", "ppo", "ppo_ptx"):
+        folder = StageFolder(done.parent, kind, digest)
+        if kind in ("ppo", "ppo_ptx"):
             train.ppo(recipe, out, folder, name)
-        elif name == "ppo_start":
-            train.sft(recipe, out, folder, name)
+        elif kind == "reward":
+            train.reward(recipe, out, folder, name)
+        elif kind == "pretrain":
+            train.pretrain(recipe, out, folder)
         else:
-            getattr(train, name)(recipe, out, folder)
+            train.sft(recipe, out, folder, kind)
         seconds = max(time.monotonic() - began, folder.seconds())
     else:
         done.unlink(missing_ok=True)
-        writers = {
-            "data": labels.make_data,
-            "sample": labels.sample_responses,
-            "rank": labels.rank,
-            "evaluate": evaluate_run,
+        writers: dict[str, Callable[[], list[Path]]] = {
+            "data": lambda: labels.make_data(recipe, out),
+            "sample": lambda: labels.sample_responses(recipe, out, name),
+            "rank": lambda: labels.rank(recipe, out, name),
+            "evaluate": lambda: evaluate_run(recipe, out),
         }
-        written = writers[name](recipe, out)
-        write_done(done, stage=name, input_hash=digest, outputs=written, summary={})
+        written = writers[kind]()
+        write_done(done, stage=kind, input_hash=digest, outputs=written, summary={})
         seconds = time.monotonic() - began
     _note_timing(out, name, seconds)
     _return_memory()
@@ -194,15 +201,16 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
 def input_hash(recipe: Recipe, out: Path, name: str) -> str:
     """Hash of what a step reads: its own keys, files the recipe names, outputs of earlier steps."""
     whole = recipe.model_dump(mode="json")
+    kind = kind_of(name)
     general = ("seed", "num_threads", "model", "max_prompt_tokens", "max_response_tokens")
     own = {
         "data": ("corpus", "prompts", "demonstrations", "rankings", "judge", "data"),
-        "sample": ("sample", "sft"),
+        "sample": ("sample", "sft", "rounds"),
         "rank": ("rank", "judge"),
         "ppo": ("ppo", "reward", "judge"),
         "ppo_ptx": ("ppo_ptx", "reward", "judge"),
         "evaluate": ("evaluate", "judge", "sft", "reward", "name"),
-    }.get(name, (name,))
+    }.get(kind, (kind,))
     values: dict[str, Any] = {key: whole[key] for key in (*general, *own)}
     values["version"] = preceptor.__version__  # another version may make other data
     if name == "data":
@@ -218,11 +226,11 @@ def input_hash(recipe: Recipe, out: Path, name: str) -> str:
     }
     if isinstance(recipe.model, str):
         values["model_files"] = _files_of(recipe.model)
-    tuned = getattr(recipe, name) if name in ("sft", "ppo_start") else None
+    tuned = getattr(recipe, kind) if kind in ("sft", "ppo_start") else None
     if tuned is not None and tuned.reward_model:
         values["reward_model_files"] = _files_of(tuned.reward_model)
-    if name in ("ppo", "ppo_ptx"):
-        values["reward_source"] = scores.source_hash(getattr(recipe, name))
+    if kind in ("ppo", "ppo_ptx"):
+        values["reward_source"] = scores.source_hash(getattr(recipe, kind))
         values["num_tax_sequences"] = recipe.evaluate.num_tax_sequences
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -236,60 +244,38 @@ def _files_of(folder: str) -> dict[str, str]:
 
 def reads(recipe: Recipe, name: str) -> list[str]:
     """The earlier steps whose files a step opens."""
+    number = round_of(recipe, name)
+    rankings = [step_name(recipe, earlier, "rank") for earlier in range(1, number + 1)]
+    policies = [
+        step_name(recipe, earlier, kind)
+        for earlier in range(1, recipe.rounds)
+        for kind in ("reward", policy_of(recipe))
+        if kind is not None
+    ]
+    ranked = [step_name(recipe, number - 1, str(policy_of(recipe)))] if number > 1 else ["sft"]
+    start = ["data", "sft", step_name(recipe, number, "reward"), "ppo_start"]
     table = {
         "data": [],
         "pretrain": ["data"],
         "sft": ["data", "pretrain"],
-        "sample": ["data", "sft"],
-        "rank": ["sample"],
-        "reward": ["data", "sft", "rank"],
         "ppo_start": ["data", "pretrain"],
-        "ppo": ["data", "sft", "reward", "ppo_start"],
-        "ppo_ptx": ["data", "sft", "reward", "ppo_start"],
-        "evaluate": ["data", "pretrain", "sft", "rank", "reward", "ppo", "ppo_ptx"],
-    }
+        "sample": ["data", *ranked],
+        "rank": [step_name(recipe, number, "sample")],
+        "reward": ["data", "sft", *rankings],
+        "ppo": start,
+        "ppo_ptx": start,
+        "evaluate": [
+            "data", "pretrain", "sft", *rankings, *policies, "reward", "ppo", "ppo_ptx",
+        ],
+    }  # fmt: skip
     present = stages_of(recipe)
-    return [before for before in table[name] if before in present]
+    return [before for before in table[kind_of(name)] if before in present]
 
 
 def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
     """Compare the run's models and write results.json with timing, versions and alarms."""
     folder = out / "evaluation"
-    data = out / "data"
-    models = {"gpt": inputs.base_model(recipe, out), "sft": out / "sft" / "model"}
-    for name in ("ppo", "ppo_ptx"):
-        if getattr(recipe, name) is not None:
-            models[name] = out / name / "model"
-    reward_model = scores.frozen_reward_model(recipe, out)
-    tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
-
-    def score(prompt_ids: list[list[int]], response_ids: list[list[int]]) -> list[float]:
-        scores: list[float] = score_rows(
-            reward_model, prompt_ids, response_ids, recipe.reward
-        ).tolist()
-        return scores
-
-    rankings = read_records(data / "rankings-valid.jsonl", Ranking)
-    ranking_scores = score_rankings(recipe, rankings, tokenizer, score)
-    text = data / "tokens-valid.npy"
-    found = evaluate(
-        recipe,
-        models,
-        Inputs(
-            test=read_records(data / "prompts-test.jsonl", Prompt),
-            valid=read_records(data / "prompts-valid.jsonl", Prompt),
-            demonstrations=read_records(data / "demonstrations-train.jsonl", Demo),
-            rankings=rankings,
-            ranking_scores=ranking_scores,
-            tasks=inputs.read_tasks(out),
-            text=text if text.is_file() else None,
-            reward_summary=read_json(out / "reward" / "done.json")["summary"],
-        ),
-        judge=judge_of(recipe),
-        score=score,
-        folder=folder,
-        say=say,
-    )
+    found = evaluate.compare_models(recipe, out)
     timing = read_json(out / "timing.json")
     found |= {
         "timing": {
@@ -297,38 +283,21 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
             for step, seconds in timing.get("seconds", {}).items()
             if step in stages_of(recipe)  # not those of an earlier recipe in this folder
         },
-        "peak_memory_bytes": max(_peak_memory(), int(timing.get("peak_memory_bytes", 0))),
+        "peak_memory_bytes": max(facts.peak_memory(), int(timing.get("peak_memory_bytes", 0))),
         "versions": facts.versions(),
         "machine": facts.machine(),
         "alarms": facts.read_alarms(out, stages_of(recipe)),
     }
     validate_results(found)
     write_json(folder / "results.json", found)
-    responses = [folder / f"responses-{name}.jsonl" for name in found["models"]]
+    named = [*found["models"], *(f"round-{number}" for number in found.get("rounds", ()))]
+    responses = [folder / f"responses-{name}.jsonl" for name in named]
     return [folder / "results.json", *responses]
 
 
-def score_rankings(
-    recipe: Recipe,
-    rankings: Sequence[Ranking],
-    tokenizer: PreTrainedTokenizerBase,
-    score: ScoreIds,
-) -> list[list[float]]:
-    """The reward model's scores of each ranking's responses; several labelers' share theirs."""
-    ranked = inputs.ranked_ids(recipe, rankings, tokenizer)
-    flat = score(
-        [item.prompt for item in ranked.values() for _ in item.responses],
-        [response for item in ranked.values() for response in item.responses],
-    )
-    found, offset = {}, 0
-    for key, item in ranked.items():
-        found[key] = flat[offset : offset + len(item.responses)]
-        offset += len(item.responses)
-    return [found[ranking_key(ranking)] for ranking in rankings]
-
-
 def _done_file(out: Path, name: str) -> Path:
-    return out / DONE.get(name, f"{name}/done.json")
+    kind = kind_of(name)
+    return home_of(out, name) / DONE.get(kind, f"{kind}/done.json")
 
 
 def _done(recipe: Recipe, out: Path, name: str) -> tuple[Path, str]:
@@ -339,7 +308,7 @@ def _note_timing(out: Path, name: str, seconds: float) -> None:
     path = out / "timing.json"
     noted = read_json(path)
     noted.setdefault("seconds", {})[name] = seconds
-    noted["peak_memory_bytes"] = max(_peak_memory(), int(noted.get("peak_memory_bytes", 0)))
+    noted["peak_memory_bytes"] = max(facts.peak_memory(), int(noted.get("peak_memory_bytes", 0)))
     write_json(path, noted)
 
 
@@ -361,10 +330,6 @@ def _return_memory() -> None:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def _peak_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -76,7 +76,7 @@ def evaluate(
             room = few_shot_room(model, recipe.max_response_tokens)
             variants["gpt_prompted"] = [few_shot_ids(tokenizer, shots, p, room) for p in test]
         for variant, asked in variants.items():
-            found = _answer(recipe, model, tokenizer, asked, continues_text=is_start)
+            found = answer_prompts(recipe, model, tokenizer, asked, continues_text=is_start)
             rows = response_rows(test, found, judge, score(prompt_ids, found.tokens))
             write_records(folder / f"responses-{variant}.jsonl", rows)
             answers[variant] = rows
@@ -158,7 +158,7 @@ def best_prefix(
         picks = draws.choice(len(inputs.demonstrations), size=count, replace=False)
         shots = [inputs.demonstrations[int(i)] for i in picks]
         ids = [few_shot_ids(tokenizer, shots, p, room) for p in asked]
-        found = _answer(recipe, model, tokenizer, ids, continues_text=True)
+        found = answer_prompts(recipe, model, tokenizer, ids, continues_text=True)
         mean = sum(score(plain, found.tokens)) / len(asked)
         if best is None or mean > best[0]:
             best = (mean, shots)
@@ -166,7 +166,7 @@ def best_prefix(
     return best[1]
 
 
-def _answer(
+def answer_prompts(
     recipe: Recipe,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -174,6 +174,7 @@ def _answer(
     *,
     continues_text: bool,
 ) -> Answers:
+    """One response to each prompt, sampled as this recipe evaluates."""
     return answer(
         model,
         tokenizer,

@@ -1,15 +1,16 @@
 """What a recipe would do, in a few lines, without anything heavy imported."""
 
 from preceptor.config import Architecture, PPOConfig, Recipe, SFTConfig
+from preceptor.recipes.rounds import kind_of, policy_of, step_name
 
 STAGES = (
     "data",
     "pretrain",
     "sft",
+    "ppo_start",
     "sample",
     "rank",
     "reward",
-    "ppo_start",
     "ppo",
     "ppo_ptx",
     "evaluate",
@@ -18,26 +19,37 @@ STAGES = (
 
 
 def stages_of(recipe: Recipe) -> list[str]:
-    """The stages that this recipe has, in order."""
+    """The steps that this recipe has, in order; earlier rounds' bear their number."""
     optional = ("pretrain", "ppo_start", "ppo", "ppo_ptx")
     absent = {name for name in optional if getattr(recipe, name) is None}
     if recipe.rankings:
         absent |= {"sample", "rank"}
-    return [name for name in STAGES if name not in absent]
+    present = [name for name in STAGES if name not in absent]
+    earlier = [
+        step_name(recipe, number, kind)
+        for number in range(1, recipe.rounds)
+        for kind in ("sample", "rank", "reward", policy_of(recipe))
+        if kind is not None
+    ]
+    place = present.index("reward" if recipe.rankings else "sample")
+    return present[:place] + earlier + present[place:]
 
 
 def summary_lines(recipe: Recipe) -> list[str]:
     """`NAME: ok`, where everything comes from, and the size of each stage."""
     model = "a new one" if isinstance(recipe.model, Architecture) else recipe.model
+    width = max(16, 2 + max(len(stage) for stage in stages_of(recipe)))
     lines = [
         f"{recipe.name}: ok",
-        f"model           {model}",
-        f"demonstrations  {recipe.demonstrations}",
-        f"prompts         {recipe.prompts or recipe.demonstrations}",
-        f"rankings        {recipe.rankings or f'simulated labelers, judge {recipe.judge}'}",
-        f"corpus          {recipe.corpus or 'none'}",
+        f"{'model':<{width}}{model}",
+        f"{'demonstrations':<{width}}{recipe.demonstrations}",
+        f"{'prompts':<{width}}{recipe.prompts or recipe.demonstrations}",
+        f"{'rankings':<{width}}{recipe.rankings or f'simulated labelers, judge {recipe.judge}'}",
+        f"{'corpus':<{width}}{recipe.corpus or 'none'}",
     ]
-    return lines + [f"{stage:<16}{_size(recipe, stage)}".rstrip() for stage in stages_of(recipe)]
+    return lines + [
+        f"{stage:<{width}}{_size(recipe, kind_of(stage))}".rstrip() for stage in stages_of(recipe)
+    ]
 
 
 def _size(recipe: Recipe, stage: str) -> str:

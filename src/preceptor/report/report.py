@@ -30,6 +30,8 @@ def write_report(folder: Path) -> Path:
         "chips": words.chips,
         "prompt_text": words.prompt_text,
         "readable": words.readable,
+        "source_title": words.source_title,
+        "step_title": words.step_title,
     }
     page = environment.get_template("template.html.j2").render(
         run=run,
@@ -48,7 +50,6 @@ def write_report(folder: Path) -> Path:
         pair_groups=words.pair_groups(run.results),
         probes=pictures.PROBES,
         samples={s: words.samples_shown(run, s) for s in ("ppo", "ppo_ptx")},
-        stage_names=words.STAGE_NAMES,
     )  # fmt: skip
     path = folder / "report.html"
     partial = path.with_name("report.html.partial")

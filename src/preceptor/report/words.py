@@ -200,8 +200,24 @@ def pair_groups(results: Json | None) -> list[Json]:
 def pair_label(part: str, name: str) -> str:
     """A group of pairs in words; labelers, and sources that are none of our models, as they are."""
     if part == "by_source":
-        return " / ".join(NAMES.get(model, model) for model in name.split(" / "))
+        return source_title(name)
     return readable(name) if part == "by_use_case" else name
+
+
+def source_title(source: str) -> str:
+    """Who wrote a pair of responses; the policy of an earlier round bears its number."""
+    titles = []
+    for one in source.split(" / "):
+        model, comma, rest = one.partition(", ")
+        titles.append(NAMES.get(model, model) + comma + rest)
+    return " / ".join(titles)
+
+
+def step_title(step: str) -> str:
+    """A step in words; those of an earlier round bear its number."""
+    *before, kind = step.split("/")
+    title = STAGE_NAMES.get(kind, kind)
+    return f"Round {before[-1]}: {title}" if before else title
 
 
 def readable(group: str) -> str:

@@ -1,13 +1,15 @@
 """What a run ran on, and what went wrong in it."""
 
-import json
 import platform
+import resource
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from preceptor.training.folder import read_lines
 
 
 def machine() -> dict[str, Any]:
@@ -28,13 +30,15 @@ def versions() -> dict[str, str]:
     return {"preceptor": preceptor.__version__} | {name: version(name) for name in names}
 
 
+def peak_memory() -> int:
+    """The most memory that this process has held, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def read_alarms(out: Path, stages: Sequence[str]) -> list[dict[str, Any]]:
-    """Every alarm of these stages of a run."""
-    paths = [out / stage / "alarms.jsonl" for stage in stages]
+    """Every alarm of these stages of a run; a stage of an earlier round bears its round."""
     return [
-        json.loads(line)
-        for path in paths
-        if path.is_file()
-        for line in path.read_text(encoding="utf-8").split("\n")
-        if line
+        row | {"stage": stage}
+        for stage in stages
+        for row in read_lines(out / stage / "alarms.jsonl")
     ]

@@ -129,9 +129,10 @@ def ranked_ids(
     return found
 
 
-def read_rankings(out: Path, part: str) -> list[Ranking]:
-    """The rankings of one part, by simulated labelers or the user's own."""
-    return read_records(out / "data" / f"rankings-{part}.jsonl", Ranking)
+def read_rankings(homes: Sequence[Path], part: str) -> list[Ranking]:
+    """The rankings of one part, by simulated labelers or the user's own, of all these rounds."""
+    paths = [home / "data" / f"rankings-{part}.jsonl" for home in homes]
+    return [ranking for path in paths for ranking in read_records(path, Ranking)]
 
 
 def read_tasks(out: Path) -> dict[str, list[Choice]]:

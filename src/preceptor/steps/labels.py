@@ -27,6 +27,7 @@ from preceptor.models.lora import halve_frozen
 from preceptor.models.precision import precision
 from preceptor.models.tokenizers import decode, encode_prompt
 from preceptor.randomness import numpy_generator
+from preceptor.recipes.rounds import home_of, policy_of, round_of, step_name
 from preceptor.steps.inputs import tokenizer_of
 from preceptor.training.progress import say
 
@@ -82,21 +83,35 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
     return written
 
 
-def sample_responses(recipe: Recipe, out: Path) -> list[Path]:
-    """K = 4..9 responses of `sft` to every prompt that labelers will rank (section 3.4)."""
-    policy, tokenizer = load_policy(out / "sft" / "model")
+def sample_responses(recipe: Recipe, out: Path, step: str = "sample") -> list[Path]:
+    """K = 4..9 responses to every prompt of this round that labelers will rank (section 3.4).
+
+    They are of `sft` in the first round, and of the policy of the round before in later ones.
+    """
+    number = round_of(recipe, step)
+    source, place = "sft", "sft"
+    if number > 1:
+        kind = policy_of(recipe)
+        assert kind is not None  # the recipe is refused without one
+        place = step_name(recipe, number - 1, kind)
+        source = f"{kind}, round {number - 1}"
+    policy, tokenizer = load_policy(out / place / "model")
     if recipe.sft.precision == "bf16":
         halve_frozen(policy.requires_grad_(False))
+    stream = stream_of(recipe, step)
     written = []
     for part in ("train", "valid"):
         prompts = read_records(out / "data" / f"prompts-reward-{part}.jsonl", Prompt)
+        prompts = prompts[number - 1 :: recipe.rounds]
         encoded = [encode_prompt(tokenizer, p.prompt) for p in prompts]
-        draws = numpy_generator(recipe.seed, f"sample/{part}/k")
+        draws = numpy_generator(recipe.seed, f"{stream}sample/{part}/k")
         low, high = recipe.sample.min_responses, recipe.sample.max_responses
         counts = [int(draws.integers(low, high + 1)) for _ in prompts]
         keys = [(i, k) for i, count in enumerate(counts) for k in range(count)]
-        uniforms = row_uniforms(recipe.seed, f"sample/{part}", keys, recipe.max_response_tokens)
-        say(f"sample {part}: {len(keys):,} responses to {len(prompts):,} prompts")
+        uniforms = row_uniforms(
+            recipe.seed, f"{stream}sample/{part}", keys, recipe.max_response_tokens
+        )
+        say(f"sample {part}: {len(keys):,} responses of {source} to {len(prompts):,} prompts")
         with precision(recipe.sft.precision):
             generated = sample(
                 policy,
@@ -112,17 +127,20 @@ def sample_responses(recipe: Recipe, out: Path) -> list[Path]:
         for (i, _), text, finished in zip(keys, texts, generated.finished, strict=True):
             rows[i]["responses"].append(text)
             rows[i]["finished"].append(finished)
-            rows[i]["sources"].append("sft")
-        path = out / "data" / f"responses-{part}.jsonl"
+            rows[i]["sources"].append(source)
+        path = home_of(out, step) / "data" / f"responses-{part}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_records(path, rows)
         written.append(path)
     return written
 
 
-def rank(recipe: Recipe, out: Path) -> list[Path]:
+def rank(recipe: Recipe, out: Path, step: str = "rank") -> list[Path]:
     """Simulated labelers rank the responses: one a training prompt, several a held-out one."""
     judge = judge_of(recipe)
     noise = recipe.rank
+    folder = home_of(out, step) / "data"
+    stream = stream_of(recipe, step)
 
     def team(count: int, group: Literal["training", "heldout"]) -> list[Labeler]:
         return make_labelers(
@@ -142,14 +160,14 @@ def rank(recipe: Recipe, out: Path) -> list[Path]:
     }
     written = []
     for part, members in teams.items():
-        rows = read_records(out / "data" / f"responses-{part}.jsonl", Prompt)
+        rows = read_records(folder / f"responses-{part}.jsonl", Prompt)
         asked = noise.labels_per_prompt if part == "train" else noise.labels_per_valid_prompt
         labels = min(asked, len(members))
         rankings = []
         for number, row in enumerate(rows):
             meta = dict(row.meta)
             responses = meta.pop("responses")
-            draws = numpy_generator(recipe.seed, f"rank/{part}", number)
+            draws = numpy_generator(recipe.seed, f"{stream}rank/{part}", number)
             prompt = Prompt(row.prompt, row.user, row.use_case, meta)
             seen = judging_once(judge)
             for place in draws.choice(len(members), size=labels, replace=False):
@@ -160,11 +178,17 @@ def rank(recipe: Recipe, out: Path) -> list[Path]:
                         row.prompt, responses, ranks, labeler.name, row.user, row.use_case, meta
                     )
                 )
-        path = out / "data" / f"rankings-{part}.jsonl"
+        path = folder / f"rankings-{part}.jsonl"
         write_records(path, rankings)
         say(f"rank {part}: {len(rankings):,} rankings by {len(members)} labelers")
         written.append(path)
     return written
+
+
+def stream_of(recipe: Recipe, step: str) -> str:
+    """What a round's random streams begin with; the first round has those of a run of one."""
+    number = round_of(recipe, step)
+    return "" if number == 1 else f"round {number}/"
 
 
 def judging_once(judge: Judge) -> Judge:

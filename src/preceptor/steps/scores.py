@@ -34,10 +34,10 @@ PAUSES = (1.0, 4.0, 16.0)
 """Seconds to wait before asking a service again that did not answer."""
 
 
-def score_function(recipe: Recipe, config: PPOConfig, out: Path) -> Score:
+def score_function(recipe: Recipe, config: PPOConfig, home: Path) -> Score:
     """Scores [B] of responses, by whatever the recipe's `reward` names."""
     if config.reward == "reward_model":
-        model = frozen_reward_model(recipe, out)
+        model = frozen_reward_model(recipe, home)
 
         def by_model(
             prompts: Sequence[Prompt],
@@ -192,9 +192,9 @@ def source_hash(config: PPOConfig) -> str | None:
     return file_hash(Path(module.__file__)) if module.__file__ else None
 
 
-def frozen_reward_model(recipe: Recipe, out: Path) -> PreTrainedModel:
-    """The reward model as PPO and evaluation use it."""
-    model = load_scalar(out / "reward" / "model")
+def frozen_reward_model(recipe: Recipe, home: Path) -> PreTrainedModel:
+    """The reward model below `home`, the run or one of its rounds, as PPO and evaluation use it."""
+    model = load_scalar(home / "reward" / "model")
     model.requires_grad_(False)
     if recipe.reward.precision == "bf16":
         halve_frozen(model)

@@ -23,6 +23,7 @@ from preceptor.models.load import (
 from preceptor.models.lora import halve_frozen
 from preceptor.models.tokenizers import encode_prompt
 from preceptor.randomness import derived_seed
+from preceptor.recipes.rounds import home_of, homes_up_to, kind_of
 from preceptor.stages.ppo import HeldOut, run_ppo
 from preceptor.stages.pretrain import run_pretrain
 from preceptor.stages.reward import run_reward
@@ -86,15 +87,16 @@ def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> No
     )
 
 
-def reward(recipe: Recipe, out: Path, folder: StageFolder) -> None:
-    """Train the reward model from the SFT model."""
+def reward(recipe: Recipe, out: Path, folder: StageFolder, step: str = "reward") -> None:
+    """Train the reward model from the SFT model, on the rankings of all rounds so far."""
     model = scalar_from_policy(out / "sft" / "model", derived_seed(recipe.seed, "reward/head"))
     model = with_lora(model, recipe.reward.lora, derived_seed(recipe.seed, "reward/lora"))
     if recipe.reward.precision == "bf16":
         halve_frozen(model)
     tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
+    homes = homes_up_to(recipe, out, step)
     parts = {
-        part: list(ranked_ids(recipe, read_rankings(out, part), tokenizer).values())
+        part: list(ranked_ids(recipe, read_rankings(homes, part), tokenizer).values())
         for part in ("train", "valid")
     }
     for part, items in parts.items():
@@ -117,9 +119,9 @@ def reward(recipe: Recipe, out: Path, folder: StageFolder) -> None:
     )
 
 
-def require_good_reward_model(recipe: Recipe, out: Path) -> None:
+def require_good_reward_model(recipe: Recipe, home: Path) -> None:
     """PPO against a reward model that guesses only makes a policy worse; refuse it."""
-    summary = read_json(out / "reward" / "done.json")["summary"]
+    summary = read_json(home / "reward" / "done.json")["summary"]
     accuracy, least = summary["valid_accuracy"], recipe.reward.min_accuracy
     if accuracy < least:
         raise RecipeError(
@@ -128,12 +130,14 @@ def require_good_reward_model(recipe: Recipe, out: Path) -> None:
         )
 
 
-def ppo(recipe: Recipe, out: Path, folder: StageFolder, name: str) -> None:
-    """Train a policy against the reward model, from the model it is held to."""
+def ppo(recipe: Recipe, out: Path, folder: StageFolder, step: str) -> None:
+    """Train a policy against its round's reward model, from the model it is held to."""
+    name = kind_of(step)
+    home = home_of(out, step)
     config: PPOConfig = getattr(recipe, name)
     start = out / ("sft" if recipe.ppo_start is None else "ppo_start") / "model"
     if config.reward == "reward_model":
-        require_good_reward_model(recipe, out)
+        require_good_reward_model(recipe, home)
     policy, tokenizer = load_policy(start)
     policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
     ref_policy = None  # with adapters the reference is the policy with them off
@@ -141,7 +145,7 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, name: str) -> None:
         ref_policy, _ = load_policy(start)
         ref_policy.requires_grad_(False)
     if config.value_from == "reward":
-        value_model = load_scalar(out / "reward" / "model")
+        value_model = load_scalar(home / "reward" / "model")
     else:
         value_model = scalar_from_policy(start, seed=None)
     value_model = with_lora(value_model, config.lora, derived_seed(recipe.seed, f"{name}/value"))
@@ -163,7 +167,7 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, name: str) -> None:
         policy=policy,
         ref_policy=ref_policy,
         value_model=value_model,
-        score=score_function(recipe, config, out),
+        score=score_function(recipe, config, home),
         tokenizer=tokenizer,
         prompts=prompts,
         prompt_ids=[encode_prompt(tokenizer, p.prompt) for p in prompts],

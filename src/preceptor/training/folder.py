@@ -97,8 +97,7 @@ class StageFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines logged so far."""
-        path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return read_lines(self.path / "metrics.jsonl")
 
     def save(self, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Write a checkpoint beside the old one, then let it take its place."""
@@ -133,10 +132,7 @@ class StageFolder:
 
     def seconds(self) -> float:
         """Time spent in logged steps, over all starts of this stage."""
-        path = self.path / "timing.jsonl"
-        if not path.exists():
-            return 0.0
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = read_lines(self.path / "timing.jsonl")
         return sum(float(row.get("seconds", 0.0)) for row in rows)
 
     def _newest(self) -> Checkpoint | None:
@@ -236,6 +232,13 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, FileNotFoundError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file that a run has written; none where there is no file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,0 +1,142 @@
+"""The evaluation step: models and rankings of a run in, the figures of results.json out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from preceptor.config import Recipe
+from preceptor.data.records import Demonstration as Demo
+from preceptor.data.records import Prompt, Ranking, ranking_key, read_records, write_records
+from preceptor.evaluation.answers import response_rows
+from preceptor.evaluation.judges import judge_of
+from preceptor.evaluation.results import Rows, compare, gold_scores
+from preceptor.evaluation.reward_model import reward_model_results
+from preceptor.evaluation.run import Inputs, ScoreIds, answer_prompts, evaluate, open_model
+from preceptor.models.load import load_tokenizer
+from preceptor.models.tokenizers import encode_prompt
+from preceptor.recipes.rounds import home_of, homes_up_to, policy_of, step_name
+from preceptor.stages.reward import score_rows
+from preceptor.steps import inputs, scores
+from preceptor.training.folder import read_json, read_lines
+from preceptor.training.progress import say
+
+
+def compare_models(recipe: Recipe, out: Path) -> dict[str, Any]:
+    """Compare the run's models and rounds; returns results.json but for what pipeline adds.
+
+    Every model's responses are left in evaluation/.
+    """
+    folder = out / "evaluation"
+    data = out / "data"
+    models = {"gpt": inputs.base_model(recipe, out), "sft": out / "sft" / "model"}
+    for name in ("ppo", "ppo_ptx"):
+        if getattr(recipe, name) is not None:
+            models[name] = out / name / "model"
+    score = scorer(recipe, out)
+    test = read_records(data / "prompts-test.jsonl", Prompt)
+    rankings = inputs.read_rankings(homes_up_to(recipe, out, "reward"), "valid")
+    tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
+    ranking_scores = score_rankings(recipe, rankings, tokenizer, score)
+    text = data / "tokens-valid.npy"
+    found = evaluate(
+        recipe,
+        models,
+        Inputs(
+            test=test,
+            valid=read_records(data / "prompts-valid.jsonl", Prompt),
+            demonstrations=read_records(data / "demonstrations-train.jsonl", Demo),
+            rankings=rankings,
+            ranking_scores=ranking_scores,
+            tasks=inputs.read_tasks(out),
+            text=text if text.is_file() else None,
+            reward_summary=read_json(out / "reward" / "done.json")["summary"],
+        ),
+        judge=judge_of(recipe),
+        score=score,
+        folder=folder,
+        say=say,
+    )
+    if recipe.rounds > 1:
+        asked = test[: recipe.evaluate.num_prompts]
+        sft_rows = read_lines(folder / "responses-sft.jsonl")
+        found["rounds"] = {
+            str(number): round_results(recipe, out, number, rankings, asked, sft_rows)
+            for number in range(1, recipe.rounds + 1)
+        }
+    return found
+
+
+def scorer(recipe: Recipe, home: Path) -> ScoreIds:
+    """The reward model of a run, or of one of its rounds, on ids."""
+    reward_model = scores.frozen_reward_model(recipe, home)
+
+    def score(prompt_ids: list[list[int]], response_ids: list[list[int]]) -> list[float]:
+        found: list[float] = score_rows(
+            reward_model, prompt_ids, response_ids, recipe.reward
+        ).tolist()
+        return found
+
+    return score
+
+
+def round_results(
+    recipe: Recipe,
+    out: Path,
+    number: int,
+    rankings: Sequence[Ranking],
+    test: Sequence[Prompt],
+    sft_rows: Rows,
+) -> dict[str, Any]:
+    """What one round came to: its reward model on all rounds' held-out rankings, and its policy.
+
+    The rankings are the same for every round, so that their reward models can be compared: a
+    later one has seen what an earlier one had to judge unseen.
+    """
+    kind = str(policy_of(recipe))
+    home = home_of(out, step_name(recipe, number, kind))
+    say(f"evaluate round {number}")
+    model, tokenizer = open_model(home / kind / "model", recipe.sft.precision)
+    score = scorer(recipe, home)
+    prompt_ids = [encode_prompt(tokenizer, prompt.prompt) for prompt in test]
+    found = answer_prompts(recipe, model, tokenizer, prompt_ids, continues_text=False)
+    judge = judge_of(recipe)
+    rows = response_rows(test, found, judge, score(prompt_ids, found.tokens))
+    write_records(out / "evaluation" / f"responses-round-{number}.jsonl", rows)
+    known = reward_model_results(
+        rankings,
+        score_rankings(recipe, rankings, tokenizer, score),
+        judge,
+        read_json(home / "reward" / "done.json")["summary"],
+    )
+    metrics = read_lines(home / kind / "metrics.jsonl")
+    return {
+        "policy": kind,
+        "num_comparisons": known["num_comparisons"],
+        "accuracy_on_labels": known["accuracy_on_labels"],
+        "accuracy_on_gold": known["accuracy_on_gold"],
+        "by_source": known["by_source"],
+        "gold_score": gold_scores(rows),
+        "win_rate_vs_sft": compare(rows, sft_rows),
+        "ref_kl": metrics[-1]["ppo/ref_kl"],
+    }
+
+
+def score_rankings(
+    recipe: Recipe,
+    rankings: Sequence[Ranking],
+    tokenizer: PreTrainedTokenizerBase,
+    score: ScoreIds,
+) -> list[list[float]]:
+    """The reward model's scores of each ranking's responses; several labelers' share theirs."""
+    ranked = inputs.ranked_ids(recipe, rankings, tokenizer)
+    flat = score(
+        [item.prompt for item in ranked.values() for _ in item.responses],
+        [response for item in ranked.values() for response in item.responses],
+    )
+    found, offset = {}, 0
+    for key, item in ranked.items():
+        found[key] = flat[offset : offset + len(item.responses)]
+        offset += len(item.responses)
+    return [found[ranking_key(ranking)] for ranking in rankings]
