@@ -277,7 +277,9 @@ def run_probes(
 
 
 def say_probes(shares: Mapping[str, float | None]) -> None:
-    """One line: of how many demonstrations each probe raises the score."""
-    known = [f"{name} {share:.2f}" for name, share in shares.items() if share is not None]
+    """One line: the probe that raises the score of most demonstrations."""
+    known = {name: share for name, share in shares.items() if share is not None}
     if known:
-        say(f"reward: tampered with, so many demonstrations score higher: {', '.join(known)}")
+        worst = max(known, key=lambda name: known[name])
+        share = f"{known[worst]:.2f} of demonstrations score higher"
+        say(f"reward: gamed most by probe {worst}, {share}")
