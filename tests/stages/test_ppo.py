@@ -5,82 +5,16 @@ import json
 import numpy as np
 import pytest
 import torch
-from toys import END, tiny_model, tiny_tokenizer
+from tiny_ppo import PROMPTS, count_a, run, text_sequences
+from toys import END, tiny_model
 
-from preceptor.config import PPOConfig
 from preceptor.data.dataset import Judgement
-from preceptor.data.records import Prompt
 from preceptor.errors import TrainingError
 from preceptor.generation import Generated, row_uniforms, sample
-from preceptor.models.load import load_policy, scalar_from_policy, with_lora
-from preceptor.models.lora import halve_frozen
+from preceptor.models.load import load_policy
 from preceptor.models.tokenizers import decode, encode_prompt
 from preceptor.stages import ppo as stage
-from preceptor.stages.ppo import HeldOut, run_ppo
 from preceptor.training.folder import StageFolder
-
-PROMPTS = [Prompt(letter) for letter in "abcdefghijkl"]
-SMALL = {
-    "num_iterations": 6,
-    "batch_size": 8,
-    "num_minibatches": 2,
-    "learning_rate": 3e-3,
-    "value_learning_rate": 3e-3,
-    "eval_every": 2,
-    "checkpoint_every": 1,
-    "missing_eos_score": None,
-    "ptx_sequence_length": 8,
-    "ema_decay": 0.5,
-}
-
-
-def count_a(prompts, prompt_ids, response_ids, texts):
-    """The score of a task with planted credit: how many a's, out of eight words."""
-    return torch.tensor([text.split().count("a") / 8 for text in texts])
-
-
-def judge_a(prompt, text):
-    score = text.split().count("a") / 8
-    return Judgement(score, {"task": score})
-
-
-def text_sequences(seed=0):
-    return np.random.default_rng(seed).integers(6, 32, size=(40, 8)).astype(np.int32)
-
-
-def run(path, *, score=count_a, judge=judge_a, pretraining=None, seed=0, reference=True, **options):
-    config = PPOConfig.model_validate(SMALL | options)
-    source = path / "start"
-    tiny_model("llama").save_pretrained(source)
-    tokenizer = tiny_tokenizer()
-    policy = with_lora(tiny_model("llama"), config.lora, 5)
-    ref = tiny_model("llama") if reference else None
-    if config.precision == "bf16":
-        for model in (policy, ref):
-            if model is not None:
-                halve_frozen(model.requires_grad_(False) if model is ref else model)
-    ids = [encode_prompt(tokenizer, p.prompt) for p in PROMPTS]
-    folder = StageFolder(path / "ppo", "ppo", "inputs")
-    run_ppo(
-        config,
-        folder,
-        policy=policy,
-        ref_policy=ref,
-        value_model=scalar_from_policy(source, 1),
-        score=score,
-        tokenizer=tokenizer,
-        prompts=PROMPTS,
-        prompt_ids=ids,
-        pretraining=pretraining,
-        held_out=HeldOut(
-            PROMPTS[:4], ids[:4], judge, None if pretraining is None else pretraining[:8]
-        ),
-        max_response_tokens=8,
-        seed=seed,
-    )
-    metrics = (path / "ppo" / "metrics.jsonl").read_text()
-    weights = (path / "ppo" / "model" / "model.safetensors").read_bytes()
-    return [json.loads(line) for line in metrics.splitlines()], metrics, weights, ref
 
 
 def test_it_learns_what_is_paid_for(tmp_path):
