@@ -170,7 +170,9 @@ def test_the_paper_s_values_are_the_defaults():
         None,
         "reward",
     )
+    assert (ppo.adam_eps, ppo.value_clip_range, ppo.max_grad_norm) == (1e-5, 0.2, 1.0)
     assert RewardConfig().num_epochs == 1
+    assert (RewardConfig().schedule, RewardConfig().final_fraction) == ("cosine", 0.1)
     assert (PretrainConfig().adam_beta1, PretrainConfig().adam_beta2) == (0.9, 0.95)
     assert PretrainConfig().final_fraction == 0.1
 

@@ -84,6 +84,14 @@ def test_only_the_new_logprobs_learn():
     assert arguments[2].grad is None
 
 
+def test_nothing_is_learned_where_nothing_is_better():
+    """Advantages of 0 leave no gradient at all: there is no entropy bonus in the loss (rule 42)."""
+    new, old, advantages = policy_case()
+    new.requires_grad_()
+    policy_loss(new, old, 0 * advantages, token_mask(), clip_range=0.2)[0].backward()
+    assert not new.grad.any()
+
+
 def test_policy_stats_by_loop():
     new, old, advantages = policy_case()
     mask = token_mask()

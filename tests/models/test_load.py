@@ -6,10 +6,11 @@ import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
-from toys import tiny_model, tiny_tokenizer
+from toys import WORDS, tiny_model, tiny_tokenizer
 
 from preceptor.config import LoRAConfig
 from preceptor.errors import DataError
+from preceptor.generation import row_uniforms, sample
 from preceptor.models.forward import make_rows, response_logprobs, response_scores
 from preceptor.models.load import (
     load_policy,
@@ -203,3 +204,27 @@ def test_a_new_scalar_head_has_the_papers_spread(tmp_path):
     weights = torch.stack([head.weight for head in heads])
     assert float(weights.detach().std()) == pytest.approx(1 / 17**0.5, rel=0.08)  # 640 numbers: 3 %
     assert all(float(head.bias.detach()) == 0.0 for head in heads)
+
+
+def test_padding_of_the_vocabulary_is_never_sampled_nor_counted(tmp_path):
+    """Eight rows of the embedding that no token has, made likely; saved and loaded twice."""
+    wide = tiny_model("llama")
+    wide.resize_token_embeddings(len(WORDS) + 8)
+    with torch.no_grad():
+        wide.get_input_embeddings().weight[len(WORDS) :] *= 30.0
+    save_model(wide, tiny_tokenizer(), tmp_path / "a")
+    first, tokenizer = load_policy(tmp_path / "a")
+    save_model(first, tokenizer, tmp_path / "b")
+    model, _ = load_policy(tmp_path / "b")
+    uniforms = row_uniforms(0, "t", [(i,) for i in range(64)], 8)
+    found = sample(model, [[6, 7]] * 64, uniforms, stop_ids=[1])
+    assert max(max(response) for response in found.responses) < len(WORDS)
+    likely = wide(torch.tensor([[6, 7]])).logits[0, -1].topk(8).indices
+    assert int(likely.max()) >= len(WORDS)  # left alone, they would be
+    # Over the tokens that there are, probabilities sum to 1, in the training forward too.
+    rows = make_rows([[6, 7]] * len(WORDS), [[token] for token in range(len(WORDS))])
+    logprobs = response_logprobs(model, rows).detach()
+    assert float(logprobs.exp().sum()) == pytest.approx(1.0, abs=1e-5)
+    kept = [logprob for row in found.logprobs for logprob in row]
+    again = response_logprobs(model, make_rows([[6, 7]] * 64, found.responses)).detach()
+    assert sum(kept) == pytest.approx(float(again.sum()), rel=1e-4)
