@@ -6,15 +6,27 @@ import numpy as np
 import pytest
 import torch
 from tiny_ppo import PROMPTS, count_a, run, text_sequences
-from toys import END, tiny_model
+from toys import END, tiny_model, tiny_tokenizer
 
+from preceptor.config import LoRAConfig
 from preceptor.data.dataset import Judgement
 from preceptor.errors import TrainingError
 from preceptor.generation import Generated, row_uniforms, sample
-from preceptor.models.load import load_policy
+from preceptor.models.load import load_policy, save_model, with_lora
 from preceptor.models.tokenizers import decode, encode_prompt
 from preceptor.stages import ppo as stage
 from preceptor.training.folder import StageFolder
+
+
+class Later:
+    """A judge to whom every text is better than the one before: the last look is the best."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, prompt, text):
+        self.count += 1
+        return Judgement(float(self.count), {})
 
 
 def test_it_learns_what_is_paid_for(tmp_path):
@@ -46,6 +58,98 @@ def test_the_reference_never_moves(tmp_path):
     before = {k: v.clone() for k, v in tiny_model("llama").state_dict().items()}
     *_, ref = run(tmp_path)
     assert all(torch.equal(value, before[name]) for name, value in ref.state_dict().items())
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_dropout_of_the_config_is_off_through_four_epochs_of_two_minibatches(tmp_path, seed):
+    """GPT-2 as people have it, dropout 0.1: the ratio begins at 1 all the same, the score rises."""
+    save_model(tiny_model("gpt2", seed), tiny_tokenizer(), tmp_path / "gpt2")
+    start, _ = load_policy(tmp_path / "gpt2")
+    assert start.config.resid_pdrop == 0.1
+    lines, *_ = run(
+        tmp_path, start=start, seed=seed, num_iterations=10, batch_size=32, num_epochs=4
+    )
+    for line in lines:
+        assert line["ppo/first_ratio_gap"] < 1e-5
+        assert np.isfinite(list(line.values())).all()
+    first, last = (np.mean([x["ppo/score_mean"] for x in part]) for part in (lines[:3], lines[-3:]))
+    assert last > first
+
+
+def test_advantages_are_whitened_over_the_whole_batch_and_returns_are_not(tmp_path, monkeypatch):
+    original, seen = stage.policy_losses, []
+
+    def spy(policy, experience, *rest):
+        seen.append(experience)
+        return original(policy, experience, *rest)
+
+    monkeypatch.setattr(stage, "policy_losses", spy)
+    run(tmp_path, num_iterations=1, microbatch_tokens=16)
+    assert len(seen) == 2 and seen[0] is seen[1]  # two minibatches of one batch
+    advantages = seen[0].advantages[seen[0].mask]
+    assert float(advantages.mean()) == pytest.approx(0, abs=1e-6)
+    assert float(advantages.std(correction=0)) == pytest.approx(1, abs=1e-5)
+    raw = (seen[0].returns - seen[0].old_values)[seen[0].mask]  # advantages are these, whitened
+    torch.testing.assert_close((raw - raw.mean()) / raw.std(correction=0), advantages)
+
+
+def test_with_nothing_to_gain_not_a_bit_moves(tmp_path, monkeypatch):
+    """Advantages of zero: an entropy bonus, or a decay not asked for, would move the weights."""
+    monkeypatch.setattr(stage, "whiten", lambda advantages, mask: torch.zeros_like(advantages))
+    run(tmp_path, judge=Later(), kl_coef=0.1, num_epochs=2)
+    before, after = (load_policy(tmp_path / x)[0].state_dict() for x in ("start", "ppo/model"))
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_what_is_kept_is_the_moving_average(tmp_path):
+    """After one step at a decay of 0.75: three quarters of the start and one of the new weights."""
+    options = {"num_iterations": 1, "num_minibatches": 1, "eval_every": 1}
+    run(tmp_path / "average", judge=Later(), ema_decay=0.75, **options)
+    run(tmp_path / "last", judge=Later(), ema_decay=0.0, **options)
+    start, last, average = (
+        load_policy(tmp_path / name)[0].state_dict()
+        for name in ("last/start", "last/ppo/model", "average/ppo/model")
+    )
+    assert any(not torch.equal(start[name], last[name]) for name in start)
+    for name, value in average.items():
+        torch.testing.assert_close(value, 0.75 * start[name] + 0.25 * last[name])
+
+
+def test_the_gradient_is_linear_in_ptx_coef_and_takes_one_step_a_minibatch(tmp_path, monkeypatch):
+    original, gradients, steps = stage.take_step, [], []
+
+    def spy(optimizer, *, where, **options):
+        steps.append(where)
+        if where.endswith("policy") and len(steps) == 2:  # the value model's comes first
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            gradients.append(torch.cat([p.grad.flatten() for p in parameters]))
+        return original(optimizer, where=where, **options)
+
+    monkeypatch.setattr(stage, "take_step", spy)
+    for coefficient in (0.0, 1.0, 3.0):
+        steps.clear()
+        options = {"ptx_coef": coefficient, "num_iterations": 1, "pretraining": text_sequences()}
+        run(tmp_path / str(coefficient), **options)
+        assert len(steps) == 4  # two minibatches, two models
+    plain, once, thrice = gradients
+    assert float((once - plain).norm()) > 0.1
+    torch.testing.assert_close(thrice - plain, 3 * (once - plain), atol=1e-5, rtol=1e-4)
+
+
+def test_adapters_on_a_model_that_adapters_made_refer_to_it_and_not_to_its_base(tmp_path):
+    """Fine-tuned by LoRA, saved merged: with PPO's own adapters off that is what is left."""
+    tuned = with_lora(tiny_model("llama"), LoRAConfig(rank=2), seed=0)
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(1))
+    save_model(tuned, tiny_tokenizer(), tmp_path / "sft")
+    start, _ = load_policy(tmp_path / "sft")
+    options = {"start": start, "lora": {"rank": 4}, "num_iterations": 2, "learning_rate": 3e-2}
+    own, metrics, *_ = run(tmp_path / "own", reference=False, **options)
+    assert own[0]["ppo/ref_kl"] == 0.0
+    _, same, *_ = run(tmp_path / "two", **options)  # with the fine-tuned model as its reference
+    assert metrics == same
 
 
 def test_without_ptx_text_changes_no_bit(tmp_path):
