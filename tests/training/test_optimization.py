@@ -56,9 +56,12 @@ def test_a_non_finite_loss_or_gradient_moves_no_weight():
     before = trainable_state(model)
     with pytest.raises(TrainingError, match="step 7.*loss is nan"):
         accumulate([model(torch.full((1, 2), float("nan"))).sum()], "sft step 7")
-    model.weight.grad = torch.full_like(model.weight, float("inf"))
-    with pytest.raises(TrainingError, match="gradient norm is inf"):
-        take_step(optimizer, learning_rate=1.0, max_grad_norm=1.0, where="sft step 7")
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for value in ("inf", "nan"):
+        model.bias.grad[0] = float(value)
+        with pytest.raises(TrainingError, match=rf"norm is {value}, first in bias \(1 tensors\)"):
+            take_step(optimizer, learning_rate=1.0, max_grad_norm=1.0, where="sft step 7")
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
 
 

@@ -15,10 +15,12 @@ def make_optimizer(
     model: nn.Module, config: TrainConfig, learning_rate: float | None = None
 ) -> torch.optim.AdamW:
     """AdamW over the trainable weights; decay on matrices only (GPT-3 appendix B: 0.1)."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    matrices = [(name, p) for name, p in trainable if p.dim() > 1]
+    others = [(name, p) for name, p in trainable if p.dim() <= 1]
     groups = [
-        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
@@ -73,17 +75,31 @@ def take_step(
         TrainingError: the norm is not finite; no weight has moved.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = float(nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+    total = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = float(total)
     if not math.isfinite(norm):
         raise TrainingError(
-            f"{where}: the gradient norm is {norm}. Stopped before the optimizer step; the last "
-            "checkpoint is good. Usual cause: learning rate too high, or bad data."
+            f"{where}: the gradient norm is {norm}{_not_finite(optimizer)}. Stopped before the "
+            "optimizer step; the last checkpoint is good. Usual cause: learning rate too high, or "
+            "bad data."
         )
+    nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, total)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm
+
+
+def _not_finite(optimizer: torch.optim.Optimizer) -> str:
+    """Which weights have a gradient that is not finite."""
+    found = [
+        name
+        for group in optimizer.param_groups
+        for name, p in zip(group.get("param_names", ()), group["params"], strict=False)
+        if p.grad is not None and not bool(p.grad.isfinite().all())
+    ]
+    return f", first in {found[0]} ({len(found)} tensors)" if found else ""
 
 
 @torch.no_grad()
