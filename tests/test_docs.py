@@ -164,6 +164,8 @@ def test_the_paper_s_values_are_the_defaults():
     ppo = PPOConfig()
     assert (ppo.kl_coef, ppo.clip_range, ppo.gamma, ppo.num_epochs) == (0.02, 0.2, 1.0, 1)
     assert (ppo.ema_decay, ppo.temperature, ppo.schedule) == (0.992, 1.0, "constant")
+    assert (ppo.adam_eps, ppo.warmup_fraction, ppo.max_grad_norm) == (1e-5, 0.02, 1.0)
+    assert (ppo.value_clip_range, ppo.whiten_advantages, ppo.gae_lambda) == (0.2, True, 0.95)
     assert (ppo.kl_target, ppo.scale_scores, ppo.score_clip, ppo.value_from) == (
         None,
         False,

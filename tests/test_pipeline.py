@@ -10,14 +10,28 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+import toys
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from preceptor.errors import DataError, RecipeError
 from preceptor.evaluation.probes import PROBES
-from preceptor.models.load import load_policy, scalar_head
+from preceptor.models.forward import make_rows, response_values
+from preceptor.models.load import (
+    load_policy,
+    load_tokenizer,
+    save_model,
+    scalar_from_policy,
+    scalar_head,
+)
+from preceptor.models.tokenizers import encode_response
 from preceptor.pipeline import input_hash, run_pipeline
 from preceptor.recipes import load_recipe
 from preceptor.report import write_report
-from preceptor.training.folder import claimed
+from preceptor.steps import train
+from preceptor.steps.inputs import demonstration_ids
+from preceptor.training.folder import StageFolder, claimed
 
 TINY = Path(__file__).parent / "tiny.yaml"
 STAGES = ("pretrain", "sft", "reward", "ppo", "ppo_ptx")
@@ -265,8 +279,6 @@ def test_ppo_starts_from_a_model_of_its_own_and_refers_to_it(whole, tmp_path, mo
     """`preceptor ppo` trains the start first; policy, reference and value model come from it."""
     import shutil
 
-    from preceptor.steps import train
-
     out = tmp_path / "run"
     shutil.copytree(whole, out)
     seen = {}
@@ -294,6 +306,77 @@ def test_ppo_starts_from_a_model_of_its_own_and_refers_to_it(whole, tmp_path, mo
     page = write_report(out).read_text()
     assert "PPO starts here from a model of its own" in page and "Start of PPO" in page
     assert "Start of PPO" not in write_report(whole).read_text()
+
+
+def test_the_value_model_is_the_reward_model_with_head_and_bias(whole, tmp_path, monkeypatch):
+    """Before the first step its value where the next token would stand is the score (rule 37)."""
+    given = {}
+    monkeypatch.setattr(train, "run_ppo", lambda config, folder, **options: given.update(options))
+    recipe = load_recipe(str(TINY))
+    train.ppo(recipe, whole, StageFolder(tmp_path / "ppo", "ppo", "inputs"), "ppo")
+    value_model, tokenizer = given["value_model"], given["tokenizer"]
+    prompts = given["prompt_ids"][:5]
+    responses = [encode_response(tokenizer, text) for text in ("yes", "no", "i see", "a", "the")]
+    scores = given["score"](given["prompts"][:5], prompts, responses, [""] * 5)
+    longer = make_rows([p + r for p, r in zip(prompts, responses, strict=True)], [[1]] * 5)
+    with torch.no_grad():
+        values = response_values(value_model, longer)[:, 0]
+    torch.testing.assert_close(values, scores)
+    assert float(scalar_head(value_model).bias.detach()) != 0.0  # demonstrations score 0 by it
+    assert scalar_head(value_model).bias.requires_grad
+
+
+def test_a_tokenizer_whose_pad_is_its_end_goes_through_every_stage(whole, tmp_path):
+    """As many base models have it. Each stage saves a pad of its own, and the end is learned."""
+    import shutil
+
+    shutil.copytree(whole / "pretrain" / "model", tmp_path / "base")
+    tokenizer = load_tokenizer(tmp_path / "base", 2**31)
+    vocabulary = tokenizer.get_vocab()
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(tmp_path / "base")
+    out = tmp_path / "run"
+    # The miniature's judge knows its own vocabulary, which this model has.
+    recipe = load_recipe(str(TINY), ["pretrain=null", f"model={tmp_path / 'base'}"])
+    run_pipeline(recipe, out, only=["data", "sft", "sample", "rank", "reward", "ppo", "ppo_ptx"])
+    for stage in ("sft", "reward", "ppo", "ppo_ptx"):
+        saved = AutoTokenizer.from_pretrained(out / stage / "model")  # as others will read it
+        assert saved.pad_token_id is not None
+        assert saved.pad_token_id != saved.eos_token_id == tokenizer.eos_token_id
+        assert saved.get_vocab() == vocabulary
+    config = json.loads((out / "sft" / "model" / "config.json").read_text())
+    assert config["pad_token_id"] != config["eos_token_id"]
+    _, responses = demonstration_ids(recipe, out, saved, "train")
+    assert responses and all(ids.index(saved.eos_token_id) == len(ids) - 1 for ids in responses)
+
+
+def test_weights_that_are_no_number_stop_the_command_before_a_step(whole, tmp_path):
+    import shutil
+
+    shutil.copytree(whole / "sft" / "model", tmp_path / "base")
+    weights = load_file(tmp_path / "base" / "model.safetensors")
+    next(iter(weights.values())).view(-1)[0] = float("nan")
+    save_file(weights, tmp_path / "base" / "model.safetensors", {"format": "pt"})
+    options = ["--set", "pretrain=null", "--set", f"model={tmp_path / 'base'}"]
+    found = subprocess.run(
+        [*command(tmp_path / "run"), *options], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 2
+    assert "sft step 1: the loss is nan. Stopped before the optimizer step" in found.stderr
+    assert not (tmp_path / "run" / "sft" / "done.json").exists()
+    assert not (tmp_path / "run" / "sft" / "metrics.jsonl").exists()
+
+
+def test_a_reward_model_of_another_vocabulary_chooses_nothing(whole, tmp_path):
+    save_model(
+        scalar_from_policy(whole / "sft" / "model", 1), toys.tiny_tokenizer(), tmp_path / "rm"
+    )
+    recipe = load_recipe(
+        str(TINY), ["sft.choose_by=reward_model", f"sft.reward_model={tmp_path / 'rm'}"]
+    )
+    with pytest.raises(DataError, match=r"sft.reward_model .*: its vocabulary is not that"):
+        train.sft(recipe, whole, StageFolder(tmp_path / "sft", "sft", "inputs"))
+    assert not (tmp_path / "sft").exists()
 
 
 def test_a_reward_function_is_found_or_named(tmp_path, monkeypatch):

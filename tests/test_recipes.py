@@ -60,6 +60,14 @@ def test_a_key_in_the_wrong_section_is_pointed_to_the_right_one():
     assert "Did you mean ppo.ptx_coef or ppo_ptx.ptx_coef?" in message_of("ptx_coef=1")
 
 
+@pytest.mark.parametrize(
+    "key", ["top_p", "top_k", "repetition_penalty", "min_length", "length_penalty", "entropy_coef"]
+)
+def test_what_bends_the_distribution_that_is_sampled_is_no_key(key: str):
+    """Log-probabilities are kept of the distribution that is drawn from, so nothing may bend it."""
+    assert f"miniature.yaml: ppo.{key}: no such key." in message_of(f"ppo.{key}=0.9")
+
+
 def test_a_key_like_no_other_is_sent_to_the_schema():
     message = message_of("xyzzy=1")
     assert "xyzzy: no such key" in message

@@ -253,6 +253,9 @@ class PPOConfig(TrainConfig):
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "constant", description="Shape of the learning rate after warm-up (paper: constant)."
     )
+    warmup_fraction: Fraction = Field(
+        0.02, description="Share of the steps with linear warm-up (paper: 10 of 500 iterations)."
+    )
     adam_eps: float = Field(1e-5, gt=0, description="Adam's epsilon (Ziegler et al.: 1e-5).")
     num_iterations: int = Field(50, gt=0, description="Turns of sample, score, improve.")
     batch_size: int = Field(128, gt=0, description="Episodes in one iteration (paper: 512).")

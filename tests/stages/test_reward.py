@@ -61,6 +61,17 @@ def test_it_recovers_planted_rankings(tmp_path):
     assert summary["valid_accuracy"] > 0.9
 
 
+def test_the_learning_rate_falls_to_a_tenth(tmp_path):
+    """The paper's cosine; nothing set but the peak (rule 17)."""
+    run(tmp_path, planted(80, 0), planted(10, 1), learning_rate=1e-3, batch_prompts=1)
+    lines = (tmp_path / "reward" / "metrics.jsonl").read_text().splitlines()
+    rates = [json.loads(line)["reward/learning_rate"] for line in lines]
+    assert len(rates) == 80 and rates[0] == 1e-3
+    assert rates[40] == pytest.approx(0.55e-3)  # half way down a cosine from 1 to 0.1
+    assert rates[-1] == pytest.approx(1e-4, rel=0.01)
+    assert rates == sorted(rates, reverse=True)
+
+
 def test_demonstrations_score_zero_after_reload(tmp_path):
     """The bias lives in the saved folder, and the folder's score is the one that PPO uses."""
     config, summary = run(tmp_path, planted(80, 0), planted(10, 1))

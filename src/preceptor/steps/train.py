@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from preceptor.config import Architecture, PPOConfig, Recipe, SFTConfig
 from preceptor.data.batching import (
     open_sequences,
@@ -66,6 +68,8 @@ def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> No
     """Fine-tune on demonstrations: the SFT model, or the model that PPO starts from."""
     config: SFTConfig = getattr(recipe, name)
     policy, tokenizer = load_policy(base_model(recipe, out))
+    if config.reward_model is not None:
+        require_same_tokens(tokenizer, config.reward_model, name)
     policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
     if config.precision == "bf16":
         halve_frozen(policy)
@@ -85,6 +89,20 @@ def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> No
         max_response_tokens=recipe.max_response_tokens,
         seed=recipe.seed,
     )
+
+
+def require_same_tokens(tokenizer: PreTrainedTokenizerBase, reward_model: str, name: str) -> None:
+    """A reward model reads the very ids that the policy writes.
+
+    Raises:
+        DataError: in its vocabulary they are other words.
+    """
+    if load_tokenizer(reward_model, 2**31).get_vocab() != tokenizer.get_vocab():
+        raise DataError(
+            f"{name}.reward_model {reward_model}: its vocabulary is not that of the model in "
+            "training, so it would read other words than were written. Name a reward model of the "
+            "same tokenizer, or set choose_by to valid_loss."
+        )
 
 
 def reward(recipe: Recipe, out: Path, folder: StageFolder, step: str = "reward") -> None:
