@@ -1,7 +1,6 @@
 """Training that is bad in one way, each time really run: the alarm of that fault is raised.
 
-The judge that falls while the score rises is provoked in test_ppo.py, gamed reward models in
-test_reward.py.
+Gamed reward models are provoked in test_reward.py.
 """
 
 import json
@@ -10,13 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_ppo import run
+from tiny_ppo import PROMPTS, run
+from toys import tiny_model, tiny_tokenizer
 
+from preceptor.config import SFTConfig
 from preceptor.data.dataset import Judgement
 from preceptor.errors import TrainingError
 from preceptor.models.forward import response_logprobs
 from preceptor.models.load import load_policy
+from preceptor.models.tokenizers import encode_prompt
 from preceptor.stages import ppo as stage
+from preceptor.stages.sft import run_sft
+from preceptor.training.folder import StageFolder
 
 
 def alarms(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -62,6 +66,55 @@ def test_sampling_at_another_temperature_makes_the_kl_negative(tmp_path, monkeyp
 def test_responses_that_have_no_room_to_end(tmp_path):
     run(tmp_path, num_iterations=1, batch_size=32, max_response_tokens=1)
     assert alarms(tmp_path)["truncated_fraction"][0]["step"] == 1
+
+
+def test_a_model_that_was_never_taught_to_end(tmp_path):
+    """Fine-tuned with its end token masked away, as a pad that is the end token does it."""
+    ids = [encode_prompt(tiny_tokenizer(), prompt.prompt) for prompt in PROMPTS]
+    pairs = (ids, [[6 + i] + 7 * [9] for i in range(len(ids))])
+    run_sft(
+        SFTConfig(num_epochs=40, batch_size=12, learning_rate=1e-2),
+        StageFolder(tmp_path / "sft", "sft", "inputs"),
+        policy=tiny_model("llama"),
+        tokenizer=tiny_tokenizer(),
+        train=pairs,
+        valid=pairs,
+        valid_prompts=ids,
+        pretraining=None,
+        max_response_tokens=8,
+        seed=0,
+    )
+    run(tmp_path, start=load_policy(tmp_path / "sft" / "model")[0], num_iterations=1, batch_size=32)
+    assert alarms(tmp_path)["truncated_fraction"][0]["step"] == 1
+
+
+def test_a_score_that_likes_silence_ends_in_it(tmp_path):
+    run(
+        tmp_path,
+        score=shortness,
+        num_iterations=60,
+        batch_size=32,
+        kl_coef=0.0,
+        learning_rate=2e-2,
+    )
+    assert alarms(tmp_path)["empty_responses"]
+
+
+def test_a_policy_that_is_paid_to_run_away_is_told_of_its_distance_and_of_the_judge(tmp_path):
+    """Without a KL penalty it says ever more of what pays; the judge wants three at most."""
+
+    def three_at_most(prompt, text):
+        count = text.split().count("a")
+        score = (count if count <= 3 else 3 - count) / 8
+        return Judgement(score, {"task": score})
+
+    options = {"kl_coef": 0.0, "num_iterations": 40, "batch_size": 32, "learning_rate": 1e-2}
+    run(tmp_path, judge=three_at_most, **options)
+    found = alarms(tmp_path)
+    for name in ("held_out_fall", "ref_kl_a_token"):
+        assert found[name][0]["step"] < 40  # before the end
+    summary = json.loads((tmp_path / "ppo" / "done.json").read_text())["summary"]
+    assert summary["chosen_step"] < found["held_out_fall"][0]["step"]
 
 
 def test_a_score_that_is_always_the_same(tmp_path):

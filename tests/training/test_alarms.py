@@ -40,6 +40,19 @@ def test_each_fault_raises_its_own_alarm(key, value):
     assert f"{value:.3g}" in text and "Usual cause" in text
 
 
+def test_a_policy_far_from_its_reference():
+    assert ppo_alarms(HEALTHY | {"ppo/ref_kl": 23.9}, HEALTHY) == []
+    alarms = ppo_alarms(HEALTHY | {"ppo/ref_kl": 25.2}, HEALTHY)  # of 12 tokens
+    assert [(alarm.name, alarm.value) for alarm in alarms] == [("ref_kl_a_token", 2.1)]
+
+
+def test_responses_that_are_nothing_but_their_end():
+    empty = HEALTHY | {"ppo/length_mean": 1.0, "ppo/truncated_fraction": 0.0}
+    assert [a.name for a in ppo_alarms(empty, HEALTHY)] == ["empty_responses"]
+    cut = empty | {"ppo/truncated_fraction": 0.5}  # a limit of one token is the recipe's wish
+    assert ppo_alarms(cut, HEALTHY) == []
+
+
 def test_proxy_up_while_the_judge_falls():
     assert overoptimization_alarm([0.0, 1.0, 2.0], [0.5, 0.8, 0.7])[0].name == "held_out_fall"
     assert overoptimization_alarm([0.0, 1.0, 2.0], [0.5, 0.8, 0.78]) == []  # within noise

@@ -24,6 +24,8 @@ class Alarm:
 
 RATIO = "old and new log-probabilities come from different passes, or dropout is on."
 NEGATIVE_KL = "mask, padding or temperature differ between sampling and the reference."
+FAR = "kl_coef too small, or the reward model prefers what no model of language would say."
+EMPTY = "the reward model likes silence best, or unfinished responses are punished too hard."
 TRUNCATED = "max_response_tokens too small, or the end token was never learned in SFT."
 NO_SPREAD = "every response gets the same score: a dead reward model or one repeated answer."
 CLIPPED = "learning rate or num_epochs too high."
@@ -39,6 +41,11 @@ def ppo_alarms(metrics: Mapping[str, float], first: Mapping[str, float]) -> list
     found = []
     if metrics["ppo/ref_kl"] < -1.0:
         found.append(Alarm("ref_kl", metrics["ppo/ref_kl"], -1.0, NEGATIVE_KL))
+    a_token = metrics["ppo/ref_kl"] / metrics["ppo/length_mean"]
+    if a_token > 2.0:
+        found.append(Alarm("ref_kl_a_token", a_token, 2.0, FAR))
+    if metrics["ppo/length_mean"] == 1.0 and metrics["ppo/truncated_fraction"] == 0.0:
+        found.append(Alarm("empty_responses", 1.0, 1.0, EMPTY))
     if metrics["ppo/truncated_fraction"] > 0.9:
         found.append(Alarm("truncated_fraction", metrics["ppo/truncated_fraction"], 0.9, TRUNCATED))
     if metrics["ppo/score_std"] < 1e-6:
