@@ -228,3 +228,16 @@ def test_padding_of_the_vocabulary_is_never_sampled_nor_counted(tmp_path):
     kept = [logprob for row in found.logprobs for logprob in row]
     again = response_logprobs(model, make_rows([[6, 7]] * 64, found.responses)).detach()
     assert sum(kept) == pytest.approx(float(again.sum()), rel=1e-4)
+
+
+def test_a_vocabulary_with_a_hole_keeps_its_last_token(tmp_path):
+    """Thirty-two rows, thirty-one tokens: `z` has the last id and can still be said."""
+    save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path)
+    path = tmp_path / "tokenizer.json"
+    inner = json.loads(path.read_text())
+    del inner["model"]["vocab"]["m"]
+    path.write_text(json.dumps(inner))
+    model, tokenizer = load_policy(tmp_path)
+    assert len(tokenizer) == len(WORDS) - 1
+    last = make_rows([[6, 7]], [[len(WORDS) - 1]])
+    assert torch.equal(response_logprobs(model, last), response_logprobs(tiny_model("llama"), last))

@@ -89,8 +89,9 @@ def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerB
     embedding = cast(nn.Embedding, model.get_input_embeddings())
     tokenizer = load_tokenizer(path, embedding.num_embeddings)
     model.config.pad_token_id = tokenizer.pad_token_id
-    if len(tokenizer) < embedding.num_embeddings:  # rows that pad the vocabulary: never sampled
-        model.config.num_known_tokens = len(tokenizer)
+    used = 1 + max(tokenizer.get_vocab().values())  # over len(tokenizer) where ids have holes
+    if used < embedding.num_embeddings:  # rows that pad the vocabulary: never sampled
+        model.config.num_known_tokens = used
     elif hasattr(model.config, "num_known_tokens"):  # of an earlier, smaller tokenizer
         del model.config.num_known_tokens
     model.eval()
