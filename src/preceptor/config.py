@@ -275,7 +275,10 @@ class PPOConfig(TrainConfig):
         description="Episodes in which an adaptive kl_coef changes by a fifth at most.",
     )
     ptx_coef: float = Field(
-        0.0, ge=0, description="The paper's gamma: weight of the pretraining loss. 0 is plain PPO."
+        0.0,
+        ge=0,
+        description="The paper's gamma: weight of the pretraining loss. 0 is plain PPO; "
+        "docs/ptx.md tells what the paper's 27.8 is in these units.",
     )
     ptx_ratio: float = Field(1.0, gt=0, description="Pretraining sequences per episode (paper: 8).")
     ptx_sequence_length: int = Field(128, gt=1, description="Tokens of a pretraining sequence.")
