@@ -24,7 +24,7 @@ OPTIONS = {  # everything that has a memory
     "ppo_ptx.lora": "{rank: 2}",
     "ppo_ptx.old_logprobs": "sampling",
 }
-STEPS = ["data", "pretrain", "sft", "sample", "rank", "reward", "ppo_start", "ppo", "ppo_ptx"]
+STEPS = ["data", "pretrain", "sft", "ppo_start", "sample", "rank", "reward", "ppo", "ppo_ptx"]
 STEPS += ["evaluate"]
 LENGTHS = {"pretrain": 16, "sft": 8, "reward": 15, "ppo_start": 8, "ppo": 4, "ppo_ptx": 4}
 IMPORTED = ["preceptor.pipeline", "preceptor.miniature.tokenizer", "preceptor.report.plots"]
@@ -38,11 +38,11 @@ PINNED = [
     ("sft", "take_step", 4),  # the last step of the first epoch
     ("sft", "log", 3),  # the first step of the second epoch, resumed at the edge between them
     ("sft", "write_done", 1),  # after the last step
+    ("ppo_start", "save_model", 1),
     ("sample", "write_records", 2),
     ("rank", "write_records", 2),
     ("reward", "_sync", 4),  # mid-write: the checkpoint is whole and not yet in its place
     ("reward", "rmtree", 4),  # two checkpoints lie side by side
-    ("ppo_start", "save_model", 1),
     ("ppo", "draw", 20),  # mid-rollout of the first look
     ("ppo", "draw", 80),  # mid-rollout of the second iteration
     ("ppo", "take_step", 6),  # the middle of the second iteration, and of its epochs
