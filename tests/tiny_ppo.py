@@ -31,6 +31,7 @@ SMALL = {
     "missing_eos_score": None,
     "ptx_sequence_length": 8,
     "ema_decay": 0.5,
+    "warmup_fraction": 0.0,
 }
 
 

@@ -144,7 +144,7 @@ def require_earlier_steps(
             continue
         raise RecipeError(
             f"{out}: step {name} is not done with this recipe, and {asked[-1]} needs it. "
-            "Run `preceptor run` or that step first."
+            f"Run `preceptor run`{'' if '/' in name else ' or that step'} first."
         )
 
 

@@ -93,9 +93,13 @@ def read_run(folder: Path) -> RunFiles:
 def _with_later_figures(results: Json) -> Json:
     """Results of a version that did not know some figure, with that figure marked as missing."""
     nothing = {"mean": None, "low": None, "high": None, "n": 0, "reason": "of an earlier version"}
-    for compared in results.get("win_rate", {}).values():
-        compared.setdefault("length_controlled", nothing)
-    known = results.get("reward_model", {})
+    compared = results.get("win_rate")
+    known = results.get("reward_model")
+    if not isinstance(compared, dict) or not isinstance(known, dict):
+        return results  # the schema says what is wrong with them
+    for one in compared.values():
+        if isinstance(one, dict):
+            one.setdefault("length_controlled", nothing)
     known.setdefault("probes", {})
     for groups in ("by_labeler", "by_use_case", "by_source"):
         known.setdefault(groups, None)

@@ -110,6 +110,7 @@ def round_results(
         judge,
         read_json(home / "reward" / "done.json")["summary"],
     )
+    kept = int(read_json(home / kind / "done.json")["summary"]["chosen_step"])
     metrics = read_lines(home / kind / "metrics.jsonl")
     return {
         "policy": kind,
@@ -119,7 +120,8 @@ def round_results(
         "by_source": known["by_source"],
         "gold_score": gold_scores(rows),
         "win_rate_vs_sft": compare(rows, sft_rows),
-        "ref_kl": metrics[-1]["ppo/ref_kl"],
+        # In training, at the step whose model was kept; the start itself is at 0.
+        "ref_kl": metrics[kept - 1]["ppo/ref_kl"] if kept else 0.0,
     }
 
 

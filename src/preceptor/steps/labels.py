@@ -17,6 +17,7 @@ from preceptor.data.records import (
     write_records,
 )
 from preceptor.data.sources import assemble
+from preceptor.errors import DataError
 from preceptor.evaluation.judges import judge_of, parts_of
 from preceptor.evaluation.labelers import Labeler, make_labelers, rank_responses
 from preceptor.generation import row_uniforms, sample
@@ -64,6 +65,8 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
                     f"data: {left_out} of {len(sets[name])} {name} left out, longer than "
                     f"max_prompt_tokens {recipe.max_prompt_tokens}"
                 )
+        if name.startswith("prompts-reward") and not recipe.rankings:
+            require_prompts(recipe, len(records), name)
         if records:
             write_records(folder / f"{name}.jsonl", records)
             written.append(folder / f"{name}.jsonl")
@@ -81,6 +84,19 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
         path.write_text(dataset.attribution, encoding="utf-8")
         written.append(path)
     return written
+
+
+def require_prompts(recipe: Recipe, count: int, name: str) -> None:
+    """Every round ranks responses to prompts of its own, so there must be one for each.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    if count < recipe.rounds:
+        raise DataError(
+            f"{name}: {count} prompts for rounds: {recipe.rounds}, and each round needs its own. "
+            "Ask for fewer rounds, or give more prompts."
+        )
 
 
 def sample_responses(recipe: Recipe, out: Path, step: str = "sample") -> list[Path]:

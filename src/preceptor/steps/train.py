@@ -101,7 +101,7 @@ def require_same_tokens(tokenizer: PreTrainedTokenizerBase, reward_model: str, n
         raise DataError(
             f"{name}.reward_model {reward_model}: its vocabulary is not that of the model in "
             "training, so it would read other words than were written. Name a reward model of the "
-            "same tokenizer, or set choose_by to valid_loss."
+            "same tokenizer, or leave it out and set choose_by: valid_loss."
         )
 
 
