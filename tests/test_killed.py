@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import random
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import dying
@@ -56,9 +57,13 @@ PINNED = [
 ]
 
 
-def start(out: Path, instant: tuple[str, str | None, int] | None = None) -> int:
+def start(
+    out: Path,
+    instant: tuple[str, str | None, int] | None = None,
+    options: Mapping[str, str] = OPTIONS,
+) -> int:
     """One start of the command in a fresh process; its exit status, negative for a signal."""
-    overrides = [f"--set={key}={value}" for key, value in OPTIONS.items()]
+    overrides = [f"--set={key}={value}" for key, value in options.items()]
     arguments = ["run", str(TINY), "--out", str(out), *overrides]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
@@ -69,8 +74,10 @@ def start(out: Path, instant: tuple[str, str | None, int] | None = None) -> int:
     return process.exitcode
 
 
-def killed(out: Path, instant: tuple[str, str | None, int]) -> None:
-    status = start(out, instant)
+def killed(
+    out: Path, instant: tuple[str, str | None, int], options: Mapping[str, str] = OPTIONS
+) -> None:
+    status = start(out, instant, options)
     assert status == -signal.SIGKILL, f"{instant}: {status}\n{out.with_suffix('.log').read_text()}"
 
 
@@ -131,3 +138,21 @@ def test_killed_where_others_lose_work_it_ends_with_the_same_bytes(whole, tmp_pa
         killed(tmp_path / "run", instant)
     assert start(tmp_path / "run") == 0
     assert_same(tmp_path / "run", whole)
+
+
+def test_killed_in_its_rounds_it_ends_with_the_same_bytes(tmp_path):
+    options = {"rounds": "2"}
+    assert start(tmp_path / "whole", options=options) == 0
+    for instant in (
+        ("rounds/1/sample", "write_records", 2),
+        ("rounds/1/reward", "take_step", 5),
+        ("rounds/1/ppo_ptx", "take_step", 6),
+        ("sample", "write_records", 2),
+        ("rank", "write_records", 1),
+        ("reward", "take_step", 9),
+        ("ppo_ptx", "draw", 80),
+        ("evaluate", "draw", 200),
+    ):
+        killed(tmp_path / "run", instant, options)
+    assert start(tmp_path / "run", options=options) == 0
+    assert_same(tmp_path / "run", tmp_path / "whole")

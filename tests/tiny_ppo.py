@@ -31,7 +31,7 @@ SMALL = {
     "missing_eos_score": None,
     "ptx_sequence_length": 8,
     "ema_decay": 0.5,
-    "warmup_fraction": 0.0,
+    "warmup_fraction": 0.0,  # a fiftieth of so few iterations would be one or none, by rounding
 }
 
 

@@ -100,14 +100,18 @@ def sample(
         typer.Option("--model", help="Whose, with --best-of.  [sft]"),
     ] = None,
 ) -> None:
-    """Sample responses of the SFT model for labelers to rank.
+    """Sample responses for labelers to rank.
+
+    Those of the SFT model; in later rounds of collection, of the policy so far.
 
     With --best-of: draw N responses to each test prompt, keep what the reward model likes best, and
     print what that is worth and what it costs in KL from the model, a line to hold PPO against.
     """
     if best_of is None:
         if model is not None:
-            raise RecipeError(f"--model {model} goes with --best-of; labelers rank what sft says.")
+            raise RecipeError(
+                f"--model {model} goes with --best-of; the recipe says whose labelers rank."
+            )
         _run_stages(["sample"], recipe, overrides, out)
         return
     resolved, folder = _resolve(recipe, overrides, out)

@@ -173,7 +173,7 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
     if kind == "sample" and recipe.rounds > 1:
         say(f"round {round_of(recipe, name)} of {recipe.rounds}")
     if kind in ("pretrain", "sft", "reward", "ppo_start", "ppo", "ppo_ptx"):
-        folder = StageFolder(done.parent, kind, digest)
+        folder = StageFolder(done.parent, name, digest)
         if kind in ("ppo", "ppo_ptx"):
             train.ppo(recipe, out, folder, name)
         elif kind == "reward":
@@ -192,7 +192,7 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
             "evaluate": lambda: evaluate_run(recipe, out),
         }
         written = writers[kind]()
-        write_done(done, stage=kind, input_hash=digest, outputs=written, summary={})
+        write_done(done, stage=name, input_hash=digest, outputs=written, summary={})
         seconds = time.monotonic() - began
     _note_timing(out, name, seconds)
     _return_memory()
@@ -290,7 +290,7 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
     }
     validate_results(found)
     write_json(folder / "results.json", found)
-    named = [*found["models"], *(f"round-{number}" for number in found.get("rounds", ()))]
+    named = [*found["models"], *(f"round-{number}" for number in range(1, recipe.rounds))]
     responses = [folder / f"responses-{name}.jsonl" for name in named]
     return [folder / "results.json", *responses]
 

@@ -66,6 +66,7 @@ def test_ratio_not_one(gap):
 
 
 def test_a_probe_is_an_alarm_when_most_tampered_responses_score_higher():
-    shares = {"repeated": 0.51, "flattery": 0.5, "cut": 0.0, "empty": None}
-    [alarm] = probe_alarms(shares)
-    assert (alarm.name, alarm.value, alarm.threshold) == ("probe_repeated", 0.51, 0.5)
+    shares = {"repeated": 0.6, "flattery": 0.9, "filler": 0.5, "cut": 0.0, "empty": None}
+    lows = {"repeated": 0.51, "flattery": 0.5, "filler": 0.45, "cut": 0.0, "empty": None}
+    [alarm] = probe_alarms(shares, lows)
+    assert (alarm.name, alarm.value, alarm.threshold) == ("probe_repeated", 0.6, 0.5)

@@ -112,31 +112,29 @@ def grouped_scores(
     return head_scores(model, states[rows, columns])
 
 
-IMPOSSIBLE = -1e4
-"""A logit of probability 0 in fp32; minus infinity would make 0 times infinity in the entropy."""
-
-
 def tokens_at_once(model: PreTrainedModel) -> int:
     """Tokens of a pass without gradients whose logits take at most 128 MiB in fp32, up to 8,192."""
     embedding = cast(nn.Embedding, model.get_input_embeddings())
     return max(1, min(8192, 2**25 // embedding.num_embeddings))
 
 
+IMPOSSIBLE = -1e4
+"""A logit of probability 0 in fp32; minus infinity would make 0 times infinity in the entropy."""
+
+
 def head_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     """Logits [..., V] of hidden states [..., D], in fp32 whatever the precision of the trunk.
 
     A logit of 10 in bf16 is off by up to 0.03, and so would the ratio be; this product is small.
-    Entries of the vocabulary that no token has (rows that pad it to a round number) are impossible,
-    for sampling and for training alike (rule 10).
+    Entries after the last token (rows that pad the vocabulary to a round number) are impossible,
+    for sampling and for training alike (rule 10); `load_policy` says where they begin.
     """
     head = model.get_output_embeddings()
     with torch.autocast(states.device.type, enabled=False):
         logits: Tensor = nn.functional.linear(
             states.float(), head.weight.float(), None if head.bias is None else head.bias.float()
         )
-    num_tokens = getattr(
-        model.config, "num_known_tokens", None
-    )  # set by load_policy where it matters
+    num_tokens = getattr(model.config, "num_known_tokens", None)
     if num_tokens is not None:
         logits[..., num_tokens:] = IMPOSSIBLE
     return logits

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class RunFiles:
     name: str
     recipe: str
     planned: frozenset[str] = frozenset(STAGES)  # the stages that the recipe names
+    rounds: int = 1  # of collection
     simulated_labelers: bool = False  # the recipe names no rankings made by people
     metrics: dict[str, list[Json]] = field(default_factory=dict)
     summaries: dict[str, Json] = field(default_factory=dict)  # of finished stages only
@@ -57,7 +58,10 @@ def read_run(folder: Path) -> RunFiles:
         )
     text = recipe.read_text(encoding="utf-8")
     keys = _keys(text)
-    done = {stage: _json(folder / stage / "done.json") for stage in STAGES}
+    rounds = keys.get("rounds", 1)
+    numbers = range(1, rounds) if isinstance(rounds, int) else ()
+    earlier = [f"rounds/{n}/{stage}" for n in numbers for stage in ("reward", "ppo", "ppo_ptx")]
+    done = {stage: _json(folder / stage / "done.json") for stage in (*STAGES, *earlier)}
     results = _json(folder / "evaluation" / "results.json") or None
     if results is not None:
         results = _with_later_figures(results)
@@ -65,7 +69,7 @@ def read_run(folder: Path) -> RunFiles:
     models = results["models"] if results else []
     timing = _json(folder / "timing.json")
     finished = {stage: float(d["seconds"]) for stage, d in done.items() if "seconds" in d}
-    alarms = [row for stage in STAGES for row in _lines(folder / stage / "alarms.jsonl")]
+    alarms = [row for stage in done for row in _lines(folder / stage / "alarms.jsonl")]
     return RunFiles(
         name=folder.resolve().name,
         recipe=text,
@@ -75,6 +79,7 @@ def read_run(folder: Path) -> RunFiles:
             for stage in STAGES
             if keys.get(stage, None if stage == "ppo_start" else {}) is not None
         ),
+        rounds=len(numbers) + 1,
         simulated_labelers="rankings" in keys and keys["rankings"] is None,
         metrics={stage: _lines(folder / stage / "metrics.jsonl") for stage in STAGES},
         summaries={stage: d.get("summary", {}) for stage, d in done.items() if d},
@@ -84,10 +89,21 @@ def read_run(folder: Path) -> RunFiles:
         rankings=_example(_lines(folder / "data" / "rankings-valid.jsonl", most=400)),
         demonstrations=_lines(folder / "data" / "demonstrations-train.jsonl", most=3),
         documents=_various(_lines(folder / "data" / "corpus-train.jsonl", most=100))[:4],
-        seconds=timing.get("seconds") or (results["timing"] if results else finished),
+        seconds=_of_rounds(
+            timing.get("seconds") or (results or {}).get("timing") or finished, numbers
+        ),
         peak_memory_bytes=(results or timing).get("peak_memory_bytes"),
         alarms=results["alarms"] if results else alarms,
     )
+
+
+def _of_rounds(seconds: dict[str, float], numbers: Sequence[int]) -> dict[str, float]:
+    """Without the steps of rounds that an earlier recipe left in this folder."""
+    return {
+        step: value
+        for step, value in seconds.items()
+        if "/" not in step or int(step.split("/")[1]) in numbers
+    }
 
 
 def _with_later_figures(results: Json) -> Json:

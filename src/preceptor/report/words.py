@@ -125,12 +125,18 @@ def progress(run: RunFiles) -> list[Json]:
 
 
 def grouped_alarms(alarms: Sequence[Json]) -> list[Json]:
-    """Alarms of one kind in one stage as one: when it began, how often, the latest."""
+    """Alarms of one cause in one stage as one: when it began, how often, the latest values."""
     groups: dict[tuple[str, str], list[Json]] = {}
     for alarm in alarms:
-        groups.setdefault((alarm["stage"], alarm["name"]), []).append(alarm)
+        groups.setdefault((alarm["stage"], alarm["cause"]), []).append(alarm)
     return [
-        dict(rows[-1]) | {"first": rows[0]["step"], "last": rows[-1]["step"], "count": len(rows)}
+        dict(rows[-1])
+        | {
+            "first": rows[0]["step"],
+            "last": rows[-1]["step"],
+            "count": len({row["step"] for row in rows}),
+            "values": {row["name"]: row["value"] for row in rows},
+        }
         for rows in groups.values()
     ]
 

@@ -84,7 +84,7 @@ def run_reward(
         start = checkpoint.step
         load_training("model", model, optimizer, checkpoint)
     num_steps = max(1, len(train) // config.batch_prompts) * config.num_epochs
-    progress = Progress("reward", num_steps, start)
+    progress = Progress(folder.stage, num_steps, start)
 
     for step in range(start, num_steps):
         began = time.monotonic()
@@ -93,7 +93,7 @@ def run_reward(
         batch = [train[i] for i in picks]
 
         # 2. One forward per response, the loss over all pairs of each prompt, one step.
-        where = f"reward step {step + 1}"
+        where = f"{folder.stage} step {step + 1}"
         loss = accumulate(prompt_losses(model, batch, config, score), where)
         rate = scheduled_rate(config, step, num_steps, config.learning_rate)
         norm = take_step(
@@ -126,7 +126,8 @@ def run_reward(
     probed = run_probes(model, demonstrations[0], scores, probes, config)
     shares = {name: found["scores_higher"]["mean"] for name, found in probed.items()}
     say_probes(shares)
-    folder.log_alarms(num_steps, probe_alarms(shares))
+    lows = {name: found["scores_higher"]["low"] for name, found in probed.items()}
+    folder.log_alarms(num_steps, probe_alarms(shares, lows))
     last = folder.metrics()[-1]
     folder.finish(
         {

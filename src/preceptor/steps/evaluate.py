@@ -96,14 +96,18 @@ def round_results(
     """
     kind = str(policy_of(recipe))
     home = home_of(out, step_name(recipe, number, kind))
-    say(f"evaluate round {number}")
-    model, tokenizer = open_model(home / kind / "model", recipe.sft.precision)
-    score = scorer(recipe, home)
-    prompt_ids = [encode_prompt(tokenizer, prompt.prompt) for prompt in test]
-    found = answer_prompts(recipe, model, tokenizer, prompt_ids, continues_text=False)
     judge = judge_of(recipe)
-    rows = response_rows(test, found, judge, score(prompt_ids, found.tokens))
-    write_records(out / "evaluation" / f"responses-round-{number}.jsonl", rows)
+    score = scorer(recipe, home)
+    tokenizer = load_tokenizer(home / kind / "model", 2**31)
+    if number == recipe.rounds:  # the run's own policy, which has answered already
+        rows = read_lines(out / "evaluation" / f"responses-{kind}.jsonl")
+    else:
+        say(f"evaluate round {number}: {len(test)} prompts")
+        model, _ = open_model(home / kind / "model", recipe.sft.precision)
+        prompt_ids = [encode_prompt(tokenizer, prompt.prompt) for prompt in test]
+        answers = answer_prompts(recipe, model, tokenizer, prompt_ids, continues_text=False)
+        rows = response_rows(test, answers, judge, score(prompt_ids, answers.tokens))
+        write_records(out / "evaluation" / f"responses-round-{number}.jsonl", rows)
     known = reward_model_results(
         rankings,
         score_rankings(recipe, rankings, tokenizer, score),

@@ -36,9 +36,5 @@ def peak_memory() -> int:
 
 
 def read_alarms(out: Path, stages: Sequence[str]) -> list[dict[str, Any]]:
-    """Every alarm of these stages of a run; a stage of an earlier round bears its round."""
-    return [
-        row | {"stage": stage}
-        for stage in stages
-        for row in read_lines(out / stage / "alarms.jsonl")
-    ]
+    """Every alarm of these stages of a run."""
+    return [row for stage in stages for row in read_lines(out / stage / "alarms.jsonl")]

@@ -137,14 +137,16 @@ def reward(recipe: Recipe, out: Path, folder: StageFolder, step: str = "reward")
     )
 
 
-def require_good_reward_model(recipe: Recipe, home: Path) -> None:
+def require_good_reward_model(recipe: Recipe, out: Path, step: str) -> None:
     """PPO against a reward model that guesses only makes a policy worse; refuse it."""
-    summary = read_json(home / "reward" / "done.json")["summary"]
+    folder = home_of(out, step) / "reward"
+    summary = read_json(folder / "done.json")["summary"]
     accuracy, least = summary["valid_accuracy"], recipe.reward.min_accuracy
     if accuracy < least:
         raise RecipeError(
-            f"reward: accuracy on held-out labels is {accuracy:.3f}, below reward.min_accuracy "
-            f"{least}. PPO would optimise noise. Give more rankings, or lower the limit knowingly."
+            f"{folder.relative_to(out)}: accuracy on held-out labels is {accuracy:.3f}, below "
+            f"reward.min_accuracy {least}. PPO would optimise noise. Give more rankings"
+            f"{' or fewer rounds' if recipe.rounds > 1 else ''}, or lower the limit knowingly."
         )
 
 
@@ -155,7 +157,7 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, step: str) -> None:
     config: PPOConfig = getattr(recipe, name)
     start = out / ("sft" if recipe.ppo_start is None else "ppo_start") / "model"
     if config.reward == "reward_model":
-        require_good_reward_model(recipe, home)
+        require_good_reward_model(recipe, out, step)
     policy, tokenizer = load_policy(start)
     policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
     ref_policy = None  # with adapters the reference is the policy with them off
