@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 # The tests' models are so small that a second thread only waits for the first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
-.PHONY: help demo test test-slow check format docs clean install
+.PHONY: help demo test test-slow check format docs clean install bench-peers
 
 help:
 	@echo "make demo       the whole loop in the miniature; prints the path of the report"
@@ -14,6 +14,7 @@ help:
 	@echo "make check      format, lint, types, tests"
 	@echo "make format     rewrite the code in the house format"
 	@echo "make docs       write docs/recipes.md anew from the configuration"
+	@echo "make bench-peers  the environment of the libraries that 'preceptor bench' compares with"
 	@echo "make install    only the environment in $(VENV)"
 	@echo "make clean      remove $(VENV), caches and runs/demo"
 
@@ -41,6 +42,10 @@ docs: $(INSTALLED)
 
 install: $(INSTALLED)
 
+bench-peers: $(INSTALLED)
+	$(BIN)/python -m venv --clear $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install -q --disable-pip-version-check -r benchmarks/peers.txt
+
 # An environment that a person made there is used as it is; a stamp tells that ours is complete.
 $(INSTALLED): pyproject.toml constraints.txt
 	@set -e; \
@@ -63,5 +68,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis runs/demo
+	rm -rf $(VENV) $(VENV)-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis runs/demo
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,7 +28,7 @@ from preceptor.models.tokenizers import encode_prompt
 from preceptor.recipes import load_recipe
 from preceptor.report.plots import STYLE, plt
 from preceptor.steps import train
-from preceptor.training.folder import StageFolder, read_json, write_json
+from preceptor.training.folder import StageFolder, read_json, read_lines, write_json
 
 
 @dataclass(frozen=True)
@@ -104,17 +104,19 @@ def trained(run: Path, setting: Setting, place: Path) -> None:
     recipe = load_recipe(str(run / "recipe.yaml"), overrides)
     digest = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()
     train.ppo(recipe, run, StageFolder(place, "ppo_ptx", digest), "ppo_ptx")
-    last = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+    rows = read_lines(place / "metrics.jsonl")
     point: Point = {
         "run": run.resolve().name,
         "ptx_coef": setting.ptx_coef,
         "kl_coef": setting.kl_coef,
         "ptx_ratio": setting.ptx_ratio,
-        "ref_kl": statistics.mean(row["ppo/ref_kl"] for row in last[-5:]),
-        "score": statistics.mean(row["ppo/score_mean"] for row in last[-5:]),
-        "length": statistics.mean(row["ppo/length_mean"] for row in last),
+        "ref_kl": statistics.mean(row["ppo/ref_kl"] for row in rows[-5:]),
+        "score": statistics.mean(row["ppo/score_mean"] for row in rows[-5:]),
+        "length": statistics.mean(row["ppo/length_mean"] for row in rows),
         # returns less values are the advantages before they are whitened
-        "advantage_std": statistics.mean((2 * row["ppo/value_loss"]) ** 0.5 for row in last),
+        "advantage_std": statistics.mean((2 * row["ppo/value_loss"]) ** 0.5 for row in rows),
+        "grad_norm": statistics.mean(row["ppo/grad_norm"] for row in rows),
+        "first_grad_norm": rows[0]["ppo/grad_norm"],
         "seconds": read_json(place / "done.json")["summary"]["seconds"],
     }
     point |= measured(recipe, run, place / "model")
@@ -175,23 +177,37 @@ def groups(points: Sequence[Point]) -> dict[tuple[float, float, float], list[Poi
 
 
 def print_table(points: Sequence[Point], starts: dict[Path, Point]) -> None:
-    """A row for each setting: means over the runs, and each run's judge."""
+    """A row for each setting: means over the runs, and each run's judge.
+
+    T is the mean length, A the advantages before they are whitened, |g| the gradient norm before
+    clipping, of all iterations and of the first, s the seconds of training.
+    """
     for run, start in starts.items():
         print(f"{run.resolve().name} sft: {start['sft']}")
     print(
         f"{'ratio':>6}{'kl_coef':>8}{'ptx_coef':>9}{'judge':>7}{'gain':>6}{'text':>7}{'rise':>7}"
-        f"{'KL':>6}{'T':>5}{'std A':>6}{'s':>5}   judge of each"
+        f"{'KL':>6}{'T':>5}{'std A':>6}{'|g|':>5}{'1st':>5}{'s':>5}   judge of each"
     )
     for (ratio, kl, ptx), same in groups(kept(points, starts)).items():
-        names = ("judge", "gain", "text_loss", "rise", "ref_kl", "length", "advantage_std")
-        judge, gain, text, rise, ref_kl, length, spread = (
-            statistics.mean(point[name] for point in same) for name in names
+        judge, gain, text, rise, ref_kl, length, spread, norm, first, seconds = (
+            statistics.mean(point[name] for point in same)
+            for name in (
+                "judge",
+                "gain",
+                "text_loss",
+                "rise",
+                "ref_kl",
+                "length",
+                "advantage_std",
+                "grad_norm",
+                "first_grad_norm",
+                "seconds",
+            )
         )
-        seconds = statistics.mean(point["seconds"] for point in same)
         each = " ".join(f"{point['judge']:.3f}" for point in same)
         print(
             f"{ratio:6g}{kl:8g}{ptx:9g}{judge:7.3f}{gain:6.2f}{text:7.3f}{rise:+7.3f}{ref_kl:6.1f}"
-            f"{length:5.0f}{spread:6.2f}{seconds:5.0f}   {each}"
+            f"{length:5.0f}{spread:6.2f}{norm:5.1f}{first:5.1f}{seconds:5.0f}   {each}"
         )
 
 

@@ -66,7 +66,8 @@ def test_help_and_recipe_check_import_neither_torch_nor_transformers(arguments: 
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", *STAGES, "chat", "recipe", "recipe list", "recipe show", "recipe check"]
+    "command",
+    ["", "run", *STAGES, "chat", "bench", "recipe", "recipe list", "recipe show", "recipe check"],
 )
 def test_every_command_has_a_help_of_80_columns(command: str):
     result = CliRunner().invoke(

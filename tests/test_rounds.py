@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from preceptor.chat import models_of
 from preceptor.config import Recipe
 from preceptor.errors import DataError, RecipeError
 from preceptor.pipeline import needed_by, reads, run_pipeline
@@ -33,6 +34,12 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "preceptor", "run", str(TINY), "--set", "rounds=2"]
     subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
     return out
+
+
+def test_the_policies_of_all_rounds_can_be_talked_to(twice: Path):
+    models = models_of(twice, load_recipe(str(twice / "recipe.yaml")))
+    assert list(models) == ["gpt", "sft", "round-1", "ppo", "ppo_ptx"]
+    assert models["round-1"] == twice / "rounds" / "1" / "ppo_ptx" / "model"
 
 
 def homes(out: Path) -> list[Path]:

@@ -86,16 +86,24 @@ def read_run(run_folder: Path) -> "Recipe":
 
 
 def models_of(run_folder: Path, recipe: "Recipe") -> dict[str, Path | str]:
-    """The run's finished models by name, from the first stage to the last."""
+    """The run's finished models by name, from the first stage to the last.
+
+    The policy that an earlier round of collection ended with is `round-1`, and so on.
+    """
+    from preceptor.recipes.rounds import kind_of, policy_of, step_name
+
     models: dict[str, Path | str] = {}
     if recipe.pretrain is None and isinstance(recipe.model, str):
         models["gpt"] = recipe.model
-    for stage in ("pretrain", "sft", "ppo_start", "ppo", "ppo_ptx"):
-        if getattr(recipe, stage) is None:
+    steps = {"gpt": "pretrain", "sft": "sft", "ppo_start": "ppo_start"}
+    if kind := policy_of(recipe):
+        steps |= {f"round-{n}": step_name(recipe, n, kind) for n in range(1, recipe.rounds)}
+    for name, step in (steps | {"ppo": "ppo", "ppo_ptx": "ppo_ptx"}).items():
+        if getattr(recipe, kind_of(step)) is None:
             continue  # what another recipe has left there
         # Only done.json tells that the model beside it is whole.
-        if (run_folder / stage / "done.json").is_file():
-            models["gpt" if stage == "pretrain" else stage] = run_folder / stage / "model"
+        if (run_folder / step / "done.json").is_file():
+            models[name] = run_folder / step / "model"
     if not models:
         raise DataError(f"{run_folder}: no finished model yet. The run's first stage comes first.")
     return models

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -186,6 +187,30 @@ def chat(
     from preceptor.chat import chat as talk
 
     talk(run, model, temperature=temperature, seed=seed, input=sys.stdin, output=sys.stdout)
+
+
+@app.command()
+def bench(
+    works: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="WORK", help="Which; a wrong name lists them.  [all]"),
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns that count.")] = 5,
+    warm_up: Annotated[int, typer.Option("--warm-up", min=1, help="Turns before them.")] = 2,
+    alone: Annotated[bool, typer.Option("--alone", help="Without the peers.")] = False,
+) -> None:
+    """Measure speed and memory side by side with peers, on the same work.
+
+    Benchmarks belong to the repository and run from a checkout of it. There, `make bench-peers`
+    installs the peers once.
+    """
+    script = Path(__file__).parents[2] / "benchmarks" / "compare.py"
+    if not script.is_file():
+        raise RecipeError(f"{script} is missing: benchmarks are run from a checkout of the source.")
+    options = [f"--rounds={rounds}", f"--warm-up={warm_up}", *(["--alone"] if alone else [])]
+    done = subprocess.run([sys.executable, str(script), *options, *(works or ())], check=False)
+    if done.returncode:
+        raise typer.Exit(done.returncode)
 
 
 @recipe_app.command("list")

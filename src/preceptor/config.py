@@ -298,7 +298,7 @@ class PPOConfig(TrainConfig):
     old_logprobs: Literal["training", "sampling"] = Field(
         "training",
         description="The ratio's old log-probabilities: of the training forward, or kept from "
-        "sampling wherever the two differ by rounding only. Both are computed either way.",
+        "sampling, a pass less, for as long as the two differ by rounding only.",
     )
     whiten_advantages: bool = Field(True, description="Masked mean 0 and std 1 over the batch.")
     scale_scores: bool = Field(

@@ -101,7 +101,7 @@ def at_work(recipe: Recipe, out: Path) -> Iterator[None]:
     with claimed(out):
         # Numbers below 1e-38 cost a hundred times a normal one; Adam's averages are full of them.
         torch.set_flush_denormal(True)
-        _keep_freed_memory()
+        keep_freed_memory()
         try:
             yield
         finally:
@@ -312,17 +312,16 @@ def _note_timing(out: Path, name: str, seconds: float) -> None:
     write_json(path, noted)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep freed memory within a step: tensors of changing sizes ask for it right again.
 
-    Given back and fetched each time, its fresh pages cost up to a tenth of a step (docs/log.md).
-    Blocks over 32 MiB still go straight back. It lasts as long as the process, which may hold more
-    memory for it; glibc has no way to ask what was set before.
+    Given back and fetched each time, its fresh pages cost up to a tenth of a step (docs/log.md). It
+    lasts as long as the process; glibc has no way to ask what was set before.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD
+        mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
 
 
 def _return_memory() -> None:

@@ -12,9 +12,11 @@ from preceptor.config import LoRAConfig
 from preceptor.data.dataset import Judgement
 from preceptor.errors import TrainingError
 from preceptor.generation import Generated, row_uniforms, sample
+from preceptor.models.forward import response_logprobs
 from preceptor.models.load import load_policy, save_model, with_lora
 from preceptor.models.tokenizers import decode, encode_prompt
 from preceptor.stages import ppo as stage
+from preceptor.stages.experience import forward_all
 from preceptor.training.folder import StageFolder
 
 
@@ -189,34 +191,64 @@ def test_adapters_off_are_the_reference_to_the_bit(tmp_path, precision):
     assert own_weights == weights
 
 
+def off_by(gaps):
+    """A sampler whose log-probabilities are wrong by a gap of its own at each call."""
+    given = iter(gaps)
+
+    def careless(*args, **options):
+        drawn = sample(*args, **options)
+        gap = next(given, 0.0)
+        shifted = [[x - gap for x in row] for row in drawn.logprobs]
+        return Generated(drawn.responses, shifted, drawn.finished)
+
+    return careless
+
+
 def test_log_probabilities_of_sampling_are_kept_where_they_only_round_otherwise(
     tmp_path, monkeypatch
 ):
-    trained, *_ = run(tmp_path / "a", num_iterations=2)
-    kept, *_ = run(tmp_path / "b", num_iterations=2, old_logprobs="sampling")
-    assert [line["ppo/sampling_kept"] for line in kept] == [1.0, 1.0]
-    assert kept[0]["ppo/first_ratio_gap"] < 1e-5
+    trained, *_ = run(tmp_path / "a", num_iterations=3)
+    passes = []
+
+    def counted(*args):
+        passes.append(args[0])
+        return forward_all(*args)
+
+    monkeypatch.setattr(stage, "forward_all", counted)
+    kept, *_ = run(tmp_path / "b", num_iterations=3, old_logprobs="sampling")
+    assert [line["ppo/sampling_kept"] for line in kept] == [1.0, 1.0, 1.0]
+    # The first iteration holds both together; from then on there is the reference's pass alone.
+    assert passes.count(response_logprobs) == 2 + 1 + 1
+    assert all(line["ppo/sampling_gap"] < 1e-5 for line in kept)
     for a, b in zip(trained, kept, strict=True):
         assert a["ppo/score_mean"] == pytest.approx(b["ppo/score_mean"], abs=1e-4)
         assert a["ppo/policy_loss"] == pytest.approx(b["ppo/policy_loss"], rel=1e-2, abs=1e-4)
 
-    def off_by(gap):
-        def careless(*args, **options):
-            drawn = sample(*args, **options)
-            shifted = [[x - gap for x in row] for row in drawn.logprobs]
-            return Generated(drawn.responses, shifted, drawn.finished)
 
-        return careless
-
-    monkeypatch.setattr(stage, "sample", off_by(2e-6))  # within the bound: they are the old ones
+def test_small_errors_of_the_sampler_are_told_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "sample", off_by([0.0, 2e-5]))  # the first call is a look
     near, *_ = run(tmp_path / "n", num_iterations=2, old_logprobs="sampling")
     assert near[0]["ppo/sampling_kept"] == 1.0
-    assert near[0]["ppo/first_ratio_gap"] > 1e-6
-    monkeypatch.setattr(stage, "sample", off_by(1e-3))
+    assert near[0]["ppo/first_ratio_gap"] == pytest.approx(2e-5, rel=0.3)
+
+
+def test_a_sampler_that_is_wrong_from_the_start_is_not_believed(tmp_path, monkeypatch, capsys):
+    trained, *_ = run(tmp_path / "a", num_iterations=2)
+    monkeypatch.setattr(stage, "sample", off_by([0.0, 1e-3, 1e-3]))
     dropped, *_ = run(tmp_path / "c", num_iterations=2, old_logprobs="sampling")
     assert dropped[0]["ppo/sampling_kept"] == 0.0
     assert dropped[0]["ppo/sampling_gap"] == pytest.approx(1e-3, rel=0.1)
-    assert dropped[0]["ppo/policy_loss"] == trained[0]["ppo/policy_loss"]
+    assert [row["ppo/policy_loss"] for row in dropped] == [r["ppo/policy_loss"] for r in trained]
+    assert "ppo step 1: sampling is off by 0.001 nats" in capsys.readouterr().err
+
+
+def test_a_sampler_that_goes_wrong_later_is_not_believed_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stage, "sample", off_by([0.0, 0.0, 1e-3, 0.0, 0.0]))
+    options = {"num_iterations": 4, "eval_every": 100, "old_logprobs": "sampling"}
+    found, *_ = run(tmp_path / "l", **options)
+    assert [row["ppo/sampling_kept"] for row in found] == [1.0, 1.0, 0.0, 0.0]
+    assert found[1]["ppo/sampling_gap"] == pytest.approx(1e-3, rel=0.1)
+    assert "ppo step 2: sampling is off" in capsys.readouterr().err
 
 
 def test_an_adaptive_coefficient_brings_the_kl_to_its_target(tmp_path):

@@ -11,10 +11,11 @@ from preceptor.data.batching import split_by_tokens
 from preceptor.data.dataset import Judge, as_json
 from preceptor.data.records import Demonstration, Messages, Prompt, messages_of
 from preceptor.generation import row_uniforms, sample
-from preceptor.models.forward import make_rows, response_logprobs, tokens_at_once
+from preceptor.models.forward import make_rows, response_logprobs
 from preceptor.models.load import context_length
 from preceptor.models.precision import precision
 from preceptor.models.tokenizers import decode, encode_prompt, stop_ids
+from preceptor.models.vocabulary import tokens_at_once
 
 
 @dataclass(frozen=True)

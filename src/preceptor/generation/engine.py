@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.data.records import Messages
-from preceptor.models.forward import head_logits, tokens_at_once
 from preceptor.models.load import context_length, trunk
 from preceptor.models.tokenizers import encode_prompt, stop_ids
+from preceptor.models.vocabulary import head_logits, tokens_at_once
 from preceptor.randomness import derived_seed
 
 LEAVE_AT = 16

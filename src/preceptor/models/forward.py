@@ -8,7 +8,6 @@ padding and position ids need no mask: padded and unpadded copies agree by const
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from preceptor.functional import token_logprobs
 from preceptor.models.load import scalar_head, trunk
 from preceptor.models.precision import precision
+from preceptor.models.vocabulary import embedded, head_logprobs, tokens_at_once
 
 Sequences = npt.NDArray[np.int32]
 """Packed text [N, L] as token ids."""
@@ -64,7 +63,9 @@ def make_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int
 
 def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
     """Last hidden states [B, L, D] of the trunk."""
-    states: Tensor = trunk(model)(input_ids=input_ids, use_cache=False).last_hidden_state
+    states: Tensor = trunk(model)(
+        inputs_embeds=embedded(model, input_ids), use_cache=False
+    ).last_hidden_state
     return states
 
 
@@ -106,38 +107,13 @@ def grouped_scores(
     of_prompt = (segment == 0)[:, None, :]
     mask = (earlier & (own_part | of_prompt))[:, None]
     states = trunk(model)(
-        input_ids=input_ids, position_ids=positions, attention_mask=mask, use_cache=False
+        inputs_embeds=embedded(model, input_ids),
+        position_ids=positions,
+        attention_mask=mask,
+        use_cache=False,
     ).last_hidden_state
     rows, columns = torch.tensor(ends).T
     return head_scores(model, states[rows, columns])
-
-
-def tokens_at_once(model: PreTrainedModel) -> int:
-    """Tokens of a pass without gradients whose logits take at most 128 MiB in fp32, up to 8,192."""
-    embedding = cast(nn.Embedding, model.get_input_embeddings())
-    return max(1, min(8192, 2**25 // embedding.num_embeddings))
-
-
-IMPOSSIBLE = -1e4
-"""A logit of probability 0 in fp32; minus infinity would make 0 times infinity in the entropy."""
-
-
-def head_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
-    """Logits [..., V] of hidden states [..., D], in fp32 whatever the precision of the trunk.
-
-    A logit of 10 in bf16 is off by up to 0.03, and so would the ratio be; this product is small.
-    Entries after the last token (rows that pad the vocabulary to a round number) are impossible,
-    for sampling and for training alike (rule 10); `load_policy` says where they begin.
-    """
-    head = model.get_output_embeddings()
-    with torch.autocast(states.device.type, enabled=False):
-        logits: Tensor = nn.functional.linear(
-            states.float(), head.weight.float(), None if head.bias is None else head.bias.float()
-        )
-    num_tokens = getattr(model.config, "num_known_tokens", None)
-    if num_tokens is not None:
-        logits[..., num_tokens:] = IMPOSSIBLE
-    return logits
 
 
 def head_scores(model: PreTrainedModel, states: Tensor) -> Tensor:
@@ -151,17 +127,25 @@ def head_scores(model: PreTrainedModel, states: Tensor) -> Tensor:
     return scores.squeeze(-1)
 
 
-def response_logits(model: PreTrainedModel, rows: Rows) -> Tensor:
-    """Logits [B, T, V] at the positions that predict response tokens; no others are computed."""
-    states = hidden_states(model, rows.input_ids)
-    index = rows.predicts[:, :, None].expand(-1, -1, states.shape[-1])
-    return head_logits(model, states.gather(1, index))
-
-
 def response_logprobs(model: PreTrainedModel, rows: Rows, *, temperature: float = 1.0) -> Tensor:
     """Log-probabilities [B, T] of the response tokens, nats, 0 where masked."""
-    logprobs = token_logprobs(response_logits(model, rows), rows.tokens, temperature)
-    return logprobs.masked_fill(~rows.response_mask, 0.0)
+    return response_logprobs_and_entropy(model, rows, temperature=temperature)[0]
+
+
+def response_logprobs_and_entropy(
+    model: PreTrainedModel, rows: Rows, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities [B, T] of the response tokens and the entropy of the distributions they
+    were drawn from, nats, 0 where masked. Logits are computed for response tokens alone.
+    """
+    states = hidden_states(model, rows.input_ids)
+    mask = rows.response_mask
+    row, _ = mask.nonzero(as_tuple=True)
+    found = head_logprobs(model, states[row, rows.predicts[mask]], rows.tokens[mask], temperature)
+    logprobs, entropy = (
+        torch.zeros(mask.shape).masked_scatter(mask, each.float()) for each in found
+    )
+    return logprobs, entropy
 
 
 def response_values(model: PreTrainedModel, rows: Rows) -> Tensor:
@@ -178,10 +162,11 @@ def response_scores(model: PreTrainedModel, rows: Rows) -> Tensor:
     return head_scores(model, last)
 
 
-def sequence_logits(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
-    """Logits [B, L - 1, V] that predict input_ids[:, 1:]."""
-    states = hidden_states(model, input_ids)
-    return head_logits(model, states[:, :-1])
+def sequence_logprobs(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
+    """Log-probabilities [B, L - 1] of input_ids[:, 1:], nats."""
+    states = hidden_states(model, input_ids)[:, :-1]
+    found, _ = head_logprobs(model, states.flatten(0, 1), input_ids[:, 1:].flatten())
+    return found.view(states.shape[:2])
 
 
 @torch.no_grad()
@@ -193,8 +178,6 @@ def held_out_losses(
     losses = []
     for part in tokens.split(max(1, tokens_at_once(model) // tokens.shape[1])):
         with precision(dtype):
-            logits = sequence_logits(model, part)
-        each = -token_logprobs(logits, part[:, 1:])
-        losses.append(each.mean(1))
+            losses.append(-sequence_logprobs(model, part).mean(1))
     found: npt.NDArray[np.float64] = torch.cat(losses).double().numpy()
     return found

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from preceptor.config import PPOConfig
 from preceptor.data.batching import split_by_tokens
-from preceptor.functional import entropy, masked_mean, policy_loss, token_logprobs, value_loss
-from preceptor.models.forward import Rows, make_rows, response_logits, response_values
+from preceptor.functional import masked_mean, policy_loss, value_loss
+from preceptor.models.forward import Rows, make_rows, response_logprobs_and_entropy, response_values
 from preceptor.models.precision import precision
 from preceptor.randomness import numpy_generator
 
@@ -111,8 +111,9 @@ def policy_losses(
     for group, batch, share in microbatches(experience, rows, config.microbatch_tokens):
         width = batch.tokens.shape[1]
         with precision(config.precision):
-            logits = response_logits(policy, batch)
-        new_logprobs = token_logprobs(logits, batch.tokens, config.temperature)
+            new_logprobs, entropy = response_logprobs_and_entropy(
+                policy, batch, temperature=config.temperature
+            )
         loss, found = policy_loss(
             new_logprobs,
             experience.old_logprobs[group, :width],
@@ -121,8 +122,7 @@ def policy_losses(
             clip_range=config.clip_range,
             denominator=count,
         )
-        with torch.no_grad():
-            found["entropy"] = masked_mean(entropy(logits, config.temperature), batch.response_mask)
+        found["entropy"] = masked_mean(entropy, batch.response_mask)
         add_stats(stats, found, share)
         stats["policy_loss"] = stats.get("policy_loss", 0.0) + float(loss.detach())
         yield loss

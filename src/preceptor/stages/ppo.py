@@ -38,7 +38,7 @@ from preceptor.models.forward import (
 )
 from preceptor.models.load import save_model
 from preceptor.models.lora import adapters_off
-from preceptor.models.precision import precision, ratio_tolerance
+from preceptor.models.precision import precision, ratio_tolerance, sampling_tolerance
 from preceptor.models.tokenizers import decode
 from preceptor.randomness import batch_indices
 from preceptor.stages.experience import (
@@ -66,7 +66,7 @@ from preceptor.training.optimization import (
     training_tensors,
     update_average,
 )
-from preceptor.training.progress import Progress
+from preceptor.training.progress import Progress, say
 
 Score = Callable[[Sequence[Prompt], list[list[int]], list[list[int]], list[str]], Tensor]
 """(prompts, prompts as ids, responses as ids, responses as texts) -> scores [B]."""
@@ -109,6 +109,7 @@ def run_ppo(
     best = trainable_state(policy)
     start, first = 0, None
     kl_coef, moments = config.kl_coef, Moments()
+    keep_sampled = config.old_logprobs == "sampling"  # until the sampler turns out too imprecise
     looks: list[dict[str, float]] = []
     if checkpoint := folder.resume():
         start = checkpoint.step
@@ -117,6 +118,7 @@ def run_ppo(
         average, best = checkpoint.group("average"), checkpoint.group("best")
         looks, first = checkpoint.values["looks"], checkpoint.values["first"]
         kl_coef, moments = checkpoint.values["kl_coef"], Moments(**checkpoint.values["moments"])
+        keep_sampled = checkpoint.values["keep_sampled"]
     else:
         looks.append(
             look(config, policy, average, tokenizer, held_out, score, seed, 0, max_response_tokens)
@@ -151,15 +153,22 @@ def run_ppo(
         paid = scale_scores(scores, scale=scale, clip=config.score_clip)
 
         # 3. Old log-probabilities and values, before any weight moves, by the training forward
-        #    (or the sampler's own, where they agree with it).
+        #    (or the sampler's own: then only the first iteration has both, to hold them together).
         #    They are computed in the very groups of the first pass over the batch: other shapes
         #    round otherwise, and the first ratio would be 1 only nearly.
         order = minibatch_order(config, seed, step, epoch=0)
         groups = forward_groups(asked, rollout.responses, order, config.microbatch_tokens)
         temperature = config.temperature
-        trained_logprobs = forward_all(
-            response_logprobs, policy, asked, rollout.responses, groups, config, temperature
-        )
+        mask = response_mask(rollout.responses)
+        old_logprobs = token_table(rollout.logprobs, mask)
+        sampling_gap = None
+        if step == 0 or not keep_sampled:
+            trained_logprobs = forward_all(
+                response_logprobs, policy, asked, rollout.responses, groups, config, temperature
+            )
+            sampling_gap = float((old_logprobs - trained_logprobs).abs().max())
+            keep_sampled = keep_sampled and sampler_agrees(sampling_gap, config, where)
+            old_logprobs = old_logprobs if keep_sampled else trained_logprobs
         with nullcontext() if ref_policy is not None else adapters_off(policy):
             ref_logprobs = forward_all(
                 response_logprobs,
@@ -173,16 +182,9 @@ def run_ppo(
         old_values = forward_all(
             response_values, value_model, asked, rollout.responses, groups, config
         )
-        mask = response_mask(rollout.responses)
-        sampled_logprobs = token_table(rollout.logprobs, mask)
         if step == 0:
             refuse_moved_reference(trained_logprobs, ref_logprobs, mask, config)
-        sampling_gap = float((sampled_logprobs - trained_logprobs).abs().max())
-        # The sampler's are kept where the ratio will still be 1 within its tolerance. Half of it:
-        # the ratio is the exponential of the gap, and a little larger.
-        passes = sampling_gap <= ratio_tolerance(config.precision) / 2
-        kept = config.old_logprobs == "sampling" and passes
-        old_logprobs = sampled_logprobs if kept else trained_logprobs
+        sampled = keep_sampled
 
         # 4. Rewards: the KL penalty on every token, the score on the last; then advantages.
         rewards = shape_rewards(paid, old_logprobs, ref_logprobs, mask, kl_coef=kl_coef)
@@ -196,6 +198,7 @@ def run_ppo(
         )
 
         # 5. Improve policy and value, minibatch by minibatch; text and RL share one step.
+        update_began = time.monotonic()
         own = max(0, step - config.value_warmup_iterations)  # its schedule begins when it learns
         own_steps = config.num_iterations - config.value_warmup_iterations
         rate = scheduled_rate(config, own, own_steps, config.learning_rate)
@@ -220,7 +223,10 @@ def run_ppo(
                     accumulate(
                         policy_losses(policy, experience, rows, config, stats), f"{where}, policy"
                     )
-                    if not history:
+                    if not history and sampled:
+                        sampling_gap = max(ratio_gap(stats), sampling_gap or 0.0)
+                        keep_sampled = sampler_agrees(sampling_gap, config, where)
+                    elif not history:
                         refuse_bad_ratio(stats, config, where)
                     if config.ptx_coef and pretraining is not None:  # eq. 2, the second term
                         count = max(1, round(len(rows) * config.ptx_ratio))
@@ -244,18 +250,20 @@ def run_ppo(
                     else:
                         average = trainable_state(policy)
                 history.append(stats)
+        update_seconds = time.monotonic() - update_began
 
         # 6. Say what happened.
         done = step + 1
         metrics = summarize(scores, old_logprobs, ref_logprobs, rewards, rollout, mask, history)
         metrics |= {
-            "ppo/sampling_gap": sampling_gap,
             "ppo/explained_variance": explained_variance(old_values, returns, mask),
             "ppo/kl_coef": kl_coef,
             "ppo/learning_rate": rate,
         }
+        if sampling_gap is not None:
+            metrics["ppo/sampling_gap"] = sampling_gap
         if config.old_logprobs == "sampling":
-            metrics["ppo/sampling_kept"] = float(kept)
+            metrics["ppo/sampling_kept"] = float(sampled)
         if config.scale_scores:
             metrics["ppo/score_scale"] = moments.std
         if config.kl_target is not None and update_policy:  # the next iteration's
@@ -300,6 +308,7 @@ def run_ppo(
             {
                 "seconds": seconds,
                 "sample_seconds": sample_seconds,
+                "update_seconds": update_seconds,
                 "tokens_per_second": tokens / seconds,
             },
         )
@@ -318,6 +327,7 @@ def run_ppo(
             tensors |= {f"average/{key}": value for key, value in average.items()}
             tensors |= {f"best/{key}": value for key, value in best.items()}
             values = {"looks": looks, "first": first, "kl_coef": kl_coef}
+            values |= {"keep_sampled": keep_sampled}
             folder.save(done, tensors, values | {"moments": asdict(moments)})
 
     save_model(policy, tokenizer, folder.path / "model", best)
@@ -355,11 +365,23 @@ def refuse_moved_reference(
         )
 
 
+def ratio_gap(stats: dict[str, float]) -> float:
+    """How far from 1 the ratios of a minibatch reach; told beside its other figures."""
+    stats["first_ratio_gap"] = max(stats["ratio_max"] - 1, 1 - stats["ratio_min"])
+    return stats["first_ratio_gap"]
+
+
+def sampler_agrees(gap: float, config: PPOConfig, where: str) -> bool:
+    """Whether the sampler's log-probabilities may stand for the training forward's."""
+    agrees = gap <= sampling_tolerance(config.precision)
+    if not agrees:
+        say(f"{where}: sampling is off by {gap:.2g} nats; old log-probabilities are computed again")
+    return agrees
+
+
 def refuse_bad_ratio(stats: dict[str, float], config: PPOConfig, where: str) -> None:
     """On the first minibatch new and old log-probabilities are of the same weights: ratio 1."""
-    gap = max(stats["ratio_max"] - 1, 1 - stats["ratio_min"])
-    stats["first_ratio_gap"] = gap
-    alarms = ratio_alarm(gap, ratio_tolerance(config.precision))
+    alarms = ratio_alarm(ratio_gap(stats), ratio_tolerance(config.precision))
     if alarms:
         raise TrainingError(f"{where}: {alarms[0].describe()} Stopped before the optimizer step.")
 

@@ -9,8 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.config import PretrainConfig
-from preceptor.functional import next_token_loss
-from preceptor.models.forward import Sequences, held_out_losses, sequence_logits
+from preceptor.models.forward import Sequences, held_out_losses, sequence_logprobs
 from preceptor.models.load import save_model
 from preceptor.models.precision import precision
 from preceptor.randomness import batch_indices
@@ -108,7 +107,5 @@ def sequence_losses(
     count = tokens.shape[0] * (tokens.shape[1] - 1)
     for part in tokens.split(max(1, microbatch_tokens // tokens.shape[1])):
         with precision(dtype):
-            logits = sequence_logits(policy, part)
-        targets = part[:, 1:]
-        mask = torch.ones_like(targets, dtype=torch.bool)
-        yield weight * next_token_loss(logits, targets, mask, denominator=count)
+            logprobs = sequence_logprobs(policy, part)
+        yield -weight * logprobs.sum() / count

@@ -9,9 +9,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.config import SFTConfig
 from preceptor.data.batching import split_by_tokens
-from preceptor.functional import next_token_loss
+from preceptor.functional import masked_mean
 from preceptor.generation import row_uniforms, sample
-from preceptor.models.forward import Sequences, make_rows, response_logits
+from preceptor.models.forward import Sequences, make_rows, response_logprobs
 from preceptor.models.load import load_scalar, save_model
 from preceptor.models.precision import precision
 from preceptor.randomness import batch_indices
@@ -160,8 +160,8 @@ def demonstration_losses(
     for group in split_by_tokens(lengths, config.microbatch_tokens):
         rows = make_rows([prompts[i] for i in group], [responses[i] for i in group])
         with precision(config.precision):
-            logits = response_logits(policy, rows)
-        yield weight * next_token_loss(logits, rows.tokens, rows.response_mask, denominator=count)
+            logprobs = response_logprobs(policy, rows)
+        yield -weight * masked_mean(logprobs, rows.response_mask, denominator=count)
 
 
 def num_text_sequences(num_demonstrations: int, ptx_fraction: float) -> int:

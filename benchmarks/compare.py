@@ -1,0 +1,175 @@
+"""Ours and peers on the same work, in turn: `preceptor bench [WORK ...]`.
+
+Each side is a process of its own, in an environment of its own, that has loaded the same weights
+and data. In every round each does one turn while the others wait, so that a machine that grows
+slower or faster does so for all. The first rounds warm up. Ratios are medians of a round's ratios.
+
+`make bench-peers` makes the peers' environment from benchmarks/peers.txt.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from works import WORKS, Work, write_inputs
+
+HERE = Path(__file__).parent
+PEERS = HERE.parent / ".venv-peers/bin/python"
+SIDES = {
+    "ppo": ["trl", "trl-no-checkpointing"],
+    "rollout": ["generate"],
+    "reward": ["trl", "trl-no-checkpointing"],
+    "sft": ["trl", "trl-no-checkpointing"],
+    "pretrain": ["transformers"],
+}
+"""The peers of each kind of work."""
+Json = dict[str, Any]
+
+
+@dataclass
+class Worker:
+    """One side: its process, and what its turns took."""
+
+    side: str
+    process: subprocess.Popen[str]
+    log: Path
+    turns: list[Json] = field(default_factory=list)
+
+    def turn(self) -> Json:
+        """Let it work once."""
+        told, heard = cast(TextIO, self.process.stdin), cast(TextIO, self.process.stdout)
+        try:
+            told.write("go\n")
+            told.flush()
+        except BrokenPipeError:
+            pass  # it ended; the empty answer says so
+        line = heard.readline()
+        if not line:
+            self.process.wait()
+            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+            raise SystemExit(f"{self.side} ended with status {self.process.returncode}:\n{tail}")
+        found: Json = json.loads(line)
+        return found
+
+
+def start(side: str, name: str, folder: Path, peers: Path) -> Worker:
+    """A side's process; it waits for its first turn."""
+    python, script = (sys.executable, "ours.py") if side == "ours" else (str(peers), "peers.py")
+    arguments = [name, str(folder), *([] if side == "ours" else [side])]
+    log = folder / f"{side}.log"
+    with log.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            [python, str(HERE / script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    return Worker(side, process, log)
+
+
+def compare(
+    name: str, sides: list[str], peers: Path, rounds: int, warm_up: int, folder: Path
+) -> list[Worker]:
+    """All sides on one work, in turn."""
+    write_inputs(name, folder)
+    workers = [start(side, name, folder, peers) for side in sides]
+    try:
+        for number in range(warm_up + rounds):
+            for worker in workers:
+                found = worker.turn()
+                if number >= warm_up:
+                    worker.turns.append(found)
+                print(
+                    f"  {name} {number + 1 - warm_up:+d} {worker.side} {found['seconds']:.2f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    finally:
+        for worker in workers:
+            worker.process.kill()
+            worker.process.wait()
+    return workers
+
+
+def rates(worker: Worker) -> list[float]:
+    return [turn["amount"] / turn["seconds"] for turn in worker.turns]
+
+
+def rows_of(name: str, work: Work, workers: list[Worker], machine: Json) -> list[str]:
+    """Markdown: a row for each peer, or one for ours alone."""
+    ours = rates(workers[0])
+    memory = max(turn["memory"] for turn in workers[0].turns) / 1e9
+    own = f"{statistics.median(ours):,.4g} {work.unit}/s, {memory:.1f} GB"
+    rows = []
+    for worker in workers[1:]:
+        theirs = rates(worker)
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        memory = max(turn["memory"] for turn in worker.turns) / 1e9
+        rows.append(
+            f"| {name} | {worker.side} | {own} | {statistics.median(theirs):,.4g}, {memory:.1f} GB "
+            f"| **{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) |"
+        )
+    if not rows:
+        rows.append(f"| {name} | | {own} | | |")
+    parts = [turn["parts"] for turn in workers[0].turns]
+    if all("update_products" in part for part in parts):
+        share = statistics.median(
+            part["update_products"] / part["update_seconds"] / machine["bf16"] for part in parts
+        )
+        spent = {
+            key: statistics.median(part[key] for part in parts)
+            for key in ("sample_seconds", "update_seconds")
+        }
+        whole = statistics.median(turn["seconds"] for turn in workers[0].turns)
+        rows.append(
+            f"| {name} | its parts | {whole:.2f} s: sampling {spent['sample_seconds']:.2f}, update "
+            f"{spent['update_seconds']:.2f} | | update at {share:.0%} of the bf16 peak |"
+        )
+    return rows
+
+
+def main() -> None:
+    """Measure the machine, then every work asked for; print a table of Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("works", nargs="*", metavar="WORK", help=", ".join(WORKS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warm-up", type=int, default=2)
+    parser.add_argument("--peers", type=Path, default=PEERS, help="their environment's Python")
+    parser.add_argument("--alone", action="store_true", help="ours only, without a peer")
+    given = parser.parse_args()
+    unknown = [name for name in given.works if name not in WORKS]
+    if unknown:
+        parser.error(f"no work named {unknown[0]}; there are {', '.join(WORKS)}")
+    if given.rounds < 1 or given.warm_up < 1:
+        parser.error("--rounds and --warm-up must be 1 or more: the first turn loads and compiles")
+    if not given.alone and not given.peers.is_file():
+        parser.error(f"{given.peers} is missing. `make bench-peers` makes it; or give --alone.")
+    told = subprocess.run(
+        [sys.executable, str(HERE / "machine.py")], stdout=subprocess.PIPE, text=True, check=True
+    )
+    machine = json.loads(told.stdout)
+    bf16, fp32, copied = (f"{machine[key] / 1e9:.0f}" for key in ("bf16", "fp32", "copy"))
+    print(
+        f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}; matrix "
+        f"products at most {bf16} GFLOP/s in bf16, {fp32} in fp32; memory copied at {copied} GB/s\n"
+    )
+    print("| work | peer | ours | theirs | ratio of the rates: median (least to most) |")
+    print("|---|---|---|---|---|", flush=True)
+    for name in given.works or WORKS:
+        work = WORKS[name]
+        sides = ["ours", *([] if given.alone else SIDES[work.kind])]
+        with tempfile.TemporaryDirectory() as folder:
+            workers = compare(name, sides, given.peers, given.rounds, given.warm_up, Path(folder))
+        for row in rows_of(name, work, workers, machine):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Our side of the comparison: `python benchmarks/ours.py WORK FOLDER`, a turn for each line read.
+
+The stages run as they do in a recipe; a turn ends where a stage logs its step.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+from turns import Turns
+from works import EOS, SHAPES, WORKS, Work, read_inputs
+
+from preceptor.config import PPOConfig, PretrainConfig, RewardConfig, SFTConfig
+from preceptor.data.dataset import Judgement
+from preceptor.data.records import Prompt
+from preceptor.generation import row_uniforms, sample
+from preceptor.models.load import load_policy, scalar_from_policy, scalar_head
+from preceptor.models.lora import halve_frozen
+from preceptor.models.precision import precision
+from preceptor.pipeline import keep_freed_memory
+from preceptor.stages.ppo import HeldOut, run_ppo
+from preceptor.stages.pretrain import run_pretrain
+from preceptor.stages.reward import RankedPrompt, run_reward, score_rows
+from preceptor.stages.sft import run_sft
+from preceptor.training.folder import StageFolder
+
+MANY = 10**6
+"""More steps than anybody waits for."""
+
+
+class Turned(StageFolder):
+    """A stage's folder that ends the turn with every logged step, and waits for the next."""
+
+    def __init__(self, path: Path, work: Work, turns: Turns, amount: float) -> None:
+        super().__init__(path, work.kind, input_hash="benchmark")
+        self.work, self.turns, self.amount = work, turns, amount
+
+    def log(self, step: int, metrics: dict[str, float], timing: dict[str, float]) -> None:
+        super().log(step, metrics, timing)
+        parts = {k: v for k, v in timing.items() if k in ("sample_seconds", "update_seconds")}
+        if self.work.kind == "ppo":
+            parts["update_products"] = update_products(self.work, metrics["ppo/length_mean"])
+        self.turns.end(self.amount, **parts)
+        self.turns.begin()
+
+
+def update_products(work: Work, response: float) -> float:
+    """Operations of the update's matrix products, forward and backward of policy and value model.
+
+    Six for each weight and token: blocks for all tokens, the vocabulary's for response tokens.
+    Attention is left out, and so is padding.
+    """
+    shape = SHAPES[work.shape]
+    tokens, responses = work.batch * (work.prompt + response), work.batch * response
+    vocabulary = shape.vocabulary * shape.hidden_size
+    return 6 * (2 * shape.matrix_parameters() * tokens + vocabulary * responses)
+
+
+def scalar_model(folder: Path) -> PreTrainedModel:
+    """The scalar model of the comparison, with a bias as ours have."""
+    model = scalar_from_policy(folder / "model", seed=0)
+    with torch.no_grad():
+        scalar_head(model).weight.copy_(
+            load_file(folder / "scalar/model.safetensors")["score.weight"]
+        )
+    return model
+
+
+def ppo(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
+    """A turn is an iteration: sample, score, improve."""
+    config = PPOConfig(
+        num_iterations=MANY,
+        batch_size=work.batch,
+        num_minibatches=work.minibatches,
+        learning_rate=1e-6,
+        value_learning_rate=1e-6,
+        kl_coef=0.05,
+        old_logprobs="sampling",  # as the peer's
+        missing_eos_score=None,
+        ema_decay=0.0,
+        eval_every=MANY,
+        checkpoint_every=MANY,
+        warmup_fraction=0.0,
+        precision="bf16",
+    )
+    policy, tokenizer = load_policy(folder / "model")
+    ref_policy, _ = load_policy(folder / "model")
+    ref_policy.requires_grad_(False)
+    reward_model = scalar_model(folder).requires_grad_(False)
+    for model in (ref_policy, reward_model):
+        halve_frozen(model)
+
+    def score(
+        _: Sequence[Prompt], prompts: list[list[int]], responses: list[list[int]], __: list[str]
+    ) -> torch.Tensor:
+        return score_rows(reward_model, prompts, responses, config)
+
+    prompts = data["prompts"]
+    run_ppo(
+        config,
+        Turned(folder / "ours", work, turns, 1),
+        policy=policy,
+        ref_policy=ref_policy,
+        value_model=scalar_model(folder),
+        score=score,
+        tokenizer=tokenizer,
+        prompts=[Prompt("") for _ in prompts],
+        prompt_ids=prompts,
+        pretraining=None,
+        held_out=HeldOut([Prompt("")], prompts[:1], lambda *_: Judgement(0.0, {}), None),
+        max_response_tokens=work.response,
+        seed=0,
+    )
+
+
+def rollout(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
+    """A turn is one batch of responses."""
+    policy, _ = load_policy(folder / "model")
+    prompts = data["prompts"]
+    for number in range(MANY):
+        start = number * work.batch % len(prompts)
+        turns.begin()
+        keys = [(number, row) for row in range(work.batch)]
+        uniforms = row_uniforms(0, "benchmark", keys, work.response)
+        with precision("bf16"):
+            sample(policy, prompts[start : start + work.batch], uniforms, stop_ids=[EOS])
+        turns.end(1)
+
+
+def reward(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
+    """A turn is an optimizer step on so many ranked prompts."""
+    items = [
+        RankedPrompt(prompt, responses, [list(range(len(responses)))])
+        for prompt, responses in data["rankings"]
+    ]
+    config = RewardConfig(
+        num_epochs=MANY,
+        batch_prompts=work.batch,
+        eval_every=MANY,
+        checkpoint_every=MANY,
+        learning_rate=1e-5,
+        precision="bf16",
+    )
+    _, tokenizer = load_policy(folder / "model")
+    amount = work.batch * work.k * (work.k - 1) / 2
+    run_reward(
+        config,
+        Turned(folder / "ours", work, turns, amount),
+        model=scalar_model(folder),
+        tokenizer=tokenizer,
+        train=items,
+        valid=items[:1],
+        demonstrations=([items[0].prompt], [items[0].responses[0]]),
+        probes={},
+        seed=0,
+    )
+
+
+def sft(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
+    """A turn is an optimizer step; tokens are those of prompts and responses, without padding."""
+    policy, tokenizer = load_policy(folder / "model")
+    prompts, responses = (list(part) for part in zip(*data["examples"], strict=True))
+    tokens = sum(map(len, prompts + responses)) / len(prompts) * work.batch  # of a step, on average
+    config = SFTConfig(
+        num_epochs=MANY,
+        batch_size=work.batch,
+        choose_by="last",
+        checkpoint_every=MANY,
+        learning_rate=1e-5,
+        precision="bf16",
+    )
+    run_sft(
+        config,
+        Turned(folder / "ours", work, turns, tokens),
+        policy=policy,
+        tokenizer=tokenizer,
+        train=(prompts, responses),
+        valid=(prompts[:1], responses[:1]),
+        valid_prompts=[],
+        pretraining=None,
+        max_response_tokens=work.response,
+        seed=0,
+    )
+
+
+def pretrain(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
+    """A turn is an optimizer step on rows of text."""
+    policy, tokenizer = load_policy(folder / "model")
+    text = np.array(data["sequences"], dtype=np.int32)
+    tokens = work.batch * work.response
+    config = PretrainConfig(
+        num_tokens=MANY * tokens,
+        batch_tokens=tokens,
+        sequence_length=work.response,
+        eval_every=MANY,
+        checkpoint_every=MANY,
+        learning_rate=1e-5,
+        precision="bf16",
+    )
+    run_pretrain(
+        config,
+        Turned(folder / "ours", work, turns, tokens),
+        policy=policy,
+        tokenizer=tokenizer,
+        train=text,
+        valid=text[:1],
+        seed=0,
+    )
+
+
+def main() -> None:
+    """Load, and work in turns until there are no more."""
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    torch.set_flush_denormal(True)  # as in a run
+    keep_freed_memory()
+    kinds = {"ppo": ppo, "rollout": rollout, "reward": reward, "sft": sft, "pretrain": pretrain}
+    turns = Turns()
+    work = WORKS[name]
+    if work.kind != "rollout":
+        turns.begin()  # the first turn has all that a stage does before its first step
+    kinds[work.kind](work, folder, read_inputs(folder), turns)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""One side works while the other waits: a worker's end of the pipe to the comparison.
+
+The comparison writes a line for each turn; the worker answers how long it took and what it did.
+"""
+
+import json
+import os
+import sys
+import time
+
+
+class Turns:
+    """Waits for the word to go on, and tells what was done since."""
+
+    def __init__(self) -> None:
+        self.answers = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)  # whatever else is printed goes to the log
+        self.began = 0.0
+
+    def begin(self) -> None:
+        """Wait for a turn; the process ends where there are no more."""
+        if not sys.stdin.readline():
+            os._exit(0)
+        self.began = time.perf_counter()
+
+    def end(self, amount: float, **parts: float) -> None:
+        """The turn is over: so much was done (in the work's unit), some seconds of it in parts."""
+        seconds = time.perf_counter() - self.began
+        line = {"seconds": seconds, "amount": amount, "parts": parts, "memory": peak_memory()}
+        print(json.dumps(line), file=self.answers, flush=True)
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held so far, bytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

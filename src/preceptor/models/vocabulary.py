@@ -1,0 +1,195 @@
+"""Both ends of a model where the vocabulary is: ids to vectors, and vectors to log-probabilities.
+
+A table of the vocabulary is by far the largest matrix of a small model, and [tokens x vocabulary]
+its largest tensor. So logits are made for a few tokens at a time and never kept, and what the
+embedding learns is added in place to what the head has learned of the same table.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+IMPOSSIBLE = -1e4
+"""A logit of probability 0 in fp32; minus infinity would make 0 times infinity in the entropy."""
+
+CHUNK_BYTES = 2**25
+"""Of fp32 logits at once: about what a processor's cache holds."""
+
+
+def tokens_at_once(model: PreTrainedModel) -> int:
+    """Tokens of a pass without gradients whose logits take at most 128 MiB in fp32, up to 8,192."""
+    embedding = cast(nn.Embedding, model.get_input_embeddings())
+    return max(1, min(8192, 2**25 // embedding.num_embeddings))
+
+
+def embedded(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
+    """Vectors [B, L, D] of ids [B, L]."""
+    module = cast(nn.Embedding, model.get_input_embeddings())
+    weight = module.weight
+    if type(module) is not nn.Embedding or not (torch.is_grad_enabled() and weight.requires_grad):
+        return cast(Tensor, module(input_ids))
+    source = torch.zeros((), requires_grad=True)  # the graph begins here instead of at the table
+    apply: Any = _Embedded.apply
+    return cast(Tensor, apply(source, [weight], input_ids, module.padding_idx))
+
+
+class _Embedded(torch.autograd.Function):
+    """A table's rows, whose gradient is added to `weight.grad` row by row.
+
+    PyTorch's own makes a second table of zeros for it, in every backward pass, and adds the two: at
+    49,152 words that took a sixth of an update (docs/log.md). The table is hidden in a list, or
+    autograd would hold back what a tied head has learned until this is done.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, source: Tensor, table: list[Tensor], input_ids: Tensor, padding_idx: int | None
+    ) -> Tensor:
+        ctx.weight, ctx.padding_idx = table[0], padding_idx
+        ctx.save_for_backward(input_ids)
+        return nn.functional.embedding(input_ids, table[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (input_ids,) = ctx.saved_tensors
+        weight: Tensor = ctx.weight
+        rows, learned = input_ids.flatten(), grads[0].flatten(0, -2).to(weight.dtype)
+        if ctx.padding_idx is not None:  # as in nn.Embedding: padding learns nothing
+            learned = learned.masked_fill((rows == ctx.padding_idx)[:, None], 0.0)
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        weight.grad.index_add_(0, rows, learned)
+        return None, None, None, None
+
+
+def head_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
+    """Logits [..., V] of hidden states [..., D], in fp32 whatever the precision of the trunk.
+
+    A logit of 10 in bf16 is off by up to 0.03, and so would the ratio be; this product is small.
+    Entries after the last token (rows that pad the vocabulary to a round number) are impossible,
+    for sampling and for training alike (rule 10); `load_policy` says where they begin.
+    """
+    head = model.get_output_embeddings()
+    with torch.autocast(states.device.type, enabled=False):
+        return _logits(states.float(), head.weight, head.bias, _num_tokens(model))
+
+
+def head_logprobs(
+    model: PreTrainedModel, states: Tensor, tokens: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """`functional.token_logprobs` and `functional.entropy` of `head_logits`, a few rows at a time.
+
+    Args:
+        model: a causal language model.
+        states: [N, D] hidden states, each at the position that predicts its token.
+        tokens: [N] ids.
+        temperature: divides the logits; above 0.
+
+    Returns:
+        [N] nats each: the tokens' log-probabilities, and the entropies, which have no gradient.
+
+    Raises:
+        ValueError: temperature is not above 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}; it must be above 0.")
+    head = model.get_output_embeddings()
+    dtype = torch.float32
+    if torch.is_autocast_enabled(states.device.type):
+        dtype = torch.get_autocast_dtype(states.device.type)
+    with torch.autocast(states.device.type, enabled=False):
+        apply: Any = _HeadLogprobs.apply
+        logprobs, entropies = apply(
+            states.float(), head.weight, head.bias, tokens, temperature, _num_tokens(model), dtype
+        )
+    return logprobs, entropies
+
+
+class _HeadLogprobs(torch.autograd.Function):
+    """Log-probabilities without a tensor [N, V] in fp32.
+
+    The derivative by the logits is (1 at the token) - probabilities. Under autocast it is kept in
+    the low precision in which every gradient is multiplied there; in fp32 it is computed anew.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        tokens: Tensor,
+        temperature: float,
+        num_tokens: int | None,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.temperature, ctx.num_tokens = temperature, num_tokens
+        count, size = tokens.shape[0], weight.shape[0]
+        logprobs, entropies = states.new_zeros(count), states.new_zeros(count)
+        keep = any(ctx.needs_input_grad) and dtype != torch.float32
+        kept = torch.empty(count, size, dtype=dtype) if keep else None
+        for rows in _chunks(count, size):
+            logits = _logits(states[rows], weight, bias, num_tokens, temperature)
+            every = logits.sub_(logits.logsumexp(-1, keepdim=True))
+            logprobs[rows] = every.gather(-1, tokens[rows, None])[:, 0]
+            probabilities = every.exp()
+            entropies[rows] = -torch.linalg.vecdot(probabilities, every)
+            if kept is not None:
+                kept[rows] = _slope(probabilities, logprobs[rows], tokens[rows])
+        ctx.save_for_backward(states, weight, bias, tokens, kept)
+        ctx.mark_non_differentiable(entropies)
+        return logprobs, entropies
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        states, weight, bias, tokens, kept = ctx.saved_tensors
+        scale = (grads[0] / ctx.temperature)[:, None]
+        of_states, of_weight = torch.empty_like(states), None
+        of_bias = None if bias is None else torch.zeros_like(bias)
+        for rows in [slice(None)] if kept is not None else _chunks(len(tokens), len(weight)):
+            if kept is not None:
+                slope = kept
+            else:
+                logits = _logits(states[rows], weight, bias, ctx.num_tokens, ctx.temperature)
+                every = logits.sub_(logits.logsumexp(-1, keepdim=True))
+                own = every.gather(-1, tokens[rows, None])[:, 0]
+                slope = _slope(every.exp_(), own, tokens[rows])
+            if ctx.needs_input_grad[0]:
+                of_states[rows] = (slope @ weight.to(slope.dtype)).float() * scale[rows]
+            if ctx.needs_input_grad[1]:
+                part = slope.T @ (states[rows] * scale[rows]).to(slope.dtype)
+                of_weight = part.float() if of_weight is None else of_weight.add_(part)
+            if of_bias is not None:
+                of_bias += (slope.float() * scale[rows]).sum(0)
+        return of_states, of_weight, of_bias, None, None, None, None
+
+
+def _logits(
+    states: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    num_tokens: int | None,
+    temperature: float = 1.0,
+) -> Tensor:
+    logits = nn.functional.linear(states, weight.float(), None if bias is None else bias.float())
+    if num_tokens is not None:
+        logits[..., num_tokens:] = IMPOSSIBLE
+    return logits if temperature == 1.0 else logits.div_(temperature)
+
+
+def _slope(probabilities: Tensor, logprobs: Tensor, tokens: Tensor) -> Tensor:
+    """(1 at the token) - probabilities, in place; 1 - p of a sure token keeps its digits."""
+    slope = probabilities.neg_()
+    return slope.scatter_(-1, tokens[:, None], -torch.expm1(logprobs)[:, None])
+
+
+def _chunks(count: int, size: int) -> list[slice]:
+    """Rows in parts whose logits take CHUNK_BYTES."""
+    length = max(1, CHUNK_BYTES // (4 * size))
+    return [slice(start, start + length) for start in range(0, count, length)]
+
+
+def _num_tokens(model: PreTrainedModel) -> int | None:
+    return getattr(model.config, "num_known_tokens", None)
