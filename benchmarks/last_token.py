@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from preceptor.data.batching import split_by_tokens
-from preceptor.models.forward import head_scores, make_rows
+from preceptor.models.forward import head_scores
 from preceptor.models.load import trunk
 from preceptor.models.precision import precision
 from preceptor.stages.reward import RankedPrompt
@@ -71,10 +71,12 @@ def remember(model: PreTrainedModel, items: Sequence[RankedPrompt], num_layers: 
     past = torch.empty(int(starts[-1]), *shape, dtype=torch.bfloat16)
     states = torch.empty(len(lengths), model.config.hidden_size)
     for group in split_by_tokens(lengths, 4096):
-        rows = make_rows([prompts[i] for i in group], [responses[i] for i in group])
+        ids = [torch.tensor([*prompts[i], *responses[i]]) for i in group]
         with precision("bf16"):
             found = trunk(model)(
-                input_ids=rows.input_ids, use_cache=True, output_hidden_states=True
+                input_ids=pad_sequence(ids, batch_first=True),
+                use_cache=True,
+                output_hidden_states=True,
             )
         layers = found.past_key_values.layers[first:]
         both = torch.stack([torch.stack([x.keys, x.values]) for x in layers])

@@ -199,7 +199,7 @@ def bench(
     warm_up: Annotated[int, typer.Option("--warm-up", min=1, help="Turns before them.")] = 2,
     alone: Annotated[bool, typer.Option("--alone", help="Without the peers.")] = False,
 ) -> None:
-    """Measure speed and memory side by side with peers, on the same work.
+    """Measure speed and memory side by side with peers.
 
     Benchmarks belong to the repository and run from a checkout of it. There, `make bench-peers`
     installs the peers once.

@@ -240,4 +240,7 @@ def test_a_vocabulary_with_a_hole_keeps_its_last_token(tmp_path):
     model, tokenizer = load_policy(tmp_path)
     assert len(tokenizer) == len(WORDS) - 1
     last = make_rows([[6, 7]], [[len(WORDS) - 1]])
-    assert torch.equal(response_logprobs(model, last), response_logprobs(tiny_model("llama"), last))
+    # Not to the bit: a product of one row rounds by where its memory begins.
+    torch.testing.assert_close(
+        response_logprobs(model, last), response_logprobs(tiny_model("llama"), last)
+    )

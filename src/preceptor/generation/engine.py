@@ -14,6 +14,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.data.records import Messages
+from preceptor.generation.cache import roomy_cache
+from preceptor.generation.weights import Product, ordered_weights
 from preceptor.models.load import context_length, trunk
 from preceptor.models.tokenizers import encode_prompt, stop_ids
 from preceptor.models.vocabulary import head_logits, tokens_at_once
@@ -67,14 +69,20 @@ def sample(
     responses: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
-    for start in range(0, len(order), max_rows):
-        chunk = order[start : start + max_rows]
-        part = _sample_batch(
-            model, [prompts[i] for i in chunk], uniforms[chunk], list(stop_ids), temperature
-        )
-        for place, row in enumerate(chunk):
-            responses[row], logprobs[row] = part.responses[place], part.logprobs[place]
-            finished[row] = part.finished[place]
+    with ordered_weights(model) as product:
+        for start in range(0, len(order), max_rows):
+            chunk = order[start : start + max_rows]
+            part = _sample_batch(
+                model,
+                [prompts[i] for i in chunk],
+                uniforms[chunk],
+                list(stop_ids),
+                temperature,
+                product,
+            )
+            for place, row in enumerate(chunk):
+                responses[row], logprobs[row] = part.responses[place], part.logprobs[place]
+                finished[row] = part.finished[place]
     return Generated(responses, logprobs, finished)
 
 
@@ -84,6 +92,7 @@ def _sample_batch(
     uniforms: Tensor,
     stop_ids: list[int],
     temperature: float,
+    product: Product | None,
 ) -> Generated:
     # 1. Prompts are padded on the left, so that all responses begin in the same column. A prompt
     #    that is asked for several responses is encoded once.
@@ -101,7 +110,7 @@ def _sample_batch(
     active = torch.arange(len(prompts))
     going = torch.ones(len(prompts), dtype=torch.bool)  # which of the active rows have not ended
     stops = torch.tensor(stop_ids)
-    cache = DynamicCache(config=model.config)
+    cache = roomy_cache(model, width + uniforms.shape[1])
 
     for step in range(uniforms.shape[1]):
         # 2. One forward pass: the whole prompt first, then a token at a time.
@@ -117,7 +126,7 @@ def _sample_batch(
             own = torch.tensor([places[tuple(prompt)] for prompt in prompts])
             cache.batch_select_indices(own)
             states, attended, positions = states[own], attended[own], positions[own]
-        logits = head_logits(model, states)
+        logits = head_logits(model, states, product)
         tokens, drawn = draw(logits, uniforms[active, step], temperature)
         told = zip(active.tolist(), going.tolist(), tokens.tolist(), drawn.tolist(), strict=True)
         for row, goes, token, logprob in told:

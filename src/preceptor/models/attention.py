@@ -13,6 +13,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from preceptor.models.packing import Packing, as_batch, as_row, current_packing
+
 LONGEST = 256
 """Keys [positions] up to which the plain products were measured to be faster."""
 NAME = "preceptor_plain"
@@ -44,6 +46,8 @@ def plain_or_fused(
     Returns:
         [B, T, H, d] and None for the weights.
     """
+    if (packing := current_packing()) is not None:
+        return packed_attention(query, key, value, packing, scaling), None
     short = query.device.type == "cpu" and key.shape[2] <= LONGEST and dropout == 0.0
     own = set(kwargs) & {"position_bias", "cache", "sliding_window", "softcap", "s_aux"}
     if not short or any(kwargs[name] is not None for name in own):
@@ -55,6 +59,42 @@ def plain_or_fused(
     if attention_mask is None and causal and query.shape[2] > 1:
         attention_mask = _causal(query.shape[2], key.shape[2])
     return plain_attention(query, key, value, attention_mask, scaling), None
+
+
+def packed_attention(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None
+) -> Tensor:
+    """Causal attention of each sequence of one packed row to itself: [1, H, M, d] to [1, M, H, d].
+
+    `key` and `value` are [1, G, M, d].
+    """
+
+    def batch(x: Tensor) -> Tensor:
+        heads, size, width = x.shape[1:]
+        flat = as_batch(x[0].transpose(0, 1).reshape(size, heads * width), packing)
+        return flat.view(*packing.index.shape, heads, width).transpose(1, 2)
+
+    q, k, v = batch(query), batch(key), batch(value)
+    length = q.shape[2]
+    if q.device.type == "cpu" and length <= LONGEST:
+        mixed = plain_attention(q, k, v, _causal(length, length), scaling)
+    else:
+        mixed = nn.functional.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=scaling, enable_gqa=True
+        ).transpose(1, 2)
+    row = as_row(mixed.flatten(2), packing)
+    return row.view(1, -1, *mixed.shape[2:])
+
+
+def can_pack(model: PreTrainedModel) -> bool:
+    """Whether this model's attention is ours in every layer, and plainly causal."""
+    config = model.config
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        plain = getattr(config, "sliding_window", None) is None
+    else:
+        plain = set(kinds) == {"full_attention"}
+    return plain and config._attn_implementation == NAME
 
 
 def plain_attention(

@@ -1,9 +1,8 @@
-"""The forward passes that all stages share: right-padded rows in, response positions out.
+"""The forward passes that all stages share: packed rows in, numbers of response tokens out.
 
-B rows, L positions of the longest row, T response positions of the longest response.
-
-Rows are prompt + response, padded on the right. Attention is causal, so no valid position can see
-padding and position ids need no mask: padded and unpadded copies agree by construction.
+B prompts with their responses, T response positions of the longest response. They stand one after
+another in a row of M positions, and attention keeps them apart (packing.py), so that no number
+depends on what else is in the row; packed and alone agree by construction.
 """
 
 from collections.abc import Sequence
@@ -15,50 +14,68 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from preceptor.models.attention import can_pack
 from preceptor.models.load import scalar_head, trunk
+from preceptor.models.packing import WIDTH_STEP, Packing, as_row, pack, packed, rows_at
 from preceptor.models.precision import precision
 from preceptor.models.vocabulary import embedded, head_logprobs, tokens_at_once
 
 Sequences = npt.NDArray[np.int32]
 """Packed text [N, L] as token ids."""
 
-WIDTH_STEP = 16
-"""Grouped rows have a multiple of this many positions: a CPU's matrix products are compiled for
-each new shape, which cost more than the padding does (docs/log.md)."""
-
 
 @dataclass(frozen=True)
 class Rows:
-    """Prompts with their responses, ready for a forward pass.
+    """B prompts with their responses, one after another, ready for a forward pass.
 
-    input_ids      [B, L]  prompt + response, 0 on the right of it
-    predicts       [B, T]  position whose hidden state predicts response token t
+    input_ids      [M]     prompt, response, prompt, response, .. and 0 behind the last
+    packing                where each of them stands
+    predicts       [N]     place whose hidden state predicts a response token, response by response
+    last           [B]     place of each last token
     tokens         [B, T]  response tokens, the end token included
-    response_mask  [B, T]  True on response tokens
-    lengths        [B]     tokens of each whole row
+    response_mask  [B, T]  True on response tokens, N in all
     """
 
     input_ids: Tensor
+    packing: Packing
     predicts: Tensor
+    last: Tensor
     tokens: Tensor
     response_mask: Tensor
-    lengths: Tensor
 
 
 def make_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Rows:
-    """Pad prompts with responses on the right; T is the longest response of these rows."""
+    """Pack prompts with responses; T is the longest response of these rows."""
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    width = max(max(len(r) for r in responses), 1)
-    input_ids = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
-    tokens = torch.zeros(len(prompts), width, dtype=torch.long)
-    mask = torch.zeros(len(prompts), width, dtype=torch.bool)
-    starts = torch.tensor([len(p) for p in prompts])
-    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        input_ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
-        tokens[row, : len(response)] = torch.tensor(response, dtype=torch.long)
-        mask[row, : len(response)] = True
-    predicts = (starts[:, None] - 1 + torch.arange(width)).clamp(max=max(lengths) - 1)
-    return Rows(input_ids, predicts, tokens, mask, torch.tensor(lengths))
+    packing = pack(lengths)
+    input_ids = torch.zeros(len(packing.positions), dtype=torch.long)
+    input_ids[: packing.count] = torch.tensor(
+        [token for p, r in zip(prompts, responses, strict=True) for token in (*p, *r)]
+    )
+    sizes = torch.tensor([len(r) for r in responses])
+    within = torch.arange(max(int(sizes.max()), 1))
+    mask = within < sizes[:, None]
+    tokens = torch.zeros(mask.shape, dtype=torch.long)
+    last = packing.starts + torch.tensor(lengths) - 1
+    predicts = (last - sizes)[:, None] + within  # one before the response's first, and so on
+    tokens[mask] = input_ids[predicts[mask] + 1]
+    return Rows(input_ids, packing, predicts[mask], last, tokens, mask)
+
+
+def row_states(model: PreTrainedModel, rows: Rows) -> Tensor:
+    """Last hidden states [M, D] of the trunk; those of the padding mean nothing."""
+    packing = rows.packing
+    if not can_pack(model):
+        return as_row(hidden_states(model, rows.input_ids[packing.index]), packing)
+    # With a mask of four axes transformers makes none of its own; attention knows the packing.
+    with packed(packing):
+        states: Tensor = trunk(model)(
+            inputs_embeds=embedded(model, rows.input_ids[None]),
+            position_ids=packing.positions[None],
+            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),
+            use_cache=False,
+        ).last_hidden_state
+    return states[0]
 
 
 def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
@@ -138,28 +155,27 @@ def response_logprobs_and_entropy(
     """Log-probabilities [B, T] of the response tokens and the entropy of the distributions they
     were drawn from, nats, 0 where masked. Logits are computed for response tokens alone.
     """
-    states = hidden_states(model, rows.input_ids)
-    mask = rows.response_mask
-    row, _ = mask.nonzero(as_tuple=True)
-    found = head_logprobs(model, states[row, rows.predicts[mask]], rows.tokens[mask], temperature)
-    logprobs, entropy = (
-        torch.zeros(mask.shape).masked_scatter(mask, each.float()) for each in found
-    )
+    states = rows_at(row_states(model, rows), rows.predicts)
+    tokens = rows.tokens[rows.response_mask]
+    found = head_logprobs(model, states, tokens, temperature)
+    logprobs, entropy = (as_table(each, rows.response_mask) for each in found)
     return logprobs, entropy
+
+
+def as_table(values: Tensor, mask: Tensor) -> Tensor:
+    """Values [N] of the response tokens as [B, T], 0 where masked."""
+    return torch.zeros(mask.shape, dtype=values.dtype).masked_scatter(mask, values)
 
 
 def response_values(model: PreTrainedModel, rows: Rows) -> Tensor:
     """The value model's estimate [B, T] at the position that predicts each response token."""
-    states = hidden_states(model, rows.input_ids)
-    index = rows.predicts[:, :, None].expand(-1, -1, states.shape[-1])
-    return head_scores(model, states.gather(1, index)).masked_fill(~rows.response_mask, 0.0)
+    states = rows_at(row_states(model, rows), rows.predicts)
+    return as_table(head_scores(model, states), rows.response_mask)
 
 
 def response_scores(model: PreTrainedModel, rows: Rows) -> Tensor:
     """The reward model's score [B], read at the last token of prompt + response."""
-    states = hidden_states(model, rows.input_ids)
-    last = states[torch.arange(states.shape[0]), rows.lengths - 1]
-    return head_scores(model, last)
+    return head_scores(model, rows_at(row_states(model, rows), rows.last))
 
 
 def sequence_logprobs(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
