@@ -5,8 +5,9 @@ import torch
 from toys import END, tiny_model
 
 from preceptor.config import RewardConfig
-from preceptor.models.forward import grouped_width
+from preceptor.models import attention
 from preceptor.models.load import scalar_from_policy
+from preceptor.models.packing import pack_groups
 from preceptor.stages.reward import (
     RankedPrompt,
     choose_scoring,
@@ -58,21 +59,29 @@ def test_microbatches_do_not_change_the_loss(reward_model):
     torch.testing.assert_close(whole, split, atol=1e-6, rtol=0)
 
 
-def test_a_model_without_such_a_mask_falls_back_with_a_notice(reward_model, monkeypatch, capsys):
-    from preceptor.stages import reward
-
-    def refuses(*args):
-        raise ValueError("no 4-D mask here")
-
-    monkeypatch.setattr(reward, "score_grouped", refuses)
+def test_a_model_that_cannot_be_packed_falls_back_with_a_notice(reward_model, capsys):
+    reward_model.set_attn_implementation("eager")
     assert choose_scoring(reward_model, ITEMS, RewardConfig()) is score_separately
-    assert "no 4-D mask here" in capsys.readouterr().err
+    assert "each response is scored alone" in capsys.readouterr().err
 
 
-def test_rows_of_many_lengths_come_in_few_widths():
-    """A processor's matrix products are compiled for each new shape (docs/log.md)."""
-    widths = {
-        grouped_width([1] * n, [[2] * k, [3] * (n % 7)]) for n in range(40) for k in range(40)
-    }
-    assert len(widths) <= 7
-    assert all(n + 2 <= grouped_width([1] * n, [[2], [3]]) < n + 18 for n in range(1, 50))
+def test_long_prompts_go_to_the_fused_kernel_with_the_same_scores(reward_model, monkeypatch):
+    expected = score_grouped(reward_model, ITEMS)
+    monkeypatch.setattr(attention, "LONGEST", 4)
+    monkeypatch.setattr(attention, "plain_attention", None)
+    torch.testing.assert_close(score_grouped(reward_model, ITEMS), expected, atol=1e-5, rtol=0)
+
+
+def test_the_row_has_every_token_once_and_little_padding():
+    packing = pack_groups([3, 40], [[5, 2], [7, 1, 30]])
+    assert packing.count == 3 + 40 + 5 + 2 + 7 + 1 + 30
+    assert packing.shape == (2, 48, 3, 32)
+    assert packing.starts.tolist() == [0, 3, 43, 48, 50, 57, 58]
+    assert packing.positions[:3].tolist() == [0, 1, 2]
+    assert packing.positions[43:50].tolist() == [3, 4, 5, 6, 7, 3, 4]
+    assert packing.positions[50:52].tolist() == [40, 41]
+
+
+def test_a_response_without_a_token_is_refused():
+    with pytest.raises(ValueError, match="a response has no token"):
+        pack_groups([3], [[5, 0]])

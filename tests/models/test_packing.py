@@ -24,16 +24,16 @@ def test_sequences_stand_one_after_another_and_come_back(lengths):
     size = len(packing.positions)
     assert size % GRAIN == 0
     assert packing.count == sum(lengths) < size  # the row ends with padding
-    assert packing.index.shape[1] % WIDTH_STEP == 0
+    assert packing.shape[1] % WIDTH_STEP == 0
     row = torch.arange(1.0, size + 1)[:, None].repeat(1, 2)
-    batch = as_batch(row, packing)
+    batch = as_batch(row, packing).view(*packing.shape, 2)
     start = 0
     for number, length in enumerate(lengths):
         assert batch[number, :length, 0].tolist() == row[start : start + length, 0].tolist()
         assert packing.positions[start : start + length].tolist() == list(range(length))
         assert packing.starts[number] == start
         start += length
-    back = as_row(batch, packing)
+    back = as_row(batch.flatten(0, 1), packing)
     assert torch.equal(back[: packing.count], row[: packing.count])
     assert not back[packing.count :].any()
 
@@ -49,16 +49,15 @@ def test_copies_have_the_gradients_of_indexing_whatever_stands_in_the_padding():
     generator = torch.Generator().manual_seed(0)
     packing = pack([3, 5, 1])
     row = torch.randn(len(packing.positions), 2, generator=generator, requires_grad=True)
-    weights = torch.randn(*packing.index.shape, 2, generator=generator)
-    real = torch.ones(packing.index.shape).flatten().index_fill(0, packing.padded, 0.0)
-    weights *= real.view(*packing.index.shape, 1)
+    weights = torch.randn(len(packing.index), 2, generator=generator)
+    weights[packing.padded] = 0.0
     [expected] = torch.autograd.grad((row[packing.index] * weights).sum(), row)
     [found] = torch.autograd.grad((as_batch(row, packing) * weights).sum(), row)
     assert torch.equal(found, expected)
 
-    batch = torch.randn(*packing.index.shape, 2, generator=generator, requires_grad=True)
+    batch = torch.randn(len(packing.index), 2, generator=generator, requires_grad=True)
     weights = torch.randn(len(packing.positions), 2, generator=generator)  # the padding's too
-    flat = batch.flatten(0, 1)[packing.places[: packing.count]]
+    flat = batch[packing.places[: packing.count]]
     [expected] = torch.autograd.grad((flat * weights[: packing.count]).sum(), batch)
     [found] = torch.autograd.grad((as_row(batch, packing) * weights).sum(), batch)
     assert torch.equal(found, expected)

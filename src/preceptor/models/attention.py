@@ -64,26 +64,53 @@ def plain_or_fused(
 def packed_attention(
     query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None
 ) -> Tensor:
-    """Causal attention of each sequence of one packed row to itself: [1, H, M, d] to [1, M, H, d].
+    """Causal attention within each sequence of one packed row: [1, H, M, d] to [1, M, H, d].
 
-    `key` and `value` are [1, G, M, d].
+    `key` and `value` are [1, G, M, d]. Responses packed beside their prompt see it and themselves.
     """
+    count, longest = packing.shape[:2]
+    flat = [
+        as_batch(x[0].transpose(0, 1).flatten(1), packing).view(-1, x.shape[1], x.shape[3])
+        for x in (query, key, value)
+    ]
+    q, k, v = (
+        x[: count * longest].view(count, longest, *x.shape[1:]).transpose(1, 2) for x in flat
+    )
+    mixed = short_or_long(q, k, v, None, scaling).flatten(0, 1)
+    if len(packing.shape) == 4:
+        k_own, longest_own = packing.shape[2:]
+        own = [
+            x[count * longest :].view(count * k_own, longest_own, *x.shape[1:]).transpose(1, 2)
+            for x in flat
+        ]
+        keys, values = (
+            torch.cat([prompt.repeat_interleave(k_own, 0), x], 2)
+            for prompt, x in zip((k, v), own[1:], strict=True)
+        )
+        seen = packing.index[: count * longest].view(count, 1, longest) < packing.count
+        causal = _causal(longest_own, longest_own)[0].expand(count, -1, -1)
+        mask = torch.cat([seen.expand(-1, longest_own, -1), causal], 2)
+        mask = mask.repeat_interleave(k_own, 0)[:, None]
+        responses = short_or_long(own[0], keys, values, mask, scaling)
+        mixed = torch.cat([mixed, responses.flatten(0, 1)])
+    row = as_row(mixed.flatten(1), packing)
+    return row.view(1, -1, *mixed.shape[1:])
 
-    def batch(x: Tensor) -> Tensor:
-        heads, size, width = x.shape[1:]
-        flat = as_batch(x[0].transpose(0, 1).reshape(size, heads * width), packing)
-        return flat.view(*packing.index.shape, heads, width).transpose(1, 2)
 
-    q, k, v = batch(query), batch(key), batch(value)
-    length = q.shape[2]
-    if q.device.type == "cpu" and length <= LONGEST:
-        mixed = plain_attention(q, k, v, _causal(length, length), scaling)
-    else:
-        mixed = nn.functional.scaled_dot_product_attention(
-            q, k, v, is_causal=True, scale=scaling, enable_gqa=True
-        ).transpose(1, 2)
-    row = as_row(mixed.flatten(2), packing)
-    return row.view(1, -1, *mixed.shape[2:])
+def short_or_long(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
+) -> Tensor:
+    """[B, T, H, d] by the plain products, or by the fused kernel where keys are many.
+
+    Without a mask it is causal, and there are as many keys as queries.
+    """
+    if query.device.type == "cpu" and key.shape[2] <= LONGEST:
+        mask = _causal(query.shape[2], key.shape[2]) if mask is None else mask
+        return plain_attention(query, key, value, mask, scaling)
+    mixed = nn.functional.scaled_dot_product_attention(
+        query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=True
+    )
+    return mixed.transpose(1, 2)
 
 
 def can_pack(model: PreTrainedModel) -> bool:

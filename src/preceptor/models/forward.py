@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from preceptor.models.attention import can_pack
 from preceptor.models.load import scalar_head, trunk
-from preceptor.models.packing import WIDTH_STEP, Packing, as_row, pack, packed, rows_at
+from preceptor.models.packing import Packing, as_row, pack, pack_groups, packed, rows_at
 from preceptor.models.precision import precision
 from preceptor.models.vocabulary import embedded, head_logprobs, tokens_at_once
 
@@ -65,12 +65,18 @@ def make_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int
 def row_states(model: PreTrainedModel, rows: Rows) -> Tensor:
     """Last hidden states [M, D] of the trunk; those of the padding mean nothing."""
     packing = rows.packing
-    if not can_pack(model):
-        return as_row(hidden_states(model, rows.input_ids[packing.index]), packing)
+    if can_pack(model):
+        return packed_states(model, rows.input_ids, packing)
+    states = hidden_states(model, rows.input_ids[packing.index].view(packing.shape))
+    return as_row(states.flatten(0, 1), packing)
+
+
+def packed_states(model: PreTrainedModel, input_ids: Tensor, packing: Packing) -> Tensor:
+    """Last hidden states [M, D] of one row [M] of ids."""
     # With a mask of four axes transformers makes none of its own; attention knows the packing.
     with packed(packing):
         states: Tensor = trunk(model)(
-            inputs_embeds=embedded(model, rows.input_ids[None]),
+            inputs_embeds=embedded(model, input_ids[None]),
             position_ids=packing.positions[None],
             attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),
             use_cache=False,
@@ -86,12 +92,6 @@ def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
     return states
 
 
-def grouped_width(prompt: Sequence[int], responses: Sequence[Sequence[int]]) -> int:
-    """Positions of a row that holds a prompt and its responses, up to the next WIDTH_STEP."""
-    length = len(prompt) + sum(len(response) for response in responses)
-    return -(-length // WIDTH_STEP) * WIDTH_STEP
-
-
 def grouped_scores(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -99,38 +99,26 @@ def grouped_scores(
 ) -> Tensor:
     """Scores of all responses of P prompts, prompt by prompt, each prompt encoded only once.
 
-    A row is the prompt and then its K responses. Each response sees the prompt and itself and
-    nothing of its siblings, and its positions go on from the prompt, so that the scores are those
-    of K separate rows (`response_scores`), for less than half the tokens.
+    Each response sees the prompt and itself and nothing of its siblings, and its positions go on
+    from the prompt, so that the scores are those of separate rows (`response_scores`), for less
+    than half the tokens.
+
+    Raises:
+        ValueError: the model's attention is not ours, or not plainly causal.
     """
-    widths = [grouped_width(p, own) for p, own in zip(prompts, responses, strict=True)]
-    shape = (len(prompts), max(widths))
-    input_ids, positions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape).long()
-    segment = torch.full(shape, -1)  # 0 is the prompt, 1..K its responses, -1 padding
-    ends: list[tuple[int, int]] = []
-    for row, (prompt, own) in enumerate(zip(prompts, responses, strict=True)):
-        start = 0
-        for number, part in enumerate([prompt, *own]):
-            stop = start + len(part)
-            input_ids[row, start:stop] = torch.tensor(part, dtype=torch.long)
-            offset = 0 if number == 0 else len(prompt)
-            positions[row, start:stop] = torch.arange(offset, offset + len(part))
-            segment[row, start:stop] = number
-            start = stop
-            if number:
-                ends.append((row, stop - 1))
-    earlier = torch.ones(shape[1], shape[1], dtype=torch.bool).tril()
-    own_part = segment[:, :, None] == segment[:, None, :]
-    of_prompt = (segment == 0)[:, None, :]
-    mask = (earlier & (own_part | of_prompt))[:, None]
-    states = trunk(model)(
-        inputs_embeds=embedded(model, input_ids),
-        position_ids=positions,
-        attention_mask=mask,
-        use_cache=False,
-    ).last_hidden_state
-    rows, columns = torch.tensor(ends).T
-    return head_scores(model, states[rows, columns])
+    if not can_pack(model):
+        raise ValueError(f"{type(model).__name__}'s attention is not plain, causal and ours")
+    every = [response for own in responses for response in own]
+    packing = pack_groups(
+        [len(prompt) for prompt in prompts], [[len(r) for r in own] for own in responses]
+    )
+    input_ids = torch.zeros(len(packing.positions), dtype=torch.long)
+    input_ids[: packing.count] = torch.tensor(
+        [token for part in (*prompts, *every) for token in part]
+    )
+    states = packed_states(model, input_ids, packing)
+    last = packing.starts[len(prompts) :] + torch.tensor([len(r) for r in every]) - 1
+    return head_scores(model, rows_at(states, last))
 
 
 def head_scores(model: PreTrainedModel, states: Tensor) -> Tensor:

@@ -23,15 +23,20 @@ WIDTH_STEP = 16
 
 @dataclass(frozen=True)
 class Packing:
-    """Where B sequences of at most L positions stand in a row of M, of which `count` are theirs.
+    """Where sequences stand in a row of M positions, of which `count` are theirs.
 
-    index   [B, L]  place in the row; behind a sequence's end that of the row's first padding
-    places  [M]     place in the flattened batch [B * L]; of the row's padding: 0
-    padded          places in the flattened batch behind the sequences' ends
-    starts  [B]     where a sequence begins in the row
-    positions [M]   position within its sequence; of padding: 0
+    Attention sees S places: a batch of `shape` [B, L] for sequences that know nothing of each
+    other; for prompts with K responses each, a batch of prompts and then one of responses, `shape`
+    [P, Lp, K, Lr], which see their prompt as well.
+
+    index      [S]  place in the row; behind a sequence's end that of the row's first padding
+    places     [M]  which of the S each position of the row is; of the row's padding: 0
+    padded          those of the S that stand behind a sequence's end
+    starts          where each sequence begins in the row
+    positions  [M]  position within its sequence, or within prompt and response; of padding: 0
     """
 
+    shape: tuple[int, ...]
     index: Tensor
     places: Tensor
     padded: Tensor
@@ -42,19 +47,56 @@ class Packing:
 
 def pack(lengths: Sequence[int]) -> Packing:
     """The packing of sequences of these lengths."""
+    index, starts, positions, count = _placed(lengths)
+    return _packing_of(tuple(index.shape), index.flatten(), starts, positions, count)
+
+
+def pack_groups(prompts: Sequence[int], responses: Sequence[Sequence[int]]) -> Packing:
+    """The packing of prompts and their responses, by length: all prompts, then all responses.
+
+    Raises:
+        ValueError: a response without a token, which has no place to be scored at.
+    """
+    if any(length < 1 for own in responses for length in own):
+        raise ValueError("a response has no token; it needs its end token at least.")
+    most = max(len(own) for own in responses)
+    first, starts, positions, count = _placed(prompts)
+    lengths = [length for own in responses for length in (*own, *[0] * (most - len(own)))]
+    second, later, own_positions, more = _placed(lengths)
+    offsets = torch.tensor(prompts).repeat_interleave(most).repeat_interleave(torch.tensor(lengths))
+    inside = second < more
+    second = torch.where(inside, second + count, count + more)
+    first = torch.where(first < count, first, count + more)
+    shape = (len(prompts), first.shape[1], most, second.shape[1])
+    return _packing_of(
+        shape,
+        torch.cat([first.flatten(), second.flatten()]),
+        torch.cat([starts, (later + count)[torch.tensor(lengths) > 0]]),
+        torch.cat([positions, own_positions + offsets]),
+        count + more,
+    )
+
+
+def _placed(lengths: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Place of each [B, L], starts [B] and positions [count] of sequences one after another."""
     sizes = torch.tensor(lengths)
-    count, longest = int(sizes.sum()), int(sizes.max())
-    width = -(-longest // WIDTH_STEP) * WIDTH_STEP
+    count = int(sizes.sum())
+    within = torch.arange(-(-int(sizes.max()) // WIDTH_STEP) * WIDTH_STEP)
     starts = sizes.cumsum(0) - sizes
-    within = torch.arange(width)
     inside = within < sizes[:, None]
     index = torch.where(inside, starts[:, None] + within, count)
+    return index, starts, within.expand(inside.shape)[inside], count
+
+
+def _packing_of(
+    shape: tuple[int, ...], index: Tensor, starts: Tensor, positions: Tensor, count: int
+) -> Packing:
     size = -(-(count + 1) // GRAIN) * GRAIN
-    places, positions = torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long)
-    places[:count] = inside.flatten().nonzero()[:, 0]
-    positions[:count] = within.expand(len(lengths), width)[inside]
-    padded = (~inside).flatten().nonzero()[:, 0]
-    return Packing(index, places, padded, starts, positions, count)
+    places, whole = torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long)
+    inside = index < count
+    places[index[inside]] = inside.nonzero()[:, 0]
+    whole[:count] = positions
+    return Packing(shape, index, places, (~inside).nonzero()[:, 0], starts, whole, count)
 
 
 _packing: ContextVar[Packing | None] = ContextVar("packing", default=None)
@@ -76,13 +118,13 @@ def current_packing() -> Packing | None:
 
 
 def as_batch(row: Tensor, packing: Packing) -> Tensor:
-    """[M, D] as [B, L, D]; what stands behind a sequence's end means nothing."""
+    """[M, D] as attention sees it, [S, D]; what is behind a sequence's end means nothing."""
     apply: Any = _AsBatch.apply
     return cast(Tensor, apply(row, packing))
 
 
 def as_row(batch: Tensor, packing: Packing) -> Tensor:
-    """[B, L, D] as [M, D]; the row's padding is zero."""
+    """[S, D] as [M, D]; the row's padding is zero."""
     apply: Any = _AsRow.apply
     return cast(Tensor, apply(batch, packing))
 
@@ -101,11 +143,11 @@ class _AsBatch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, row: Tensor, packing: Packing) -> Tensor:
         ctx.packing = packing
-        return row.index_select(0, packing.index.flatten()).view(*packing.index.shape, -1)
+        return row.index_select(0, packing.index)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        found = grads[0].flatten(0, 1).index_select(0, ctx.packing.places)
+        found = grads[0].index_select(0, ctx.packing.places)
         found[ctx.packing.count :] = 0.0
         return found, None
 
@@ -114,16 +156,14 @@ class _AsRow(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, batch: Tensor, packing: Packing) -> Tensor:
         ctx.packing = packing
-        found = batch.flatten(0, 1).index_select(0, packing.places)
+        found = batch.index_select(0, packing.places)
         found[packing.count :] = 0.0
         return found
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         packing: Packing = ctx.packing
-        found = grads[0].index_select(0, packing.index.flatten())
-        found.index_fill_(0, packing.padded, 0.0)
-        return found.view(*packing.index.shape, -1), None
+        return grads[0].index_select(0, packing.index).index_fill_(0, packing.padded, 0.0), None
 
 
 class _RowsAt(torch.autograd.Function):

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preceptor.config import RewardConfig, TrainConfig
 from preceptor.data.batching import split_by_tokens
 from preceptor.functional import ranking_loss
-from preceptor.models.forward import grouped_scores, grouped_width, make_rows, response_scores
+from preceptor.models.forward import grouped_scores, make_rows, response_scores
 from preceptor.models.load import save_model, scalar_head
 from preceptor.models.precision import precision
 from preceptor.randomness import batch_indices
@@ -163,12 +163,14 @@ def score_separately(model: PreTrainedModel, items: Sequence[RankedPrompt]) -> T
 def choose_scoring(
     model: PreTrainedModel, items: Sequence[RankedPrompt], config: RewardConfig
 ) -> Scoring:
-    """The grouped pass where this model's attention takes its mask, else the separate one."""
+    """The grouped pass where this model can be packed, else the separate one."""
     try:
         with precision(config.precision):
             gap = float((score_grouped(model, items) - score_separately(model, items)).abs().max())
     except (TypeError, ValueError, RuntimeError) as error:
-        say(f"reward: each response is scored alone, this model takes no 4-D mask ({error})")
+        say(
+            f"reward: each response is scored alone, this model cannot take them together ({error})"
+        )
         return score_separately
     if gap > (1e-2 if config.precision == "fp32" else 0.1):  # bf16 rounds differently
         say(f"reward: each response is scored alone, grouped scores differ by {gap:.2g}")
@@ -181,7 +183,7 @@ def prompt_losses(
 ) -> Iterator[Tensor]:
     """Losses of microbatches of whole prompts; they sum to the mean over the batch's rankings."""
     count = sum(len(item.rankings) for item in batch)
-    sizes = [grouped_width(item.prompt, item.responses) for item in batch]
+    sizes = [len(item.prompt) + sum(map(len, item.responses)) for item in batch]
     for group in split_by_tokens(sizes, config.microbatch_tokens):
         items = [batch[i] for i in group]
         with precision(config.precision):
