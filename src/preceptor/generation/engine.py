@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from preceptor.data.records import Messages
 from preceptor.generation.cache import roomy_cache
 from preceptor.generation.weights import Product, ordered_weights
+from preceptor.models.attention import cached_mask
 from preceptor.models.load import context_length, trunk
 from preceptor.models.tokenizers import encode_prompt, stop_ids
 from preceptor.models.vocabulary import head_logits, tokens_at_once
@@ -116,7 +117,7 @@ def _sample_batch(
         # 2. One forward pass: the whole prompt first, then a token at a time.
         states = trunk(model)(
             input_ids=input_ids,
-            attention_mask=attended,
+            attention_mask=cached_mask(model, attended, input_ids.shape[1]),
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,

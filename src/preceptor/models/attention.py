@@ -124,6 +124,18 @@ def can_pack(model: PreTrainedModel) -> bool:
     return plain and config._attn_implementation == NAME
 
 
+def cached_mask(model: PreTrainedModel, attended: Tensor, queries: int) -> Tensor:
+    """What the last `queries` positions of left-padded rows may see, for a pass with a cache.
+
+    `attended` [B, S] has 1 where there is a token. Attention of ours takes the mask [B, 1, T, S]
+    itself; for others transformers makes one, in some twenty operations a token.
+    """
+    if not can_pack(model):
+        return attended
+    causal = _causal(queries, attended.shape[1])
+    return causal & (attended > 0)[:, None, None, :]
+
+
 def plain_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
 ) -> Tensor:
