@@ -4,7 +4,7 @@ The stages run as they do in a recipe; a turn ends where a stage logs its step.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from preceptor.models.load import load_policy, scalar_from_policy, scalar_head
 from preceptor.models.lora import halve_frozen
 from preceptor.models.precision import precision
 from preceptor.pipeline import keep_freed_memory
+from preceptor.randomness import batch_indices
 from preceptor.stages.ppo import HeldOut, run_ppo
 from preceptor.stages.pretrain import run_pretrain
 from preceptor.stages.reward import RankedPrompt, run_reward, score_rows
@@ -36,7 +37,9 @@ MANY = 10**6
 class Turned(StageFolder):
     """A stage's folder that ends the turn with every logged step, and waits for the next."""
 
-    def __init__(self, path: Path, work: Work, turns: Turns, amount: float) -> None:
+    def __init__(
+        self, path: Path, work: Work, turns: Turns, amount: float | Callable[[int], float]
+    ) -> None:
         super().__init__(path, work.kind, input_hash="benchmark")
         self.work, self.turns, self.amount = work, turns, amount
 
@@ -45,7 +48,7 @@ class Turned(StageFolder):
         parts = {k: v for k, v in timing.items() if k in ("sample_seconds", "update_seconds")}
         if self.work.kind == "ppo":
             parts["update_products"] = update_products(self.work, metrics["ppo/length_mean"])
-        self.turns.end(self.amount, **parts)
+        self.turns.end(self.amount(step) if callable(self.amount) else self.amount, **parts)
         self.turns.begin()
 
 
@@ -165,7 +168,13 @@ def sft(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
     """A turn is an optimizer step; tokens are those of prompts and responses, without padding."""
     policy, tokenizer = load_policy(folder / "model")
     prompts, responses = (list(part) for part in zip(*data["examples"], strict=True))
-    tokens = sum(map(len, prompts + responses)) / len(prompts) * work.batch  # of a step, on average
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+
+    def tokens(step: int) -> int:
+        """Those of the very demonstrations of a step."""
+        rows = batch_indices(len(prompts), work.batch, step - 1, seed=0, purpose="sft")
+        return sum(lengths[row] for row in rows)
+
     config = SFTConfig(
         num_epochs=MANY,
         batch_size=work.batch,

@@ -29,6 +29,18 @@ def test_it_gives_what_transformers_own_gives():
             assert torch.equal(own.values, theirs.values)
 
 
+def test_rows_can_be_repeated_and_reordered_as_in_transformers_own():
+    generator = torch.Generator().manual_seed(0)
+    own, theirs = RoomyLayer(capacity=9), DynamicLayer()
+    for layer, given in zip((own, theirs), [states(generator, 2, 3)] * 2, strict=True):
+        layer.update(*given)
+        layer.batch_repeat_interleave(2)
+        layer.reorder_cache(torch.tensor([3, 0, 1, 2]))
+    added = states(generator, 4, 1)
+    for ours, expected in zip(own.update(*added), theirs.update(*added), strict=True):
+        assert torch.equal(ours, expected)
+
+
 def test_adding_a_token_moves_nothing():
     generator = torch.Generator().manual_seed(0)
     layer = RoomyLayer(capacity=9)

@@ -12,7 +12,7 @@ from toys import END, tiny_model
 from preceptor.models import attention, forward
 from preceptor.models.attention import NAME, can_pack
 from preceptor.models.forward import make_rows, response_logprobs
-from preceptor.models.packing import GRAIN, WIDTH_STEP, as_batch, as_row, pack, rows_at
+from preceptor.models.packing import GRAIN, WIDTH_STEP, as_batch, as_row, pack, packed, rows_at
 
 PROMPTS = [[6, 7, 8], [9], [10, 11, 12, 13, 14, 15]]
 RESPONSES = [[10, 11, END], [7, 8, 9, 10, 11, END], [END]]
@@ -100,6 +100,27 @@ def test_a_model_that_cannot_be_packed_is_given_a_padded_batch(any_model, monkey
     torch.testing.assert_close(response_logprobs(any_model, rows), expected, atol=1e-5, rtol=1e-5)
     for name, gradient in learned(any_model, rows).items():
         torch.testing.assert_close(gradient, gradients[name], atol=1e-5, rtol=1e-4)
+
+
+def test_a_padded_batch_stays_within_a_table_of_positions():
+    """Attention's width is rounded up to 32 here, and GPT-2 has learned 20 positions."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=32, n_embd=16, n_layer=1, n_head=2, n_positions=20)
+    model = GPT2LMHeadModel(config).eval()
+    model.set_attn_implementation("eager")
+    rows = make_rows([[6, 7], list(range(6, 22))], [[8, END], [9, END]])
+    found = response_logprobs(model, rows)
+    logits = model(torch.tensor([[6, 7, 8, END]])).logits[0].log_softmax(-1)
+    torch.testing.assert_close(found[0], torch.stack([logits[1, 8], logits[2, END]]))
+
+
+def test_what_packed_attention_does_not_know_is_refused(model):
+    rows = make_rows(PROMPTS, RESPONSES)
+    layer = model.model.layers[0].self_attn
+    ours = torch.zeros(1, 2, len(rows.input_ids), 8)
+    with packed(rows.packing), pytest.raises(ValueError, match="packed rows know no dropout"):
+        attention.plain_or_fused(layer, ours, ours, ours, None, softcap=30.0)
 
 
 def test_long_sequences_go_to_the_fused_kernel_with_the_same_numbers(any_model, monkeypatch):

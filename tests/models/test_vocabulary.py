@@ -48,12 +48,12 @@ def test_numbers_and_gradients_are_those_of_whole_logits(model, temperature):
     weights = torch.linspace(-1, 1, N)
     logits = head_logits(model, states)[None]
     plain = token_logprobs(logits, tokens[None], temperature)[0]
-    found, undecided = head_logprobs(model, states, tokens, temperature)
+    found, entropies = head_logprobs(model, states, tokens, temperature, with_entropy=True)
     torch.testing.assert_close(found, plain, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(
-        undecided, entropy(logits.detach(), temperature)[0], atol=1e-5, rtol=1e-5
+        entropies, entropy(logits.detach(), temperature)[0], atol=1e-5, rtol=1e-5
     )
-    assert not undecided.requires_grad
+    assert not entropies.requires_grad
     expected = gradients(model, (plain * weights).sum(), states)
     for new, old in zip(gradients(model, (found * weights).sum(), states), expected, strict=True):
         torch.testing.assert_close(new, old, atol=1e-6, rtol=1e-5)
@@ -75,8 +75,8 @@ def test_under_autocast_numbers_are_fp32s_and_gradients_nearly(scale):
     tokens = head_logits(model, states).argmax(-1)
     exact = gradients(model, head_logprobs(model, states, tokens)[0].sum(), states)
     with precision("bf16"):
-        low, undecided = head_logprobs(model, states, tokens)
-    assert low.dtype == undecided.dtype == torch.float32
+        low, _ = head_logprobs(model, states, tokens)
+    assert low.dtype == torch.float32
     torch.testing.assert_close(low, head_logprobs(model, states, tokens)[0], atol=0, rtol=0)
     for new, old in zip(gradients(model, low.sum(), states), exact, strict=True):
         assert (new - old).norm() < 0.01 * old.norm()
@@ -85,17 +85,34 @@ def test_under_autocast_numbers_are_fp32s_and_gradients_nearly(scale):
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_no_tensor_of_tokens_by_vocabulary_is_held_in_fp32(dtype, monkeypatch):
     model = tiny_model()
-    monkeypatch.setattr(vocabulary, "CHUNK_BYTES", 1)
+    width = model.get_output_embeddings().out_features
+    monkeypatch.setattr(vocabulary, "CHUNK_BYTES", 3 * 4 * width)
     states, tokens = states_and_tokens(model)
-    held: list[torch.Tensor] = []
+    held, made, plain = [], [], vocabulary._logits
+    monkeypatch.setattr(
+        vocabulary, "_logits", lambda *given: made.append(plain(*given)) or made[-1]
+    )
     with (
         precision(dtype),
         torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t) or t, lambda t: t),
     ):
-        head_logprobs(model, states, tokens)
-    size = N * model.get_output_embeddings().out_features
+        found, _ = head_logprobs(model, states, tokens, with_entropy=True)
+    found.sum().backward()
+    assert max(len(logits) for logits in made) == 3
     assert held
-    assert not [t for t in held if t.numel() >= size and t.dtype == torch.float32]
+    assert not [t for t in held if t.numel() >= N * width and t.dtype == torch.float32]
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_pass_without_gradients_keeps_nothing(dtype, monkeypatch):
+    model = tiny_model()
+    states, tokens = states_and_tokens(model)
+    expected, _ = head_logprobs(model, states, tokens)
+    monkeypatch.setattr(vocabulary, "_slope", None)
+    with torch.no_grad(), precision(dtype):
+        found, entropies = head_logprobs(model, states, tokens)
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+    assert not entropies.any()
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])

@@ -243,12 +243,47 @@ def test_a_sampler_that_is_wrong_from_the_start_is_not_believed(tmp_path, monkey
 
 
 def test_a_sampler_that_goes_wrong_later_is_not_believed_again(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(stage, "sample", off_by([0.0, 0.0, 1e-3, 0.0, 0.0]))
+    monkeypatch.setattr(stage, "sample", off_by([0.0, 0.0, 2e-4]))
     options = {"num_iterations": 4, "eval_every": 100, "old_logprobs": "sampling"}
     found, *_ = run(tmp_path / "l", **options)
     assert [row["ppo/sampling_kept"] for row in found] == [1.0, 1.0, 0.0, 0.0]
-    assert found[1]["ppo/sampling_gap"] == pytest.approx(1e-3, rel=0.1)
+    assert found[1]["ppo/sampling_gap"] == pytest.approx(2e-4, rel=0.1)
     assert "ppo step 2: sampling is off" in capsys.readouterr().err
+
+
+def test_that_it_is_not_believed_outlives_a_kill(tmp_path, monkeypatch):
+    options = {"num_iterations": 4, "eval_every": 100, "old_logprobs": "sampling"}
+    options |= {"checkpoint_every": 2}
+    monkeypatch.setattr(stage, "sample", off_by([0.0, 0.0, 2e-4]))
+    _, metrics, weights, _ = run(tmp_path / "whole", **options)
+    log = StageFolder.log
+
+    def dies(self, step, *args):
+        if step == 3:
+            raise Killed
+        return log(self, step, *args)
+
+    monkeypatch.setattr(stage, "sample", off_by([0.0, 0.0, 2e-4]))
+    monkeypatch.setattr(StageFolder, "log", dies)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", **options)
+    monkeypatch.setattr(StageFolder, "log", log)
+    monkeypatch.setattr(stage, "sample", sample)
+    _, again_metrics, again_weights, _ = run(tmp_path / "killed", **options)
+    assert again_metrics == metrics
+    assert again_weights == weights
+
+
+def test_a_sampler_that_is_off_by_more_than_rounding_can_be_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "sample", off_by([0.0, 0.0, 1e-2]))
+    with pytest.raises(TrainingError, match="ppo step 2: first_ratio_gap 0.01"):
+        run(tmp_path, num_iterations=4, eval_every=100, old_logprobs="sampling")
+
+
+def test_while_the_policy_waits_for_its_value_model_the_sampler_is_checked_too(tmp_path):
+    options = {"num_iterations": 3, "value_warmup_iterations": 2, "old_logprobs": "sampling"}
+    found, *_ = run(tmp_path, **options)
+    assert all(row["ppo/sampling_gap"] < 1e-5 for row in found)
 
 
 def test_an_adaptive_coefficient_brings_the_kl_to_its_target(tmp_path):

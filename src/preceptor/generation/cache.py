@@ -5,6 +5,7 @@ transformers' own is copied whole for every token that is added to it.
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
@@ -38,6 +39,14 @@ class RoomyLayer(DynamicLayer):
             new[:, :, :length] = old[indices, :, :length]
         self.memory = kept
         self.keys, self.values = (memory[:, :, :length] for memory in kept)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each row."""
+        self.batch_select_indices(torch.arange(len(self.memory[0])).repeat_interleave(repeats))
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Take rows in another order."""
+        self.batch_select_indices(beam_idx)
 
     def _room(self, like: Tensor, rows: int) -> Tensor:
         return like.new_empty(rows, like.shape[1], self.capacity, like.shape[3])

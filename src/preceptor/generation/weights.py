@@ -41,13 +41,16 @@ def ordered_weights(model: PreTrainedModel) -> Iterator[Product | None]:
         yield None
         return
     layers = [module for module in trunk(model).modules() if type(module) is nn.Linear]
+    before = [layer.__dict__.get("forward") for layer in layers]  # somebody's own, if any
     try:
         for layer in layers:
             layer.forward = _ordered(layer.weight, layer.bias, torch.bfloat16)  # type: ignore[assignment,method-assign]
         yield _ordered(head.weight, head.bias, torch.float32)
     finally:
-        for layer in layers:
+        for layer, own in zip(layers, before, strict=True):
             layer.__dict__.pop("forward", None)
+            if own is not None:
+                layer.forward = own  # type: ignore[method-assign]
 
 
 def _ordered(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Product:

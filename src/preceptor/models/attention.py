@@ -46,10 +46,12 @@ def plain_or_fused(
     Returns:
         [B, T, H, d] and None for the weights.
     """
+    own = set(kwargs) & {"position_bias", "cache", "sliding_window", "softcap", "s_aux"}
     if (packing := current_packing()) is not None:
+        if dropout or any(kwargs[name] is not None for name in own):
+            raise ValueError(f"packed rows know no dropout and no {', '.join(sorted(own))}")
         return packed_attention(query, key, value, packing, scaling), None
     short = query.device.type == "cpu" and key.shape[2] <= LONGEST and dropout == 0.0
-    own = set(kwargs) & {"position_bias", "cache", "sliding_window", "softcap", "s_aux"}
     if not short or any(kwargs[name] is not None for name in own):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
@@ -114,8 +116,15 @@ def short_or_long(
 
 
 def can_pack(model: PreTrainedModel) -> bool:
-    """Whether this model's attention is ours in every layer, and plainly causal."""
+    """Whether this model's attention is ours in every layer, and plainly causal.
+
+    Not while activations are computed again in the backward pass, where no packing is known.
+    """
     config = model.config
+    if getattr(model, "is_gradient_checkpointing", False):
+        return False
+    if getattr(config, "attn_logit_softcapping", None) is not None:
+        return False
     kinds = getattr(config, "layer_types", None)
     if kinds is None:
         plain = getattr(config, "sliding_window", None) is None

@@ -2,7 +2,7 @@
 
 B prompts with their responses, T response positions of the longest response. They stand one after
 another in a row of M positions, and attention keeps them apart (packing.py), so that no number
-depends on what else is in the row; packed and alone agree by construction.
+depends on what else is in the row, but for the order in which a matrix product sums.
 """
 
 from collections.abc import Sequence
@@ -67,8 +67,12 @@ def row_states(model: PreTrainedModel, rows: Rows) -> Tensor:
     packing = rows.packing
     if can_pack(model):
         return packed_states(model, rows.input_ids, packing)
-    states = hidden_states(model, rows.input_ids[packing.index].view(packing.shape))
-    return as_row(states.flatten(0, 1), packing)
+    count, width = packing.shape
+    longest = int(packing.positions.max()) + 1  # a table of positions may end there
+    padded = rows.input_ids[packing.index].view(count, width)[:, :longest]
+    states = hidden_states(model, padded)
+    filled = nn.functional.pad(states, (0, 0, 0, width - longest))
+    return as_row(filled.flatten(0, 1), packing)
 
 
 def packed_states(model: PreTrainedModel, input_ids: Tensor, packing: Packing) -> Tensor:
@@ -133,21 +137,29 @@ def head_scores(model: PreTrainedModel, states: Tensor) -> Tensor:
 
 
 def response_logprobs(model: PreTrainedModel, rows: Rows, *, temperature: float = 1.0) -> Tensor:
-    """Log-probabilities [B, T] of the response tokens, nats, 0 where masked."""
-    return response_logprobs_and_entropy(model, rows, temperature=temperature)[0]
+    """Log-probabilities [B, T] of the response tokens, nats, 0 where masked.
+
+    Logits are computed for response tokens alone.
+    """
+    found, _ = _response_numbers(model, rows, temperature, with_entropy=False)
+    return as_table(found, rows.response_mask)
 
 
 def response_logprobs_and_entropy(
     model: PreTrainedModel, rows: Rows, *, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities [B, T] of the response tokens and the entropy of the distributions they
-    were drawn from, nats, 0 where masked. Logits are computed for response tokens alone.
-    """
-    states = rows_at(row_states(model, rows), rows.predicts)
-    tokens = rows.tokens[rows.response_mask]
-    found = head_logprobs(model, states, tokens, temperature)
+    """The same, and the entropy [B, T] of the distributions that the tokens are from, nats."""
+    found = _response_numbers(model, rows, temperature, with_entropy=True)
     logprobs, entropy = (as_table(each, rows.response_mask) for each in found)
     return logprobs, entropy
+
+
+def _response_numbers(
+    model: PreTrainedModel, rows: Rows, temperature: float, *, with_entropy: bool
+) -> tuple[Tensor, Tensor]:
+    states = rows_at(row_states(model, rows), rows.predicts)
+    tokens = rows.tokens[rows.response_mask]
+    return head_logprobs(model, states, tokens, temperature, with_entropy=with_entropy)
 
 
 def as_table(values: Tensor, mask: Tensor) -> Tensor:

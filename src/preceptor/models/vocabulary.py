@@ -1,8 +1,9 @@
 """Both ends of a model where the vocabulary is: ids to vectors, and vectors to log-probabilities.
 
 A table of the vocabulary is by far the largest matrix of a small model, and [tokens x vocabulary]
-its largest tensor. So logits are made for a few tokens at a time and never kept, and what the
-embedding learns is added in place to what the head has learned of the same table.
+its largest tensor. So logits are made for a few tokens at a time and not kept (their derivative is,
+in bf16, where a pass in bf16 has a gradient), and what the embedding learns is added in place to
+what the head has learned of the same table.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ CHUNK_BYTES = 2**25
 
 
 def tokens_at_once(model: PreTrainedModel) -> int:
-    """Tokens of a pass without gradients whose logits take at most 128 MiB in fp32, up to 8,192."""
+    """Tokens of a pass without gradients: 128 MiB of fp32 logits were they whole, up to 8,192."""
     embedding = cast(nn.Embedding, model.get_input_embeddings())
     return max(1, min(8192, 2**25 // embedding.num_embeddings))
 
@@ -29,7 +30,9 @@ def embedded(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
     """Vectors [B, L, D] of ids [B, L]."""
     module = cast(nn.Embedding, model.get_input_embeddings())
     weight = module.weight
-    if type(module) is not nn.Embedding or not (torch.is_grad_enabled() and weight.requires_grad):
+    plain = type(module) is nn.Embedding and module.max_norm is None
+    plain = plain and not module.scale_grad_by_freq
+    if not plain or not (torch.is_grad_enabled() and weight.requires_grad):
         return cast(Tensor, module(input_ids))
     source = torch.zeros((), requires_grad=True)  # the graph begins here instead of at the table
     apply: Any = _Embedded.apply
@@ -41,7 +44,8 @@ class _Embedded(torch.autograd.Function):
 
     PyTorch's own makes a second table of zeros for it, in every backward pass, and adds the two: at
     49,152 words that took a sixth of an update (docs/log.md). The table is hidden in a list, or
-    autograd would hold back what a tied head has learned until this is done.
+    autograd would hold back what a tied head has learned until this is done. So only `backward()`
+    reaches the table; `torch.autograd.grad` and hooks on it do not see this part.
     """
 
     @staticmethod
@@ -84,7 +88,12 @@ def head_logits(
 
 
 def head_logprobs(
-    model: PreTrainedModel, states: Tensor, tokens: Tensor, temperature: float = 1.0
+    model: PreTrainedModel,
+    states: Tensor,
+    tokens: Tensor,
+    temperature: float = 1.0,
+    *,
+    with_entropy: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """`functional.token_logprobs` and `functional.entropy` of `head_logits`, a few rows at a time.
 
@@ -93,6 +102,7 @@ def head_logprobs(
         states: [N, D] hidden states, each at the position that predicts its token.
         tokens: [N] ids.
         temperature: divides the logits; above 0.
+        with_entropy: a metric that takes another pass over the logits; zeros without it.
 
     Returns:
         [N] nats each: the tokens' log-probabilities, and the entropies, which have no gradient.
@@ -106,10 +116,19 @@ def head_logprobs(
     dtype = torch.float32
     if torch.is_autocast_enabled(states.device.type):
         dtype = torch.get_autocast_dtype(states.device.type)
+    # Within the function gradients are always off, so it is told whether it will be asked for one.
+    keep = torch.is_grad_enabled() and dtype != torch.float32
     with torch.autocast(states.device.type, enabled=False):
         apply: Any = _HeadLogprobs.apply
         logprobs, entropies = apply(
-            states.float(), head.weight, head.bias, tokens, temperature, _num_tokens(model), dtype
+            states.float(),
+            head.weight,
+            head.bias,
+            tokens,
+            temperature,
+            _num_tokens(model),
+            dtype if keep else None,
+            with_entropy,
         )
     return logprobs, entropies
 
@@ -130,19 +149,24 @@ class _HeadLogprobs(torch.autograd.Function):
         tokens: Tensor,
         temperature: float,
         num_tokens: int | None,
-        dtype: torch.dtype,
+        dtype: torch.dtype | None,
+        with_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
         ctx.temperature, ctx.num_tokens = temperature, num_tokens
         count, size = tokens.shape[0], weight.shape[0]
         logprobs, entropies = states.new_zeros(count), states.new_zeros(count)
-        keep = any(ctx.needs_input_grad) and dtype != torch.float32
+        keep = any(ctx.needs_input_grad) and dtype is not None
         kept = torch.empty(count, size, dtype=dtype) if keep else None
         for rows in _chunks(count, size):
             logits = _logits(states[rows], weight, bias, num_tokens, temperature)
-            every = logits.sub_(logits.logsumexp(-1, keepdim=True))
-            logprobs[rows] = every.gather(-1, tokens[rows, None])[:, 0]
-            probabilities = every.exp()
-            entropies[rows] = -torch.linalg.vecdot(probabilities, every)
+            total = logits.logsumexp(-1)
+            logprobs[rows] = logits.gather(-1, tokens[rows, None])[:, 0] - total
+            if kept is None and not with_entropy:
+                continue
+            every = logits.sub_(total[:, None])
+            probabilities = every.exp() if with_entropy else every.exp_()
+            if with_entropy:
+                entropies[rows] = -torch.linalg.vecdot(probabilities, every)
             if kept is not None:
                 kept[rows] = _slope(probabilities, logprobs[rows], tokens[rows])
         ctx.save_for_backward(states, weight, bias, tokens, kept)
@@ -170,7 +194,7 @@ class _HeadLogprobs(torch.autograd.Function):
                 of_weight = part.float() if of_weight is None else of_weight.add_(part)
             if of_bias is not None:
                 of_bias += (slope.float() * scale[rows]).sum(0)
-        return of_states, of_weight, of_bias, None, None, None, None
+        return of_states, of_weight, of_bias, None, None, None, None, None
 
 
 def _logits(

@@ -68,6 +68,9 @@ from preceptor.training.optimization import (
 )
 from preceptor.training.progress import Progress, say
 
+WRONG = 4
+"""So many times its tolerance the sampler can be off by no rounding; the run stops."""
+
 Score = Callable[[Sequence[Prompt], list[list[int]], list[list[int]], list[str]], Tensor]
 """(prompts, prompts as ids, responses as ids, responses as texts) -> scores [B]."""
 
@@ -162,7 +165,8 @@ def run_ppo(
         mask = response_mask(rollout.responses)
         old_logprobs = token_table(rollout.logprobs, mask)
         sampling_gap = None
-        if step == 0 or not keep_sampled:
+        update_policy = step >= config.value_warmup_iterations
+        if step == 0 or not keep_sampled or not update_policy:
             trained_logprobs = forward_all(
                 response_logprobs, policy, asked, rollout.responses, groups, config, temperature
             )
@@ -184,7 +188,7 @@ def run_ppo(
         )
         if step == 0:
             refuse_moved_reference(trained_logprobs, ref_logprobs, mask, config)
-        sampled = keep_sampled
+        are_sampled = keep_sampled
 
         # 4. Rewards: the KL penalty on every token, the score on the last; then advantages.
         rewards = shape_rewards(paid, old_logprobs, ref_logprobs, mask, kl_coef=kl_coef)
@@ -203,7 +207,6 @@ def run_ppo(
         own_steps = config.num_iterations - config.value_warmup_iterations
         rate = scheduled_rate(config, own, own_steps, config.learning_rate)
         value_rate = scheduled_rate(config, step, config.num_iterations, config.value_learning_rate)
-        update_policy = step >= config.value_warmup_iterations
         history: list[dict[str, float]] = []
         for epoch in range(config.num_epochs):
             minibatches = minibatch_order(config, seed, step, epoch)
@@ -223,11 +226,12 @@ def run_ppo(
                     accumulate(
                         policy_losses(policy, experience, rows, config, stats), f"{where}, policy"
                     )
-                    if not history and sampled:
+                    if not history and are_sampled:
                         sampling_gap = max(ratio_gap(stats), sampling_gap or 0.0)
                         keep_sampled = sampler_agrees(sampling_gap, config, where)
+                        refuse_bad_ratio(stats, WRONG * sampling_tolerance(config.precision), where)
                     elif not history:
-                        refuse_bad_ratio(stats, config, where)
+                        refuse_bad_ratio(stats, ratio_tolerance(config.precision), where)
                     if config.ptx_coef and pretraining is not None:  # eq. 2, the second term
                         count = max(1, round(len(rows) * config.ptx_ratio))
                         text_rows = next_text(pretraining, count, update, seed=seed, purpose="ptx")
@@ -263,7 +267,7 @@ def run_ppo(
         if sampling_gap is not None:
             metrics["ppo/sampling_gap"] = sampling_gap
         if config.old_logprobs == "sampling":
-            metrics["ppo/sampling_kept"] = float(sampled)
+            metrics["ppo/sampling_kept"] = float(are_sampled)
         if config.scale_scores:
             metrics["ppo/score_scale"] = moments.std
         if config.kl_target is not None and update_policy:  # the next iteration's
@@ -366,7 +370,9 @@ def refuse_moved_reference(
 
 
 def ratio_gap(stats: dict[str, float]) -> float:
-    """How far from 1 the ratios of a minibatch reach; told beside its other figures."""
+    """How far from 1 the ratios of a minibatch reach, which is the gap in nats as long as it is
+    small; told beside its other figures.
+    """
     stats["first_ratio_gap"] = max(stats["ratio_max"] - 1, 1 - stats["ratio_min"])
     return stats["first_ratio_gap"]
 
@@ -379,9 +385,9 @@ def sampler_agrees(gap: float, config: PPOConfig, where: str) -> bool:
     return agrees
 
 
-def refuse_bad_ratio(stats: dict[str, float], config: PPOConfig, where: str) -> None:
+def refuse_bad_ratio(stats: dict[str, float], tolerance: float, where: str) -> None:
     """On the first minibatch new and old log-probabilities are of the same weights: ratio 1."""
-    alarms = ratio_alarm(ratio_gap(stats), ratio_tolerance(config.precision))
+    alarms = ratio_alarm(ratio_gap(stats), tolerance)
     if alarms:
         raise TrainingError(f"{where}: {alarms[0].describe()} Stopped before the optimizer step.")
 
