@@ -8,6 +8,7 @@ slower or faster does so for all. The first rounds warm up. Ratios are medians o
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
@@ -51,11 +52,19 @@ class Worker:
             pass  # it ended; the empty answer says so
         line = heard.readline()
         if not line:
-            self.process.wait()
+            self.stop()
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise SystemExit(f"{self.side} ended with status {self.process.returncode}:\n{tail}")
         found: Json = json.loads(line)
         return found
+
+    def stop(self) -> None:
+        """End it, or wait for it to have ended."""
+        if self.process.stdin is not None and not self.process.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()  # no more turns: it ends by itself
+        self.process.wait()
+        cast(TextIO, self.process.stdout).close()
 
 
 def start(side: str, name: str, folder: Path, peers: Path) -> Worker:
@@ -94,7 +103,7 @@ def compare(
     finally:
         for worker in workers:
             worker.process.kill()
-            worker.process.wait()
+            worker.stop()
     return workers
 
 

@@ -108,7 +108,8 @@ def run_ppo(
     name = folder.stage
     policy_optimizer = make_optimizer(policy, config)
     value_optimizer = make_optimizer(value_model, config, config.value_learning_rate)
-    average = trainable_state(policy)  # the model that is looked at, chosen and kept
+    # What is looked at, chosen and kept: the moving average, or where there is none the policy.
+    average = trainable_state(policy) if config.ema_decay else None
     best = trainable_state(policy)
     start, first = 0, None
     kl_coef, moments = config.kl_coef, Moments()
@@ -118,7 +119,8 @@ def run_ppo(
         start = checkpoint.step
         load_training("policy", policy, policy_optimizer, checkpoint)
         load_training("value", value_model, value_optimizer, checkpoint)
-        average, best = checkpoint.group("average"), checkpoint.group("best")
+        best = checkpoint.group("best")
+        average = checkpoint.group("average") if config.ema_decay else None
         looks, first = checkpoint.values["looks"], checkpoint.values["first"]
         kl_coef, moments = checkpoint.values["kl_coef"], Moments(**checkpoint.values["moments"])
         keep_sampled = checkpoint.values["keep_sampled"]
@@ -249,10 +251,8 @@ def run_ppo(
                         max_grad_norm=config.max_grad_norm,
                         where=f"{where}, policy",
                     )
-                    if config.ema_decay:
+                    if average is not None:
                         update_average(average, policy, config.ema_decay)
-                    else:
-                        average = trainable_state(policy)
                 history.append(stats)
         update_seconds = time.monotonic() - update_began
 
@@ -299,7 +299,9 @@ def run_ppo(
             if looks[-1]["ppo/valid_judge_score"] > max(
                 earlier["ppo/valid_judge_score"] for earlier in looks[:-1]
             ):
-                best = {key: value.clone() for key, value in average.items()}
+                best = trainable_state(policy)
+                if average is not None:
+                    best = {key: value.clone() for key, value in average.items()}
             alarms += overoptimization_alarm(
                 [entry["ppo/valid_score"] for entry in looks],
                 [entry["ppo/valid_judge_score"] for entry in looks],
@@ -328,7 +330,7 @@ def run_ppo(
         if done % config.checkpoint_every == 0 and done < config.num_iterations:
             tensors = training_tensors("policy", policy, policy_optimizer)
             tensors |= training_tensors("value", value_model, value_optimizer)
-            tensors |= {f"average/{key}": value for key, value in average.items()}
+            tensors |= {f"average/{key}": value for key, value in (average or {}).items()}
             tensors |= {f"best/{key}": value for key, value in best.items()}
             values = {"looks": looks, "first": first, "kl_coef": kl_coef}
             values |= {"keep_sampled": keep_sampled}
@@ -396,7 +398,7 @@ def refuse_bad_ratio(stats: dict[str, float], tolerance: float, where: str) -> N
 def look(
     config: PPOConfig,
     policy: PreTrainedModel,
-    average: dict[str, Tensor],
+    average: dict[str, Tensor] | None,
     tokenizer: PreTrainedTokenizerBase,
     held_out: HeldOut,
     score: Score,
@@ -404,13 +406,14 @@ def look(
     step: int,
     max_response_tokens: int,
 ) -> dict[str, float]:
-    """Measure the moving average on validation prompts: judge, reward model, text loss, length.
+    """Measure the moving average, if there is one, else the policy, on validation prompts.
 
     InstructGPT chose its models by people, not by reward (appendix E.9); here the held-out judge
     stands for them. The same uniform numbers are used at every look.
     """
-    current = trainable_state(policy)
-    load_trainable(policy, average)
+    if average is not None:
+        current = trainable_state(policy)
+        load_trainable(policy, average)
     uniforms = row_uniforms(
         seed, "ppo/look", [(i,) for i in range(len(held_out.prompt_ids))], max_response_tokens
     )
@@ -434,7 +437,8 @@ def look(
     if held_out.sequences is not None:
         losses = held_out_losses(policy, held_out.sequences, config.precision)
         found["ppo/valid_pretraining_loss"] = float(losses.mean())
-    load_trainable(policy, current)
+    if average is not None:
+        load_trainable(policy, current)
     return found
 
 

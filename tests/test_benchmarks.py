@@ -1,0 +1,138 @@
+"""The comparison beside peers: its table, its arithmetic, and what a failing side looks like."""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+import compare  # noqa: E402
+import works  # noqa: E402
+from ours import update_products  # noqa: E402
+
+from preceptor.generation import row_uniforms, sample  # noqa: E402
+from preceptor.models.load import load_policy  # noqa: E402
+
+TOY = works.Shape(64, 16, 2, 2, 1, 32)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A work whose models have some thousand weights."""
+    monkeypatch.setitem(works.SHAPES, "toy", TOY)
+    work = works.Work("ppo", "toy", 4, 8, 48, varied=True, minibatches=2, unit="iterations")
+    monkeypatch.setitem(works.WORKS, "ppo-toy", work)
+    return work
+
+
+def turn(seconds, amount=1.0, memory=10**9, **parts):
+    return {"seconds": seconds, "amount": amount, "memory": memory, "parts": parts}
+
+
+def side(name, turns):
+    return compare.Worker(name, None, Path(), turns)
+
+
+def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
+    """The machine grows slower by half within the rounds; the ratio does not."""
+    ours = side("ours", [turn(1.0), turn(2.0), turn(4.0)])
+    theirs = side("trl", [turn(3.0), turn(6.0), turn(16.0)])
+    [row] = compare.rows_of("ppo-fixed-6M", works.WORKS["ppo-fixed-6M"], [ours, theirs], {})
+    assert "| trl | 0.5 iterations/s, 1.0 GB | 0.1667, 1.0 GB | **3.00** (3.00 to 4.00) |" in row
+
+
+def test_rates_count_what_was_done_and_not_turns():
+    ours = side("ours", [turn(2.0, amount=200.0)])
+    theirs = side("trl", [turn(1.0, amount=10.0)])
+    [row] = compare.rows_of("reward-k9-6M", works.WORKS["reward-k9-6M"], [ours, theirs], {})
+    assert "**10.00**" in row
+
+
+def test_the_share_of_the_peak_is_told_where_products_were_counted():
+    parts = {"update_products": 3e11, "update_seconds": 2.0, "sample_seconds": 1.0}
+    ours = side("ours", [turn(4.0, **parts)])
+    rows = compare.rows_of("ppo-fixed-6M", works.WORKS["ppo-fixed-6M"], [ours], {"bf16": 5e11})
+    assert "update at 30% of the bf16 peak" in rows[-1]
+
+
+def test_products_are_six_for_each_weight_and_token(toy):
+    model = works_model(toy)
+    blocks = sum(p.numel() for n, p in model.named_parameters() if p.dim() > 1 and "layers" in n)
+    assert TOY.matrix_parameters() == blocks
+    head = TOY.vocabulary * TOY.hidden_size
+    # Policy and value model pass over 4 x (8 + 20) tokens, the head over the 4 x 20 of responses.
+    assert update_products(toy, 20.0) == 6 * (2 * blocks * 4 * 28 + head * 4 * 20)
+
+
+def works_model(work):
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        works.write_models(work, Path(folder))
+        return load_policy(Path(folder) / "model")[0]
+
+
+def test_responses_end_at_a_constant_chance_half_of_them_within_a_third(toy):
+    model = works_model(toy)
+    prompts = works.prompts_of(toy, 400)
+    uniforms = row_uniforms(0, "x", [(i,) for i in range(400)], toy.response)
+    drawn = sample(model, prompts, uniforms, stop_ids=[works.EOS])
+    lengths = [len(response) for response in drawn.responses]
+    assert statistics.median(lengths) == pytest.approx(toy.response / 3, abs=3)
+    assert 0.08 < 1 - statistics.mean(drawn.finished) < 0.18  # one half cubed is an eighth
+
+
+def test_without_an_end_every_response_has_full_length(toy):
+    import dataclasses
+
+    model = works_model(dataclasses.replace(toy, varied=False))
+    uniforms = row_uniforms(0, "x", [(i,) for i in range(50)], toy.response)
+    drawn = sample(model, works.prompts_of(toy, 50), uniforms, stop_ids=[works.EOS])
+    assert not any(drawn.finished)
+
+
+def test_both_sides_start_from_the_same_trunk(toy, tmp_path):
+    works.write_inputs("ppo-toy", tmp_path)
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    policy = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    scalar = AutoModelForSequenceClassification.from_pretrained(tmp_path / "scalar")
+    for name, weight in policy.model.state_dict().items():
+        assert torch.equal(weight, scalar.model.state_dict()[name])
+    assert len(works.read_inputs(tmp_path)["prompts"]) == 64 * toy.batch
+
+
+def test_a_side_that_fails_is_named_with_the_end_of_its_log(tmp_path, monkeypatch):
+    script = tmp_path / "ours.py"
+    script.write_text("import sys; print('loading', file=sys.stderr); sys.exit('no such model')")
+    monkeypatch.setattr(compare, "HERE", tmp_path)
+    worker = compare.start("ours", "ppo-fixed-6M", tmp_path, Path(sys.executable))
+    with pytest.raises(SystemExit, match=r"(?s)ours ended with status 1:.*no such model"):
+        worker.turn()
+
+
+def test_a_turn_is_taken_when_it_is_asked_for(tmp_path, monkeypatch):
+    script = tmp_path / "ours.py"
+    script.write_text(
+        f"import sys; sys.path.append({str(BENCHMARKS)!r})\n"
+        "from turns import Turns\n"
+        "turns = Turns()\n"
+        "while True:\n"
+        "    turns.begin()\n"
+        "    print('noise')\n"
+        "    turns.end(7, sample_seconds=0.5)\n"
+    )
+    monkeypatch.setattr(compare, "HERE", tmp_path)
+    worker = compare.start("ours", "ppo-fixed-6M", tmp_path, Path(sys.executable))
+    found = [worker.turn() for _ in range(2)]
+    worker.stop()
+    assert worker.process.returncode == 0  # a side without turns ends by itself
+    assert [row["amount"] for row in found] == [7, 7]
+    assert found[0]["parts"] == {"sample_seconds": 0.5}
+    assert 5e6 < found[0]["memory"] < 1e8  # its own, not that of this large process
+    assert json.dumps(found)
