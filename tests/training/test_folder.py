@@ -152,3 +152,22 @@ def test_done_outputs_are_relative_to_its_folder(tmp_path):
     )
     moved = tmp_path.rename(tmp_path.with_name("elsewhere"))
     assert is_done(moved / "done.json", "a")
+
+
+def test_the_best_weights_of_a_checkpoint_outlive_a_better_look_after_it(tmp_path):
+    folder = started(tmp_path)
+    folder.keep_best(2, {"w": torch.full((1,), 2.0)})
+    log(folder, 1, 2, 3)
+    folder.save(3, {"w": torch.ones(1)}, {}, best=2)
+    folder.keep_best(4, {"w": torch.full((1,), 4.0)})  # killed here: step 4 is done once more
+    again = StageFolder(tmp_path / "sft", "sft", "a")
+    assert again.resume().step == 3
+    assert again.best(2)["w"].item() == 2.0
+    again.keep_best(4, {"w": torch.full((1,), 5.0)})
+    again.save(5, {"w": torch.ones(1)}, {}, best=4)
+    assert again.best(4)["w"].item() == 5.0
+    names = {path.name for path in (tmp_path / "sft" / "checkpoints").iterdir()}
+    assert names == {"step-5", "best-4.safetensors"}
+    again.finish({})
+    assert not (tmp_path / "sft" / "checkpoints").exists()
+    assert is_done(tmp_path / "sft" / "done.json", "a")

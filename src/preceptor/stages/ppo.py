@@ -63,6 +63,7 @@ from preceptor.training.optimization import (
     scheduled_rate,
     take_step,
     trainable_state,
+    trainable_weights,
     training_tensors,
     update_average,
 )
@@ -110,8 +111,7 @@ def run_ppo(
     value_optimizer = make_optimizer(value_model, config, config.value_learning_rate)
     # What is looked at, chosen and kept: the moving average, or where there is none the policy.
     average = trainable_state(policy) if config.ema_decay else None
-    best = trainable_state(policy)
-    start, first = 0, None
+    start, best, first = 0, 0, None  # best: the look that the held-out judge liked best
     kl_coef, moments = config.kl_coef, Moments()
     keep_sampled = config.old_logprobs == "sampling"  # until the sampler turns out too imprecise
     looks: list[dict[str, float]] = []
@@ -119,7 +119,7 @@ def run_ppo(
         start = checkpoint.step
         load_training("policy", policy, policy_optimizer, checkpoint)
         load_training("value", value_model, value_optimizer, checkpoint)
-        best = checkpoint.group("best")
+        best = checkpoint.values["best"]
         average = checkpoint.group("average") if config.ema_decay else None
         looks, first = checkpoint.values["looks"], checkpoint.values["first"]
         kl_coef, moments = checkpoint.values["kl_coef"], Moments(**checkpoint.values["moments"])
@@ -128,6 +128,7 @@ def run_ppo(
         looks.append(
             look(config, policy, average, tokenizer, held_out, score, seed, 0, max_response_tokens)
         )
+        folder.keep_best(0, average or trainable_weights(policy))
     eos = int(tokenizer.eos_token_id)
     progress = Progress(name, config.num_iterations, start)
 
@@ -299,9 +300,8 @@ def run_ppo(
             if looks[-1]["ppo/valid_judge_score"] > max(
                 earlier["ppo/valid_judge_score"] for earlier in looks[:-1]
             ):
-                best = trainable_state(policy)
-                if average is not None:
-                    best = {key: value.clone() for key, value in average.items()}
+                best = done
+                folder.keep_best(done, average or trainable_weights(policy))
             alarms += overoptimization_alarm(
                 [entry["ppo/valid_score"] for entry in looks],
                 [entry["ppo/valid_judge_score"] for entry in looks],
@@ -331,12 +331,11 @@ def run_ppo(
             tensors = training_tensors("policy", policy, policy_optimizer)
             tensors |= training_tensors("value", value_model, value_optimizer)
             tensors |= {f"average/{key}": value for key, value in (average or {}).items()}
-            tensors |= {f"best/{key}": value for key, value in best.items()}
-            values = {"looks": looks, "first": first, "kl_coef": kl_coef}
-            values |= {"keep_sampled": keep_sampled}
-            folder.save(done, tensors, values | {"moments": asdict(moments)})
+            values = {"looks": looks, "first": first, "kl_coef": kl_coef, "best": best}
+            values |= {"keep_sampled": keep_sampled, "moments": asdict(moments)}
+            folder.save(done, tensors, values, best=best)
 
-    save_model(policy, tokenizer, folder.path / "model", best)
+    save_model(policy, tokenizer, folder.path / "model", folder.best(best))
     chosen = max(looks, key=lambda entry: entry["ppo/valid_judge_score"])
     folder.finish(
         {

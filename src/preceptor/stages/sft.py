@@ -24,7 +24,7 @@ from preceptor.training.optimization import (
     make_optimizer,
     scheduled_rate,
     take_step,
-    trainable_state,
+    trainable_weights,
     training_tensors,
 )
 from preceptor.training.progress import Progress
@@ -60,11 +60,10 @@ def run_sft(
             f"{folder.stage}: ptx_fraction {config.ptx_fraction} needs pretraining text."
         )
     optimizer = make_optimizer(policy, config)
-    start, best, best_value, chosen = 0, trainable_state(policy), None, 0
+    start, best_value, chosen = 0, None, 0
     if checkpoint := folder.resume():
         start = checkpoint.step
         load_training("policy", policy, optimizer, checkpoint)
-        best = checkpoint.group("best")
         best_value, chosen = checkpoint.values["best_value"], checkpoint.values["chosen"]
     steps_per_epoch = max(1, len(train[0]) // config.batch_size)
     num_steps = steps_per_epoch * config.num_epochs
@@ -117,7 +116,8 @@ def run_sft(
             )
             value = merit(config, metrics, done)
             if best_value is None or value > best_value:
-                best, best_value, chosen = trainable_state(policy), value, done
+                best_value, chosen = value, done
+                folder.keep_best(done, trainable_weights(policy))
         seconds = time.monotonic() - began
         folder.log(done, metrics, {"seconds": seconds})
         held_out = metrics.get("sft/valid_loss")
@@ -126,10 +126,10 @@ def run_sft(
         progress.step(done, text, always=held_out is not None)
         if done % config.checkpoint_every == 0 and done < num_steps:
             tensors = training_tensors("policy", policy, optimizer)
-            tensors |= {f"best/{k}": v for k, v in best.items()}
-            folder.save(done, tensors, {"best_value": best_value, "chosen": chosen})
+            values = {"best_value": best_value, "chosen": chosen}
+            folder.save(done, tensors, values, best=chosen)
 
-    save_model(policy, tokenizer, folder.path / "model", best)
+    save_model(policy, tokenizer, folder.path / "model", folder.best(chosen))
     chosen_line = next(line for line in folder.metrics() if line["step"] == chosen)
     folder.finish(
         {

@@ -2,6 +2,7 @@
 
 model/                what the stage made
 checkpoints/step-N/   state.safetensors + state.json, the newest only, gone when done
+checkpoints/best-N.safetensors   the weights of step N, the best so far
 metrics.jsonl         deterministic values, a line a step; a resumed run writes the same bytes
 timing.jsonl          what the clock said
 done.json             hashes of inputs and outputs; without it nobody trusts the folder
@@ -99,8 +100,33 @@ class StageFolder:
         """The lines logged so far."""
         return read_lines(self.path / "metrics.jsonl")
 
-    def save(self, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Write a checkpoint beside the old one, then let it take its place."""
+    def keep_best(self, step: int, tensors: dict[str, Tensor]) -> None:
+        """Write the weights of a step that is the best so far, so that memory need not hold them.
+
+        The best before it stays until a checkpoint knows of this one (`save`).
+        """
+        (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        path = self._best(step)
+        partial = path.with_name(path.name + ".partial")
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial)
+        _sync(partial)
+        partial.replace(path)
+
+    def best(self, step: int) -> dict[str, Tensor]:
+        """The weights that `keep_best` wrote at a step."""
+        return load_file(self._best(step))
+
+    def save(
+        self,
+        step: int,
+        tensors: dict[str, Tensor],
+        values: dict[str, Any],
+        best: int | None = None,
+    ) -> None:
+        """Write a checkpoint beside the old one, then let it take its place.
+
+        Of the weights that `keep_best` wrote only those of step `best` stay.
+        """
         folder = self.path / "checkpoints"
         partial = folder / f"step-{step}.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -113,8 +139,10 @@ class StageFolder:
         _sync(partial / "state.safetensors")
         partial.replace(folder / f"step-{step}")
         for other in folder.iterdir():
-            if other.name != f"step-{step}":
+            if other.is_dir() and other.name != f"step-{step}":
                 shutil.rmtree(other)
+            elif other.is_file() and (best is None or other != self._best(best)):
+                other.unlink()
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write done.json, the sign that the work is complete, and only then drop checkpoints."""
@@ -135,11 +163,14 @@ class StageFolder:
         rows = read_lines(self.path / "timing.jsonl")
         return sum(float(row.get("seconds", 0.0)) for row in rows)
 
+    def _best(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"best-{step}.safetensors"
+
     def _newest(self) -> Checkpoint | None:
         folder = self.path / "checkpoints"
         if not folder.is_dir():
             return None
-        steps = [p for p in folder.iterdir() if not p.name.endswith(".partial")]
+        steps = [p for p in folder.iterdir() if p.is_dir() and p.suffix != ".partial"]
         if not steps:
             return None
         newest = max(steps, key=lambda p: int(p.name.removeprefix("step-")))

@@ -110,13 +110,18 @@ def update_average(average: dict[str, Tensor], model: nn.Module, decay: float) -
             average[name].lerp_(parameter.detach(), 1 - decay)
 
 
-def trainable_state(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the trainable weights by name."""
+def trainable_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The trainable weights themselves by name; they move with the next step."""
     return {
-        name: parameter.detach().clone()
+        name: parameter.detach()
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
+
+
+def trainable_state(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the trainable weights by name."""
+    return {name: weight.clone() for name, weight in trainable_weights(model).items()}
 
 
 @torch.no_grad()
@@ -130,8 +135,11 @@ def load_trainable(model: nn.Module, state: dict[str, Tensor]) -> None:
 def training_tensors(
     name: str, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """What a checkpoint holds of a model in training: its trainable weights and Adam's state."""
-    tensors = {f"{name}/{key}": value for key, value in trainable_state(model).items()}
+    """What a checkpoint holds of a model in training: its trainable weights and Adam's state.
+
+    No copies: a checkpoint of a large model must not need its memory a second time.
+    """
+    tensors = {f"{name}/{key}": value for key, value in trainable_weights(model).items()}
     return tensors | {
         f"{name}.optimizer/{key}": value for key, value in optimizer_tensors(optimizer).items()
     }
