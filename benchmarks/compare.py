@@ -173,7 +173,7 @@ def main() -> None:
     print("|---|---|---|---|---|", flush=True)
     for name in given.works or WORKS:
         work = WORKS[name]
-        sides = ["ours", *([] if given.alone else SIDES[work.kind])]
+        sides = ["ours", *([] if given.alone or work.lora else SIDES[work.kind])]
         # Three processes with a large model and Adam's state are more than 24 GB.
         together = [sides] if work.shape == "6M" else [["ours", s] for s in sides[1:]] or [sides]
         for some in together:

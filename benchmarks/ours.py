@@ -3,8 +3,9 @@
 The stages run as they do in a recipe; a turn ends where a stage logs its step.
 """
 
+import copy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,20 @@ from transformers import PreTrainedModel
 from turns import Turns
 from works import EOS, SHAPES, WORKS, Work, read_inputs
 
-from preceptor.config import PPOConfig, PretrainConfig, RewardConfig, SFTConfig
+from preceptor.config import LoRAConfig, PPOConfig, PretrainConfig, RewardConfig, SFTConfig
 from preceptor.data.dataset import Judgement
 from preceptor.data.records import Prompt
 from preceptor.generation import row_uniforms, sample
-from preceptor.models.load import load_policy, scalar_from_policy, scalar_head
+from preceptor.models.load import load_policy, scalar_from_policy, scalar_head, with_lora
 from preceptor.models.lora import halve_frozen
 from preceptor.models.precision import precision
 from preceptor.pipeline import keep_freed_memory
 from preceptor.randomness import batch_indices
 from preceptor.stages.ppo import HeldOut, run_ppo
 from preceptor.stages.pretrain import run_pretrain
-from preceptor.stages.reward import RankedPrompt, run_reward, score_rows
+from preceptor.stages.reward import RankedPrompt, run_reward
 from preceptor.stages.sft import run_sft
+from preceptor.steps.scores import model_scores
 from preceptor.training.folder import StageFolder
 
 MANY = 10**6
@@ -90,26 +92,32 @@ def ppo(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
         checkpoint_every=MANY,
         warmup_fraction=0.0,
         precision="bf16",
+        lora=LoRAConfig() if work.lora else None,
     )
+    # As in steps/train.py: with adapters the policy is the reference and the value model the judge.
     policy, tokenizer = load_policy(folder / "model")
-    ref_policy, _ = load_policy(folder / "model")
-    ref_policy.requires_grad_(False)
-    reward_model = scalar_model(folder).requires_grad_(False)
-    for model in (ref_policy, reward_model):
-        halve_frozen(model)
-
-    def score(
-        _: Sequence[Prompt], prompts: list[list[int]], responses: list[list[int]], __: list[str]
-    ) -> torch.Tensor:
-        return score_rows(reward_model, prompts, responses, config)
-
+    policy = with_lora(policy, config.lora, 0)
+    halve_frozen(policy)
+    value_model = scalar_model(folder)
+    head = copy.deepcopy(scalar_head(value_model)).requires_grad_(False)
+    value_model = with_lora(value_model, config.lora, 1)
+    halve_frozen(value_model, is_saved=False)
+    ref_policy = None
+    if work.lora:
+        score = model_scores(value_model, RewardConfig(precision="bf16"), head)
+    else:
+        ref_policy, _ = load_policy(folder / "model")
+        reward_model = scalar_model(folder)
+        for model in (ref_policy, reward_model):
+            halve_frozen(model.requires_grad_(False))
+        score = model_scores(reward_model, RewardConfig(precision="bf16"))
     prompts = data["prompts"]
     run_ppo(
         config,
         Turned(folder / "ours", work, turns, 1),
         policy=policy,
         ref_policy=ref_policy,
-        value_model=scalar_model(folder),
+        value_model=value_model,
         score=score,
         tokenizer=tokenizer,
         prompts=[Prompt("") for _ in prompts],

@@ -49,6 +49,7 @@ class Work:
     prompt   tokens of a prompt (for sft and pretrain: unused)
     response tokens of a response: the most that may be sampled, or each has
     varied   responses end by themselves, half of them within a third of `response`
+    lora     only adapters learn; the peers are not run on that
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Work:
     k: int = 0
     minibatches: int = 1
     unit: str = "tokens"
+    lora: bool = False
 
 
 WORKS = {
@@ -67,6 +69,7 @@ WORKS = {
     "ppo-varied-6M": Work("ppo", "6M", 64, 32, 96, True, minibatches=4, unit="iterations"),
     "ppo-fixed-135M": Work("ppo", "135M", 16, 32, 32, minibatches=2, unit="iterations"),
     "ppo-varied-135M": Work("ppo", "135M", 16, 32, 96, True, minibatches=2, unit="iterations"),
+    "ppo-lora-135M": Work("ppo", "135M", 16, 32, 32, minibatches=2, unit="iterations", lora=True),
     "rollout-varied-6M": Work("rollout", "6M", 64, 32, 96, True, unit="rollouts"),
     "rollout-varied-135M": Work("rollout", "135M", 16, 32, 96, True, unit="rollouts"),
     "reward-k9-6M": Work("reward", "6M", 8, 128, 32, k=9, unit="comparisons"),

@@ -39,6 +39,7 @@ PINNED = [
     ("sft", "take_step", 4),  # the last step of the first epoch
     ("sft", "log", 3),  # the first step of the second epoch, resumed at the edge between them
     ("sft", "write_done", 1),  # after the last step
+    ("sft", "keep_best", 1),  # the best weights are whole, and no checkpoint knows of them yet
     ("ppo_start", "save_model", 1),
     ("sample", "write_records", 2),
     ("rank", "write_records", 2),
@@ -47,6 +48,7 @@ PINNED = [
     ("ppo", "draw", 20),  # mid-rollout of the first look
     ("ppo", "draw", 80),  # mid-rollout of the second iteration
     ("ppo", "take_step", 6),  # the middle of the second iteration, and of its epochs
+    ("ppo", "keep_best", 1),
     ("ppo", "log_samples", 3),  # after its metrics are written, before its checkpoint
     ("ppo", "take_step", 3),  # the second resume in a row from the same checkpoint
     ("ppo_ptx", "sequence_losses", 3),  # PPO's gradient is there, that of the text is not

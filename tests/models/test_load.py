@@ -1,5 +1,6 @@
 """Folders that are no models are refused by name; tokenizers get a pad; LoRA starts at nothing."""
 
+import copy
 import json
 
 import pytest
@@ -13,6 +14,7 @@ from preceptor.errors import DataError
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.forward import make_rows, response_logprobs, response_scores
 from preceptor.models.load import (
+    before_training,
     load_policy,
     load_scalar,
     save_model,
@@ -151,6 +153,39 @@ def test_a_scalar_model_with_adapters_trains_its_head_too(tmp_path):
     save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path / "policy")
     model = with_lora(scalar_from_policy(tmp_path / "policy", 1), LoRAConfig(rank=2), 0)
     assert scalar_head(model).weight.requires_grad and scalar_head(model).bias.requires_grad
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_value_model_in_training_still_scores_as_the_reward_model_it_began_as(tmp_path, dtype):
+    save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path)
+    reward, value = (scalar_from_policy(tmp_path, seed=1) for _ in range(2))
+    reward.requires_grad_(False)
+    head = copy.deepcopy(scalar_head(value)).requires_grad_(False)
+    value = with_lora(value, LoRAConfig(rank=2), 0)
+    if dtype == "bf16":
+        halve_frozen(reward)
+        halve_frozen(value, is_saved=False)
+    with torch.no_grad():  # training
+        for parameter in value.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1)
+    trained = scalar_head(value)
+    with precision(dtype), torch.no_grad():
+        wanted = response_scores(reward, ROWS)
+        with before_training(value, head):
+            assert torch.equal(response_scores(value, ROWS), wanted)
+        assert scalar_head(value) is trained
+        assert not torch.allclose(response_scores(value, ROWS), wanted, atol=1e-2)
+
+
+def test_what_bf16_holds_whole_has_no_rest():
+    model = tiny_model("llama")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.to(torch.bfloat16))
+    model = with_lora(model, LoRAConfig(rank=2), 0)
+    halve_frozen(model)
+    assert not [name for name, _ in model.named_buffers() if name.endswith("_rest")]
 
 
 def test_a_frozen_scalar_head_stays_fp32_and_scores_in_it(tmp_path):

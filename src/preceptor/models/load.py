@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +26,7 @@ from transformers import (
 from preceptor.config import Architecture, LoRAConfig
 from preceptor.errors import DataError
 from preceptor.models.attention import prefer_plain_attention
-from preceptor.models.lora import add_adapters, merged_state
+from preceptor.models.lora import adapters_off, add_adapters, merged_state
 from preceptor.models.tokenizers import check_tokenizer, prepare_tokenizer
 
 _UNREADABLE = (
@@ -163,6 +165,21 @@ def with_lora(model: PreTrainedModel, config: LoRAConfig | None, seed: int) -> P
     return model
 
 
+@contextmanager
+def before_training(model: PreTrainedModel, head: nn.Linear) -> Iterator[None]:
+    """Within it a scalar model scores as before its training: adapters off, and this head.
+
+    So a value model that began as the reward model stands for both, without a second copy.
+    """
+    trained = scalar_head(model)
+    _set_scalar_head(model, head)
+    try:
+        with adapters_off(model):
+            yield
+    finally:
+        _set_scalar_head(model, trained)
+
+
 def save_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -228,6 +245,8 @@ def _open(kind: Any, path: str | Path, **options: Any) -> PreTrainedModel:
             f"{path}: its weights lack {missing[0]} and {len(missing) - 1} more, which would be "
             "random. The weights must belong to the config.json beside them."
         )
+    for weight in model.parameters():  # out of the mapped file, which would stay whole in memory
+        weight.data = weight.data.clone()
     prefer_plain_attention(model)
     return cast(PreTrainedModel, model)
 

@@ -89,15 +89,15 @@ def merged_state(
     return {name: value.float().contiguous() for name, value in full.items()}
 
 
-def halve_frozen(model: PreTrainedModel) -> None:
+def halve_frozen(model: PreTrainedModel, *, is_saved: bool = True) -> None:
     """Keep frozen matrices of the blocks in bf16, for stages that run in bf16.
 
     Under autocast this computes the same numbers as fp32 weights would, without converting them at
     every pass. Norms, embeddings and heads, those for words and for a score alike, stay fp32.
 
-    Under an adapter the rest that bf16 cannot hold is kept for `merged_state`. A weight on bf16's
-    grid plus a change smaller than its steps would be rounded back by the next stage, and what
-    was learned with it.
+    Under an adapter the rest that bf16 cannot hold is kept for `merged_state`, unless the model is
+    never saved. A weight on bf16's grid plus a change smaller than its steps would be rounded back
+    by the next stage, and what was learned with it.
     """
     adapted = {m.base_layer for m in model.modules() if isinstance(m, LoraLayer)}
     for module in model.modules():
@@ -108,9 +108,10 @@ def halve_frozen(model: PreTrainedModel) -> None:
                 continue
             whole = parameter.data
             parameter.data = whole.to(torch.bfloat16)
-            if module in adapted:
+            if module in adapted and is_saved:
                 rest = (whole - parameter.data.float()).to(torch.bfloat16)
-                module.register_buffer(f"{name}_rest", rest, persistent=False)
+                if bool(rest.any()):  # weights that were published in bf16 have none
+                    module.register_buffer(f"{name}_rest", rest, persistent=False)
 
 
 def _is_head(model: PreTrainedModel, module: torch.nn.Module) -> bool:

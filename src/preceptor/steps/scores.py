@@ -8,18 +8,20 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
-from preceptor.config import PPOConfig, Recipe
+from preceptor.config import PPOConfig, Recipe, RewardConfig
 from preceptor.data.records import Prompt, file_hash, text_of
 from preceptor.errors import RecipeError, TrainingError
-from preceptor.models.load import load_scalar
+from preceptor.models.load import before_training, load_scalar
 from preceptor.models.lora import halve_frozen
 from preceptor.stages.ppo import Score
 from preceptor.stages.reward import score_rows
@@ -37,17 +39,7 @@ PAUSES = (1.0, 4.0, 16.0)
 def score_function(recipe: Recipe, config: PPOConfig, home: Path) -> Score:
     """Scores [B] of responses, by whatever the recipe's `reward` names."""
     if config.reward == "reward_model":
-        model = frozen_reward_model(recipe, home)
-
-        def by_model(
-            prompts: Sequence[Prompt],
-            prompt_ids: list[list[int]],
-            response_ids: list[list[int]],
-            texts: list[str],
-        ) -> torch.Tensor:
-            return score_rows(model, prompt_ids, response_ids, recipe.reward)
-
-        return by_model
+        return model_scores(frozen_reward_model(recipe, home), recipe.reward)
     name = config.reward
     function = service(name) if config.is_service else reward_function(name)
 
@@ -61,6 +53,26 @@ def score_function(recipe: Recipe, config: PPOConfig, home: Path) -> Score:
         return checked(found, texts, name)
 
     return by_function
+
+
+def model_scores(
+    model: PreTrainedModel, config: RewardConfig, head: nn.Linear | None = None
+) -> Score:
+    """Scores [B] by a reward model, or by a value model in training that began as one.
+
+    That one is told the `head` it began with; its adapters are off while it scores.
+    """
+
+    def by_model(
+        prompts: Sequence[Prompt],
+        prompt_ids: list[list[int]],
+        response_ids: list[list[int]],
+        texts: list[str],
+    ) -> torch.Tensor:
+        with nullcontext() if head is None else before_training(model, head):
+            return score_rows(model, prompt_ids, response_ids, config)
+
+    return by_model
 
 
 def checked(found: Any, texts: Sequence[str], name: str) -> torch.Tensor:

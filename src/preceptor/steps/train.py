@@ -1,5 +1,6 @@
 """The training steps: files in, one stage called, a model folder out."""
 
+import copy
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -20,6 +21,7 @@ from preceptor.models.load import (
     load_tokenizer,
     new_policy,
     scalar_from_policy,
+    scalar_head,
     with_lora,
 )
 from preceptor.models.lora import halve_frozen
@@ -39,7 +41,7 @@ from preceptor.steps.inputs import (
     read_rankings,
     tokenizer_of,
 )
-from preceptor.steps.scores import score_function
+from preceptor.steps.scores import model_scores, score_function
 from preceptor.training.folder import StageFolder, read_json
 
 
@@ -168,11 +170,20 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, step: str) -> None:
         value_model = load_scalar(home / "reward" / "model")
     else:
         value_model = scalar_from_policy(start, seed=None)
+    # With adapters one copy of the reward model's weights is both that and the value model.
+    is_both = (config.lora is not None and config.reward == "reward_model") and (
+        config.value_from == "reward" and config.precision == recipe.reward.precision
+    )
+    head = copy.deepcopy(scalar_head(value_model)).requires_grad_(False)
     value_model = with_lora(value_model, config.lora, derived_seed(recipe.seed, f"{name}/value"))
     if config.precision == "bf16":
         for model in (policy, ref_policy, value_model):
             if model is not None:
-                halve_frozen(model)
+                halve_frozen(model, is_saved=model is policy)
+    if is_both:
+        score = model_scores(value_model, recipe.reward, head)
+    else:
+        score = score_function(recipe, config, home)
     prompts = read_records(out / "data" / "prompts-ppo.jsonl", Prompt)
     looked = read_records(out / "data" / "prompts-valid.jsonl", Prompt)
     text = out / "data" / "tokens-train.npy"
@@ -187,7 +198,7 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, step: str) -> None:
         policy=policy,
         ref_policy=ref_policy,
         value_model=value_model,
-        score=score_function(recipe, config, home),
+        score=score,
         tokenizer=tokenizer,
         prompts=prompts,
         prompt_ids=[encode_prompt(tokenizer, p.prompt) for p in prompts],
