@@ -1,8 +1,18 @@
 """Fixtures that several rooms' tests share."""
 
+from collections.abc import Iterator
+
 import pytest
 from toys import tiny_model, tiny_tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fp32_unless_told() -> Iterator[None]:
+    """Tests say what they say on any processor: `precision: auto` is fp32 in all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("preceptor.models.precision.has_bf16", lambda: False)
+        yield
 
 
 @pytest.fixture(params=["llama", "gqa", "gpt2"])

@@ -91,8 +91,10 @@ class TrainConfig(Section):
     microbatch_tokens: int = Field(
         8192, gt=0, description="Padded tokens in one forward pass; memory only, never results."
     )
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="bf16 runs matrix products in bfloat16; weights stay fp32."
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="bf16 runs matrix products in bfloat16; weights stay fp32. auto: bf16 where "
+        "the processor multiplies it, else fp32.",
     )
     checkpoint_every: int = Field(50, gt=0, description="Steps between resumable checkpoints.")
 

@@ -24,6 +24,7 @@ from preceptor.evaluation.reward_model import reward_model_results
 from preceptor.evaluation.tax import pretraining_loss, task_accuracy
 from preceptor.models.load import load_policy
 from preceptor.models.lora import halve_frozen
+from preceptor.models.precision import is_bf16
 from preceptor.models.tokenizers import encode_prompt
 from preceptor.randomness import numpy_generator
 
@@ -112,7 +113,7 @@ def open_model(path: Path | str, dtype: str) -> tuple[PreTrainedModel, PreTraine
     """A frozen model in the precision that it was trained in."""
     model, tokenizer = load_policy(path)
     model.requires_grad_(False)
-    if dtype == "bf16":
+    if is_bf16(dtype):
         halve_frozen(model)
     return model, tokenizer
 

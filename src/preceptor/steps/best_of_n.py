@@ -9,7 +9,7 @@ from preceptor.evaluation.judges import judge_of
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_policy
 from preceptor.models.lora import halve_frozen
-from preceptor.models.precision import precision
+from preceptor.models.precision import is_bf16, precision
 from preceptor.models.tokenizers import decode, encode_prompt
 from preceptor.stages.reward import score_rows
 from preceptor.statistics import best_of_n_kl, best_of_n_mean, cluster_bootstrap
@@ -25,7 +25,7 @@ def best_of_n(recipe: Recipe, out: Path, model: str, largest: int) -> list[dict[
     score and judgement of what the reward model likes best, with intervals over prompts.
     """
     policy, tokenizer = load_policy(out / model / "model")
-    if recipe.sft.precision == "bf16":
+    if is_bf16(recipe.sft.precision):
         halve_frozen(policy.requires_grad_(False))
     prompts = read_records(out / "data" / "prompts-test.jsonl", Prompt)
     prompts = prompts[: recipe.evaluate.num_prompts]

@@ -25,7 +25,7 @@ from preceptor.models.load import (
     load_policy,
 )
 from preceptor.models.lora import halve_frozen
-from preceptor.models.precision import precision
+from preceptor.models.precision import is_bf16, precision
 from preceptor.models.tokenizers import decode, encode_prompt
 from preceptor.randomness import numpy_generator
 from preceptor.recipes.rounds import home_of, policy_of, round_of, step_name
@@ -112,7 +112,7 @@ def sample_responses(recipe: Recipe, out: Path, step: str = "sample") -> list[Pa
         place = step_name(recipe, number - 1, kind)
         source = f"{kind}, round {number - 1}"
     policy, tokenizer = load_policy(out / place / "model")
-    if recipe.sft.precision == "bf16":
+    if is_bf16(recipe.sft.precision):
         halve_frozen(policy.requires_grad_(False))
     stream = stream_of(recipe, step)
     written = []

@@ -25,6 +25,7 @@ from preceptor.models.load import (
     with_lora,
 )
 from preceptor.models.lora import halve_frozen
+from preceptor.models.precision import is_bf16
 from preceptor.models.tokenizers import encode_prompt
 from preceptor.randomness import derived_seed
 from preceptor.recipes.rounds import home_of, homes_up_to, kind_of
@@ -73,7 +74,7 @@ def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> No
     if config.reward_model is not None:
         require_same_tokens(tokenizer, config.reward_model, name)
     policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
-    if config.precision == "bf16":
+    if is_bf16(config.precision):
         halve_frozen(policy)
     valid_prompts = read_records(out / "data" / "prompts-valid.jsonl", Prompt)
     text = out / "data" / "tokens-train.npy"
@@ -111,7 +112,7 @@ def reward(recipe: Recipe, out: Path, folder: StageFolder, step: str = "reward")
     """Train the reward model from the SFT model, on the rankings of all rounds so far."""
     model = scalar_from_policy(out / "sft" / "model", derived_seed(recipe.seed, "reward/head"))
     model = with_lora(model, recipe.reward.lora, derived_seed(recipe.seed, "reward/lora"))
-    if recipe.reward.precision == "bf16":
+    if is_bf16(recipe.reward.precision):
         halve_frozen(model)
     tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
     homes = homes_up_to(recipe, out, step)
@@ -176,7 +177,7 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, step: str) -> None:
     )
     head = copy.deepcopy(scalar_head(value_model)).requires_grad_(False)
     value_model = with_lora(value_model, config.lora, derived_seed(recipe.seed, f"{name}/value"))
-    if config.precision == "bf16":
+    if is_bf16(config.precision):
         for model in (policy, ref_policy, value_model):
             if model is not None:
                 halve_frozen(model, is_saved=model is policy)
