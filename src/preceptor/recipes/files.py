@@ -37,10 +37,13 @@ def _files(recipe: Recipe) -> Iterator[str]:
         path = getattr(recipe, key)
         if path is None or path in EMBEDDED:
             continue
-        if not Path(path).exists():
+        if path.startswith("hf:"):
+            if importlib.util.find_spec("datasets") is None:
+                yield f"{key} is {path}: it is read by datasets. pip install 'preceptor[hub]'"
+        elif not Path(path).exists():
             yield f"{key} is {path}: no such file. Paths are taken from the working folder."
         elif not Path(path).is_file():
-            yield f"{key} is {path}: a folder. It must be a file of JSON Lines."
+            yield f"{key} is {path}: a folder. It must be one file."
 
 
 def _models(recipe: Recipe) -> Iterator[str]:
