@@ -319,5 +319,5 @@ def _known(kind: Kind | None) -> Iterator[tuple[str, str]]:
     for name in format_names():
         shapes = [f for f in FORMATS if f.name == name and (kind is None or f.gives(kind))]
         if shapes:
-            widest = shapes if name == OWN else shapes[-1:]
-            yield name, " or ".join(", ".join(sorted(f.keys)) for f in widest)
+            told = shapes if name == OWN else shapes[:1]
+            yield name, " or ".join(", ".join(sorted(f.keys)) for f in told)
