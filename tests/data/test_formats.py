@@ -299,6 +299,33 @@ def test_our_records_come_back_from_every_format(tmp_path: Path, format: str, ki
     assert [as_said(strip(r, added)) for r in found] == [as_said(r) for r in records]
 
 
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "formats"),
+    [
+        ("rankings/hanna.jsonl.gz", Ranking, "scores ultrafeedback argilla label_studio"),
+        ("rankings/hh_harmless.jsonl.gz", Ranking, "pairs sharegpt oasst argilla label_studio"),
+        ("rankings/llmbar_natural.jsonl", Ranking, "pairs ultrafeedback sharegpt oasst"),
+        ("demonstrations/alpaca.jsonl.gz", Demonstration, "alpaca messages sharegpt argilla"),
+    ],
+)
+def test_real_records_come_back_from_the_formats_that_hold_them(
+    tmp_path: Path, name: str, kind: Any, formats: str
+):
+    if not (SHARED / name).is_file():
+        pytest.skip(f"needs ../shared/data/{name}, which is not here")
+    records = load_records(SHARED / name, kind).records
+    for format in formats.split():
+        write_format(tmp_path / "d.jsonl", records, format)
+        found = load_records(tmp_path / "d.jsonl", kind).records
+        added = {"scores", GROUP, "source"}
+        assert [as_said(strip(r, added)) for r in found] == [
+            as_said(strip(r, added)) for r in records
+        ], format
+
+
 @pytest.mark.parametrize("format", ["scores", "ultrafeedback", "argilla", "label_studio"])
 def test_ties_survive_where_the_format_has_them(format: str, tmp_path: Path):
     ranking = Ranking("Q", ["a", "b", "c", "d"], [2, 1, 2, 4], "ann")

@@ -198,6 +198,21 @@ def read_file(
         yield where, row if isinstance(row, DataError) else _no_object(kind, where, row)
 
 
+def tell_format(
+    path: str | Path, kind: Kind | None = None, *, format: str | None = None
+) -> tuple[str, Kind]:
+    """A file's format, and its kind, which is what it was asked for or what the format holds first.
+
+    Raises:
+        DataError: no row can be read, or its format or kind cannot be told.
+    """
+    for _, (where, row) in zip(range(100), read_rows(path), strict=False):
+        if isinstance(row, dict):
+            found = detect(row, kind, where, format)
+            return found.name, kind or found.kinds[0]
+    raise DataError(f"{path}: nothing in it from which a format could be told.")
+
+
 @dataclass
 class Loaded(Generic[Record]):
     """A file's records, and what of it was left out: reasons and their counts."""
