@@ -83,6 +83,7 @@ def test_help_and_recipe_check_import_neither_torch_nor_transformers(arguments: 
         "recipe check",
         "data",
         "data check",
+        "data clean",
     ],
 )
 def test_every_command_has_a_help_of_80_columns(command: str):

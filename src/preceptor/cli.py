@@ -309,6 +309,39 @@ def check_data(
         raise typer.Exit(2)
 
 
+@data_app.command()
+def clean(
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files that hold prompts.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the splits go.")],
+    max_per_user: Annotated[
+        int, typer.Option("--max-per-user", min=1, help="As the paper had it.")
+    ] = 200,
+    languages: Annotated[
+        list[str] | None,
+        typer.Option("--language", metavar="CODE", help="Keep these alone, such as en.  [all]"),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same splits.")] = 0,
+) -> None:
+    """Prepare prompts as the paper did: no repetitions, split by user.
+
+    Writes prompts-train.jsonl, prompts-valid.jsonl and prompts-test.jsonl, no user in two of them,
+    personal data masked in the first; and dropped.jsonl, every prompt that went with its reason.
+    """
+    from preceptor.data.formats import load_records
+    from preceptor.data.hygiene import clean_prompts, dropped_rows
+    from preceptor.data.records import Prompt, write_records
+
+    prompts = [prompt for file in files for prompt in load_records(file, Prompt).records]
+    found = clean_prompts(prompts, max_per_user=max_per_user, languages=languages or (), seed=seed)
+    for name, split in found.splits.items():
+        write_records(out / f"prompts-{name}.jsonl", split)
+    write_records(out / "dropped.jsonl", dropped_rows(found))
+    for name, count in found.counts().items():
+        typer.echo(f"{name:<20}{count:>9,}")
+    for kind, count in sorted(found.masked.items()):
+        typer.echo(f"{'masked: ' + kind.lower():<20}{count:>9,}")
+
+
 def _tokens_of(model: str, context: int | None) -> Any:
     from preceptor.data.profile import Measure
     from preceptor.models.load import load_tokenizer

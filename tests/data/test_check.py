@@ -167,10 +167,12 @@ def read_prompts(path: Path) -> list[Prompt]:
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        (b"", "nothing in it from which a format could be told."),
+        (b"", "there is nothing in it."),
         (b'{"frage": "Q"}\n', "no known format has the keys frage."),
         (b'{"messages": [], "chosen": "a", "rejected": "b"}\n', "fit messages and pairs. Name the"),
-        (b"\xff\xfe\n", "nothing in it from which a format could be told."),
+        (b"\xff\xfe\n", "not UTF-8 at byte 0. Save it as UTF-8. line 1"),
+        (b"[1]\n2\n", "a record is a JSON object, this is list. line 1"),
+        (b"\x1f\x8b\x08", "damaged or cut off after this"),
     ],
 )
 def test_a_file_that_cannot_be_told_is_an_error_in_words(tmp_path: Path, content: bytes, rule: str):
@@ -185,6 +187,7 @@ def test_a_file_that_cannot_be_told_is_an_error_in_words(tmp_path: Path, content
 def test_a_missing_file_and_a_broken_training_file_are_named(tmp_path: Path):
     assert check(tmp_path / "none.jsonl").exit_code == 2
     assert "no such file" in check(tmp_path / "none.jsonl").stdout
+    assert "a folder. Name the files" in check(tmp_path).stdout
     path = write(tmp_path / "d.jsonl", [{"prompt": "Q"}])
     train = write(tmp_path / "t.jsonl", [{"prompt": "Q"}, "no"])
     result = check(path, "--against", train)

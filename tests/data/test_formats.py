@@ -9,7 +9,7 @@ import pytest
 from preceptor.config import FormatName
 from preceptor.data.conversations import GROUP
 from preceptor.data.formats import FORMATS, KINDS, format_names, load_records, rows_of, write_format
-from preceptor.data.records import Demonstration, Document, Prompt, Ranking
+from preceptor.data.records import Demonstration, Document, Prompt, Ranking, messages_of
 from preceptor.errors import DataError
 
 CHAT = [
@@ -356,10 +356,11 @@ def strip(record: Any, keys: set[str]) -> Any:
 
 
 def as_said(record: Any) -> dict[str, Any]:
-    """A record without the order of its responses, which says nothing."""
-    found = dict(vars(record))
+    """What a record says: the order of its responses says nothing, nor how places are numbered."""
+    found = dict(vars(record)) | {"prompt": messages_of(record.prompt)}
     if isinstance(record, Ranking):
-        found["responses"] = sorted(zip(record.ranks, record.responses, strict=True))
+        places = [sum(other < rank for other in record.ranks) for rank in record.ranks]
+        found["responses"] = sorted(zip(places, record.responses, strict=True))
         del found["ranks"]
     return found
 
@@ -540,7 +541,7 @@ def test_a_key_that_is_null_is_absent(tmp_path: Path):
 
 
 def test_a_file_of_another_kind_is_named(tmp_path: Path):
-    path = write(tmp_path / "d.jsonl", {"chosen": "a", "rejected": "b"})
+    path = write(tmp_path / "d.jsonl", {"prompt": "Q", "chosen": "a", "rejected": "b"})
     with pytest.raises(DataError, match="this is pairs, which holds rankings; demonstrations are"):
         load_records(path, Demonstration)
 

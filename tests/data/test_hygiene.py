@@ -1,17 +1,21 @@
 """Hygiene of prompts: nothing lost uncounted, nothing twice, no user on two sides or over 200."""
 
+import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from preceptor.cli import app
 from preceptor.data.duplicates import DuplicateIndex, jaccard, normal_form, shingles
 from preceptor.data.hygiene import cap_per_user, clean_prompts, split_by_user, split_of
 from preceptor.data.languages import identify_language
 from preceptor.data.personal import find_personal
-from preceptor.data.records import Prompt, text_of
+from preceptor.data.records import Prompt, text_of, write_records
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -213,6 +217,26 @@ def test_what_a_store_has_already_is_not_taken_again():
     later = clean_prompts([*second, *first], index=index)
     assert later.counts()["dropped: same"] == 40
     assert sum(map(len, later.splits.values())) == 40
+
+
+def test_the_command_writes_splits_and_what_went_with_its_reason(tmp_path: Path):
+    prompts = [*many(count=300, users=80), *many(count=30, users=80)]
+    write_records(tmp_path / "p.jsonl", prompts)
+    for out in ("a", "b"):
+        arguments = ["data", "clean", str(tmp_path / "p.jsonl"), "--out", str(tmp_path / out)]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    assert "dropped: same" in result.stdout
+    written = sorted((tmp_path / "a").iterdir())
+    assert [path.name for path in written] == [
+        "dropped.jsonl", "prompts-test.jsonl", "prompts-train.jsonl", "prompts-valid.jsonl",
+    ]  # fmt: skip
+    assert [p.read_bytes() for p in written] == [
+        p.read_bytes() for p in sorted((tmp_path / "b").iterdir())
+    ]
+    lines = [len(path.read_text().splitlines()) for path in written]
+    assert sum(lines) == 330 and lines[0] == 30
+    assert json.loads(written[0].read_text().splitlines()[0])["reason"] == "same"
 
 
 words = st.lists(st.sampled_from(["sun", "moon", "a", "b", "sea"]), max_size=6).map(" ".join)

@@ -186,6 +186,13 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, name: str, content: b
     assert str(problem).endswith(".")
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_header_tells_what_stands_between_cells(tmp_path: Path, delimiter: str):
+    path = tmp_path / "d.csv"
+    path.write_text(f'instruction{delimiter}output\n"a, b; c"{delimiter}d\n')
+    assert [row for _, row in read_rows(path)] == [{"instruction": "a, b; c", "output": "d"}]
+
+
 def test_lists_in_cells_of_a_table_are_json(tmp_path: Path):
     path = tmp_path / "d.csv"
     path.write_bytes(

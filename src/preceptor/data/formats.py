@@ -34,6 +34,8 @@ KINDS: dict[str, Kind] = {
     "demonstrations": Demonstration,
     "rankings": Ranking,
 }
+MOST_BROKEN = 100
+"""Rows at a file's beginning that may be broken before its format is given up."""
 ANSWERS = ("response", "responses", "ranks", "labeler")
 
 
@@ -144,8 +146,7 @@ def detect(row: Row, kind: Kind | None, where: str, name: str | None = None) -> 
     named = [f for f in FORMATS if name in (None, f.name)]
     present = {key for key, value in row.items() if value is not None}
     seen = [f for f in named if f.keys <= present] or [f for f in named if f.keys <= row.keys()]
-    fitting = [f for f in seen if kind is None or f.gives(kind)]
-    fitting = [f for f in fitting if not any(f.keys < other.keys for other in fitting)]
+    fitting = _most_telling([f for f in seen if kind is None or f.gives(kind)])
     if len({f.name for f in fitting}) == 1:
         return fitting[0]
     keys = ", ".join(row) or "none"
@@ -157,8 +158,9 @@ def detect(row: Row, kind: Kind | None, where: str, name: str | None = None) -> 
         # Ours, with something missing: parsing it says what.
         return next(f for f in FORMATS if f.name == OWN and f.kinds[0] is kind)
     if seen and kind is not None:
-        held = ", ".join(dict.fromkeys(kind_name(k) for f in seen for k in f.kinds))
-        told = f"this is {seen[-1].name}, which holds {held}"
+        telling = _most_telling(seen)
+        held = ", ".join(dict.fromkeys(kind_name(k) for f in telling for k in f.kinds))
+        told = f"this is {telling[0].name}, which holds {held}"
         raise DataError(f"{where}: {told}; {kind_name(kind)} are needed.")
     if name is not None:
         wanted = " or ".join(", ".join(sorted(f.keys)) for f in named)
@@ -183,7 +185,7 @@ def read_file(
     for where, row in rows:
         if isinstance(row, DataError) or not isinstance(row, dict):
             broken.append((where, row))
-            if len(broken) == 100 and not isinstance(row, dict):
+            if len(broken) == MOST_BROKEN and not isinstance(row, dict):
                 break
             continue
         found = detect(row, kind, where, format)
@@ -206,11 +208,13 @@ def tell_format(
     Raises:
         DataError: no row can be read, or its format or kind cannot be told.
     """
-    for _, (where, row) in zip(range(100), read_rows(path), strict=False):
+    first: Any = None
+    for where, row in itertools.islice(read_rows(path), MOST_BROKEN):
         if isinstance(row, dict):
             found = detect(row, kind, where, format)
             return found.name, kind or found.kinds[0]
-    raise DataError(f"{path}: nothing in it from which a format could be told.")
+        first = first or (row if isinstance(row, DataError) else _no_object(Document, where, row))
+    raise first or DataError(f"{path}: there is nothing in it.")
 
 
 @dataclass
@@ -320,8 +324,12 @@ def _try_row(row: Any, kind: type[Record], found: Format, where: str) -> list[Re
         return error
 
 
+def _most_telling(formats: list[Format]) -> list[Format]:
+    return [f for f in formats if not any(f.keys < other.keys for other in formats)]
+
+
 def _no_object(kind: Kind, where: str, row: Any) -> DataError:
-    name = kind.__name__.lower()
+    name = "record" if kind is Document else kind.__name__.lower()
     return DataError(f"{where}: a {name} is a JSON object, this is {type(row).__name__}.")
 
 

@@ -4,8 +4,9 @@ user, splits by user, personal data out of the training split. Every prompt that
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from preceptor.data.duplicates import DuplicateIndex, normal_form
 from preceptor.data.files import origin_of
@@ -46,6 +47,13 @@ class CleanPrompts:
         """How many prompts each split has and each reason took."""
         kept = {name: len(prompts) for name, prompts in self.splits.items()}
         return kept | dict(Counter(f"dropped: {gone.reason}" for gone in self.dropped))
+
+
+def dropped_rows(found: CleanPrompts) -> Iterator[dict[str, Any]]:
+    """What went, as rows for a file: the prompt with its reason and what it repeats."""
+    for gone in found.dropped:
+        row = {"prompt": gone.prompt.prompt, "user": gone.prompt.user, "reason": gone.reason}
+        yield row | ({"of": gone.of} if gone.of else {})
 
 
 def clean_prompts(

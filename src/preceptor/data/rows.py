@@ -9,6 +9,7 @@ import bz2
 import csv
 import gzip
 import io
+import itertools
 import json
 import lzma
 import re
@@ -47,6 +48,8 @@ def read_rows(path: str | Path) -> Iterator[Placed]:
         yield from _read_hub(str(path))
         return
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path}: a folder. Name the files in it.")
     if not path.is_file():
         raise DataError(f"{path}: no such file. It must be {', '.join(SUFFIXES)} or {HUB}NAME.")
     read = {".json": _read_json, ".csv": _read_table, ".tsv": _read_table}.get(
@@ -198,13 +201,15 @@ def _read_json(path: Path) -> Iterator[Placed]:
 def _read_table(path: Path) -> Iterator[Placed]:
     """Rows of a table with a header; quoted cells may hold line breaks."""
     csv.field_size_limit(LONGEST_ROW)
-    delimiter = "\t" if suffix_of(path) == ".tsv" else ","
     with open_bytes(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        lines = iter(lambda: text.readline(LONGEST_ROW), "")
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         where = f"{path}:1"
         try:
+            first = text.readline(LONGEST_ROW)
+            # In half of Europe the comma is taken by numbers, and tables have semicolons.
+            delimiter = next((d for d in ("\t", ",", ";") if d in first), ",")
+            lines = itertools.chain([first], iter(lambda: text.readline(LONGEST_ROW), ""))
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
             header = next(reader, [])
             if len(set(header)) < len(header):
                 raise DataError(f"{where}: two columns have one name in {', '.join(header)}.")
