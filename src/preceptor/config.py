@@ -470,6 +470,13 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
         prompts = self.prompts or self.demonstrations
+        for part in ("demonstrations", "prompts", "rankings"):
+            named = getattr(self.data, f"{part}_format")
+            if named is not None and getattr(self, part) in (None, "miniature", "packages"):
+                raise ValueError(
+                    f"data.{part}_format is {named}, and {part} is no file. Name the file, or "
+                    "leave the format out"
+                )
         if self.judge == "miniature" and (prompts != "miniature" or self.rankings):
             raise ValueError(
                 "judge miniature knows the miniature's own prompts only. Set judge: rubric, or "
