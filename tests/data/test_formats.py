@@ -49,6 +49,14 @@ SAMPLES: dict[str, tuple[Any, list[Any]]] = {
         },
         [Ranking(CHAT, ["good", "bad"], [1, 2])],
     ),
+    "pairs, TRL's conversations that go on after a prompt": (
+        {
+            "prompt": CHAT[:2],
+            "chosen": [*CHAT[2:], {"role": "assistant", "content": "good"}],
+            "rejected": [*CHAT[2:], {"role": "assistant", "content": "bad"}],
+        },
+        [Ranking(CHAT, ["good", "bad"], [1, 2])],
+    ),
     "pairs, HH-RLHF": (
         {
             "chosen": f"{TRANSCRIPT}good",

@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,28 @@ def test_lists_in_cells_of_a_table_are_json(tmp_path: Path):
     )
     [(_, row)] = read_rows(path)
     assert row == {"prompt": "[not json]", "responses": ["a", "b"], "ranks": [1, 2]}
+
+
+def test_plain_text_is_documents_with_a_blank_line_between(tmp_path: Path):
+    path = tmp_path / "t.txt.gz"
+    path.write_bytes(gzip.compress(b"\n\none\r\nand more\n\ntwo\n\n\ncaf\xe9\n\nthree"))
+    found = list(read_rows(path))
+    assert [row["text"] for _, row in found if isinstance(row, dict)] == [
+        "one\nand more", "two", "three",
+    ]  # fmt: skip
+    assert [where.rpartition(":")[2] for where, _ in found] == ["3", "6", "9", "11"]
+    assert str(found[2][1]).startswith(f"{path}:9: not UTF-8 at byte 3")
+
+
+def test_a_file_that_grows_ten_thousandfold_is_read_in_little_memory(tmp_path: Path):
+    path = tmp_path / "d.jsonl.zst"
+    path.write_bytes(zstandard_bytes((b'{"a": 1}' + b" " * 2**20 + b"\n") * 256))
+    assert path.stat().st_size < 100_000
+    tracemalloc.start()
+    assert sum(1 for _ in read_rows(path)) == 256
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # of 256 MB
 
 
 def test_a_missing_file_says_which_there_can_be(tmp_path: Path):

@@ -3,13 +3,11 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 from preceptor.data.conversations import GROUP
 from preceptor.data.formats import OnError, load_records
 from preceptor.data.records import Demonstration, Document, Prompt, Ranking, Record, text_of
-from preceptor.data.rows import is_hub
 from preceptor.errors import DataError
 
 Item = TypeVar("Item")
@@ -58,19 +56,7 @@ def read_documents(
 
     In a text file a blank line ends a document.
     """
-    file = Path(path)
-    if file.suffix == ".txt" and not is_hub(path):
-        if not file.is_file():
-            raise DataError(f"{path}: no such file. A text file or JSONL of documents is needed.")
-        try:
-            parts = file.read_text(encoding="utf-8").split("\n\n")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8."
-            ) from error
-        documents = [Document(part.strip(), source=file.name) for part in parts if part.strip()]
-    else:
-        documents = (reading or Reading()).load(path, Document)
+    documents = (reading or Reading()).load(path, Document)
     if len(documents) < 2:
         raise DataError(f"{path}: one document. At least 2 are needed, one is held out.")
     ordered = sorted(documents, key=lambda d: _draw(d.text))

@@ -183,10 +183,12 @@ def read_file(
     rows = read_rows(path)
     broken: list[Placed] = []
     for where, row in rows:
-        if isinstance(row, DataError) or not isinstance(row, dict):
-            broken.append((where, row))
-            if len(broken) == MOST_BROKEN and not isinstance(row, dict):
-                break
+        if not isinstance(row, dict):
+            broken.append(
+                (where, row if isinstance(row, DataError) else _no_object(kind, where, row))
+            )
+            if len(broken) == MOST_BROKEN:
+                raise broken[0][1]
             continue
         found = detect(row, kind, where, format)
         rows = itertools.chain(broken, [(where, row)], rows)
@@ -196,8 +198,7 @@ def read_file(
         for where, row in rows:
             yield where, _try_row(row, kind, found, where)
         return
-    for where, row in itertools.chain(broken, rows):
-        yield where, row if isinstance(row, DataError) else _no_object(kind, where, row)
+    yield from broken
 
 
 def tell_format(

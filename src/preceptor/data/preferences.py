@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from preceptor.data.conversations import Row, plain, turns_of
-from preceptor.data.records import Ranking
+from preceptor.data.records import Ranking, messages_of
 from preceptor.errors import DataError
 
 _SPEAKERS = re.compile(r"\n\n(Human|Assistant): ?")
@@ -35,7 +35,9 @@ def read_pair(row: Row, where: str, kind: type) -> Iterator[Row]:
     for turn in (response, other):
         if turn["role"] != "assistant":
             raise DataError(f'{where}: the last turn of "chosen" and "rejected" is what is ranked.')
-    if context:  # as in TRL's files, a `prompt` beside whole conversations repeats their first turn
+    if context and context[0]["role"] == "assistant" and prompt:
+        prompt = [*messages_of(prompt), *plain(context)]
+    elif context:  # in TRL's files a `prompt` beside whole conversations repeats their first turn
         prompt = plain(context)
     yield row | _ranked(prompt, response["content"], other["content"])
 

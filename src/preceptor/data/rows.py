@@ -30,8 +30,10 @@ LONGEST_ROW = 64 * 2**20
 """Bytes of one row; a longer one is no record, and would not leave memory for others."""
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 READ_BYTES = 2**20
+PIECE = 2**10
+"""Compressed bytes at a time: few, since a file made for it grows thirty thousandfold."""
 _GAP = re.compile(r"[ \t\r\n,]*")
 DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 # Cells of a table that hold a list are JSON; only these keys can hold one.
@@ -52,12 +54,9 @@ def read_rows(path: str | Path) -> Iterator[Placed]:
         raise DataError(f"{path}: a folder. Name the files in it.")
     if not path.is_file():
         raise DataError(f"{path}: no such file. It must be {', '.join(SUFFIXES)} or {HUB}NAME.")
-    read = {".json": _read_json, ".csv": _read_table, ".tsv": _read_table}.get(
-        suffix_of(path), _read_parquet if suffix_of(path) == ".parquet" else _read_lines
-    )
     place = f"{path}"
     try:
-        for place, row in read(path):
+        for place, row in READERS.get(suffix_of(path), _read_lines)(path):
             yield place, row
     except PermissionError:
         raise DataError(f"{path}: it may not be read by this user.") from None
@@ -106,7 +105,7 @@ class _Zstandard(io.RawIOBase):
         self._new = zstandard.ZstdDecompressor().decompressobj
         self._frame = self._new()
         self._error = zstandard.ZstdError
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -114,7 +113,7 @@ class _Zstandard(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while not self._ready:
             rest = self._frame.unused_data if self._frame.eof else b""
-            piece = rest or self._file.read(READ_BYTES // 8)
+            piece = rest or self._file.read(PIECE)
             if self._frame.eof and piece:
                 self._frame = self._new()
             if not piece:
@@ -122,7 +121,7 @@ class _Zstandard(io.RawIOBase):
                     return 0
                 raise EOFError("the compressed data ends in the middle")
             try:
-                self._ready = self._frame.decompress(piece)
+                self._ready = memoryview(self._frame.decompress(piece))
             except self._error as error:
                 raise OSError(str(error)) from error
         count = min(len(buffer), len(self._ready))
@@ -149,6 +148,28 @@ def _read_lines(path: Path) -> Iterator[Placed]:
                 line = line.removeprefix(b"\xef\xbb\xbf")  # what Windows puts before UTF-8
             if line.strip():
                 yield where, _try(parse_line, line, where)
+
+
+def _read_text(path: Path) -> Iterator[Placed]:
+    """Documents of plain text, a blank line between two."""
+    with open_bytes(path) as file:
+        lines: list[str] = []
+        first = 1
+        pieces = iter(lambda: file.readline(LONGEST_ROW), b"")
+        for number, line in enumerate(itertools.chain(pieces, [b""]), 1):
+            if line.strip(b"\r\n"):
+                if not lines:
+                    first = number
+                try:
+                    lines.append(line.decode())
+                except UnicodeDecodeError as error:
+                    where = f"{path}:{number}"
+                    told = f"{where}: not UTF-8 at byte {error.start}. Save it as UTF-8."
+                    yield where, DataError(told)
+            elif lines:
+                if text := "".join(lines).replace("\r\n", "\n").strip():
+                    yield f"{path}:{first}", {"text": text, "source": path.name}
+                lines = []
 
 
 def _read_json(path: Path) -> Iterator[Placed]:
@@ -285,6 +306,15 @@ def _read_hub(name: str) -> Iterator[Placed]:
     except Exception as error:  # of the hub, of the net, of the script: whatever the library meets
         first = str(error).strip().split("\n")[0]
         raise DataError(f"{name}: cannot be read ({type(error).__name__}: {first}).") from None
+
+
+READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
+    ".json": _read_json,
+    ".csv": _read_table,
+    ".tsv": _read_table,
+    ".parquet": _read_parquet,
+    ".txt": _read_text,
+}
 
 
 def _try(parse: Callable[[Any, str], Any], found: Any, where: str) -> Any:
