@@ -1,5 +1,6 @@
 """Other people's formats: told by their keys, read into our records, and back again."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any, get_args
@@ -8,7 +9,15 @@ import pytest
 
 from preceptor.config import FormatName
 from preceptor.data.conversations import GROUP
-from preceptor.data.formats import FORMATS, KINDS, format_names, load_records, rows_of, write_format
+from preceptor.data.formats import (
+    FORMATS,
+    KINDS,
+    format_names,
+    load_records,
+    read_file,
+    rows_of,
+    write_format,
+)
 from preceptor.data.records import Demonstration, Document, Prompt, Ranking, messages_of
 from preceptor.errors import DataError
 
@@ -157,7 +166,7 @@ SAMPLES: dict[str, tuple[Any, list[Any]]] = {
                 ]
             },
         },
-        [Ranking("Q", ["b", "a", "c"], [1, 2, 2], "ann", meta={"batch": 4})],
+        [Ranking("Q", ["a", "b", "c"], [2, 1, 2], "ann", meta={"batch": 4})],
     ),
     "argilla 1": (
         {
@@ -600,6 +609,48 @@ def test_the_first_broken_row_is_refused_or_all_are_counted_under_their_reasons(
     lines = list(found.lines("d.jsonl"))
     assert lines[0].startswith(f"d.jsonl: 2 left out, the first at {path}:4: ")
     assert len(lines) == 2
+
+
+def places_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to every value inside a row."""
+    keys = (
+        value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    )
+    return [p for key in keys for p in ((*path, key), *places_in(value[key], (*path, key)))]
+
+
+JUNK = [None, 3, 0.5, True, "", "x", [], [None], ["x"], {}, {"x": 1}, [[1]], [{}], -(2**70)]
+
+
+@pytest.mark.parametrize("name", [*SAMPLES, "oasst", "oasst messages", "few shot"])
+def test_junk_anywhere_in_a_row_is_an_error_with_its_line_or_is_harmless(tmp_path: Path, name: str):
+    extra: dict[str, Any] = {
+        "oasst": TREE,
+        "oasst messages": {
+            "message_id": "m", "parent_id": None, "message_tree_id": "t", "text": "Q",
+            "role": "prompter",
+        },
+        "few shot": {"instruction": "I", "pairs": [{"query": "q", "response": "r"}]},
+    }  # fmt: skip
+    good = extra[name] if name in extra else SAMPLES[name][0]
+    rows = []
+    for place in places_in(good):
+        for junk in JUNK:
+            row = copy.deepcopy(good)
+            inner = row
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = junk
+            rows.append(row)
+    path = write(tmp_path / "d.jsonl", good, *rows)
+    for kind in (Ranking, Demonstration, Prompt):
+        try:
+            for where, found in read_file(path, kind):
+                if isinstance(found, DataError):
+                    assert str(found).startswith(f"{where}: ")
+                    assert str(found).endswith(".")
+        except DataError as error:  # of the whole file: it holds another kind
+            assert str(error).startswith(f"{path}:1: ")
 
 
 def test_a_file_of_which_nothing_is_left_is_an_error(tmp_path: Path):

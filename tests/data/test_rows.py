@@ -171,6 +171,7 @@ def test_a_row_too_long_is_named_and_passed_over(tmp_path: Path, monkeypatch: An
         ("d.json", b'[{"a": 1},\n{"a": }]', ":2: not JSON from here on"),
         ("d.json", b'[{"a": "caf\xe9"}]', ":1: not UTF-8 after this"),
         ("d.json", b"[" + b'{"a":' * 100_000, ":1: JSON that is nested too deep"),
+        ("d.json", b'[{"a": 1},\n{"a": "\\ud800"}]', ":2: half a surrogate pair"),
         ("d.csv", b"a,b\n1,2\n3\n", ":3: 1 cells, the header has 2"),
         ("d.csv", b"a,ranks\n1,[1\n", ':2: "ranks" is a list that is not JSON'),
         ("d.csv", b"a\ncaf\xe9\n", "not UTF-8 after this"),

@@ -33,18 +33,19 @@ def read_argilla(row: Row, where: str, kind: type) -> Iterator[Row]:
         if kind is Ranking and rankings:
             if len(rankings) > 1:
                 raise DataError(f"{where}: two rankings by one labeler; one question must rank.")
-            names = [str(place["value"]) for place in rankings[0]]
-            if missing := [name for name in names if not isinstance(fields.get(name), str)]:
+            ranks = {str(place["value"]): place["rank"] for place in rankings[0]}
+            if missing := [name for name in ranks if not isinstance(fields.get(name), str)]:
                 raise DataError(f"{where}: ranked is {missing[0]!r}, which is no field with text.")
+            names = [name for name in fields if name in ranks]  # one order for all labelers
             yield rest | {
                 "prompt": _prompt(fields, names, where),
                 "responses": [fields[name] for name in names],
-                "ranks": [place["rank"] for place in rankings[0]],
+                "ranks": [ranks[name] for name in names],
                 "labeler": labeler,
             }
         elif kind is Demonstration and texts:
             if len(texts) > 1:
-                raise DataError(f"{where}: {len(texts)} text answers; which is the response?")
+                raise DataError(f"{where}: {len(texts)} text answers by one labeler; one responds.")
             yield rest | {"prompt": _prompt(fields, [], where), "response": texts[0]}
 
 

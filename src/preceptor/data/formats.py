@@ -323,6 +323,10 @@ def _try_row(row: Any, kind: type[Record], found: Format, where: str) -> list[Re
         return [parse_record(r, kind, where) for r in made]
     except DataError as error:
         return error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        # Somebody else's file may hold anything anywhere; what a reader trips over is the file's.
+        told = f"{type(error).__name__}: {error}".split("\n")[0][:200]
+        return DataError(f"{where}: not laid out as rows of {found.name} are ({told}).")
 
 
 def _most_telling(formats: list[Format]) -> list[Format]:

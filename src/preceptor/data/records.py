@@ -120,7 +120,7 @@ def parse_line(line: bytes, where: str) -> Any:
         raise DataError(
             f"{where}: JSON that is nested too deep or holds a number too long."
         ) from error
-    if b"\\ud" in line.lower() and not _is_text(row):
+    if b"\\ud" in line.lower() and not is_text(row):
         raise DataError(f"{where}: half a surrogate pair, which is no character.")
     return row
 
@@ -181,7 +181,8 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_text(row: Any) -> bool:
+def is_text(row: Any) -> bool:
+    """Whether every text in it can be written as UTF-8; half a surrogate pair cannot."""
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:

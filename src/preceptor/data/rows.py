@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from preceptor.data.records import parse_line
+from preceptor.data.records import is_text, parse_line
 from preceptor.errors import DataError
 
 Row = dict[str, Any]
@@ -193,7 +193,9 @@ def _read_json(path: Path) -> Iterator[Placed]:
                 try:
                     row, end = decoder.raw_decode(rest, at)
                     if whole or end < len(rest):  # a number at the end may go on
-                        yield where, row
+                        halved = "\\ud" in rest[at:end].lower() and not is_text(row)
+                        half = f"{where}: half a surrogate pair, which is no character."
+                        yield where, DataError(half) if halved else row
                         number, at = number + rest.count("\n", at, end), end
                         continue
                 except RecursionError:
