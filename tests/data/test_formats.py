@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -316,7 +317,8 @@ def test_our_records_come_back_from_every_format(tmp_path: Path, format: str, ki
     assert [as_said(strip(r, added)) for r in found] == [as_said(r) for r in records]
 
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+REAL = Path(os.environ.get("PRECEPTOR_REAL_DATA", "none"))
+"""A folder of real records, for those who have one; nothing of it is in the repository."""
 
 
 @pytest.mark.parametrize(
@@ -331,9 +333,9 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 def test_real_records_come_back_from_the_formats_that_hold_them(
     tmp_path: Path, name: str, kind: Any, formats: str
 ):
-    if not (SHARED / name).is_file():
-        pytest.skip(f"needs ../shared/data/{name}, which is not here")
-    records = load_records(SHARED / name, kind).records
+    if not (REAL / name).is_file():
+        pytest.skip(f"needs PRECEPTOR_REAL_DATA, a folder with {name}")
+    records = load_records(REAL / name, kind).records
     for format in formats.split():
         write_format(tmp_path / "d.jsonl", records, format)
         found = load_records(tmp_path / "d.jsonl", kind).records
