@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "functional": set(),
     "statistics": set(),
     "recipes": set(),
-    "data": set(),
+    "data": {"statistics"},
     "models": {"functional", "data"},
     "generation": {"functional", "data", "models"},
     "training": {"functional", "data", "models"},
@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
         "steps",
     },
     "chat": {"data", "models", "generation", "recipes"},
-    "cli": {"recipes", "pipeline", "chat"},
+    "cli": {"data", "models", "recipes", "pipeline", "chat"},
     "__main__": {"cli"},
 }
 # The one place where the sources come together, and the one where texts become tokens.

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -52,7 +53,10 @@ def python(code: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["recipe", "check", "miniature"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["recipe", "check", "miniature"], ["data", "--help"], ["data", "check", "--help"]],
+)
 def test_help_and_recipe_check_import_neither_torch_nor_transformers(arguments: list[str]):
     code = (
         "import sys; sys.argv[1:] = " + repr(arguments) + "\n"
@@ -67,7 +71,20 @@ def test_help_and_recipe_check_import_neither_torch_nor_transformers(arguments: 
 
 @pytest.mark.parametrize(
     "command",
-    ["", "run", *STAGES, "chat", "bench", "recipe", "recipe list", "recipe show", "recipe check"],
+    [
+        "",
+        "run",
+        *STAGES,
+        "chat",
+        "bench",
+        "recipe",
+        "recipe list",
+        "recipe show",
+        "recipe check",
+        "data",
+        "data check",
+        "data clean",
+    ],
 )
 def test_every_command_has_a_help_of_80_columns(command: str):
     result = CliRunner().invoke(
@@ -75,7 +92,7 @@ def test_every_command_has_a_help_of_80_columns(command: str):
     )
     assert result.exit_code == 0
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
-    assert "..." not in result.stdout.replace("[ARGS]...", "").replace("[WORK]...", "")
+    assert "..." not in re.sub(r"[\]}]\.\.\.", "", result.stdout)
 
 
 def test_the_module_is_the_command_too():

@@ -378,6 +378,26 @@ def test_a_folder_without_config_is_no_model_and_a_hub_name_may_be_one(tmp_path:
     require_files(Recipe(model="someone/model", demonstrations=demonstrations))
 
 
+def test_a_library_that_a_file_needs_is_asked_for_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    parquet = write(tmp_path, "p.parquet", "PAR1")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    lines = missing_from(tmp_path, demonstrations="hf:org/set@train", prompts=parquet)
+    assert [line.partition(": it is read by ")[2] for line in lines] == [
+        "pyarrow. pip install 'preceptor[parquet]'",
+        "datasets. pip install 'preceptor[hub]'",
+    ]
+
+
+def test_a_format_without_a_file_is_refused():
+    with pytest.raises(
+        ValueError, match=r"data\.rankings_format is pairs, and rankings is no file"
+    ):
+        Recipe(**SMALL, data={"rankings_format": "pairs"})
+    Recipe(**SMALL, rankings="r.jsonl", data={"rankings_format": "pairs"})
+
+
 def test_recipes_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         load_recipe("miniature").seed = 3  # type: ignore[misc]

@@ -53,6 +53,9 @@ app = typer.Typer(
 )
 recipe_app = typer.Typer(help="List, show and check recipes.", **PLAIN)
 app.add_typer(recipe_app, name="recipe")
+data_app = typer.Typer(help="Look at data files before training on them.", **PLAIN)
+app.add_typer(data_app, name="data")
+
 
 RecipeName = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A built-in recipe's name, or a YAML file.")
@@ -248,6 +251,110 @@ def schema() -> None:
     from preceptor.config import Recipe
 
     typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
+
+
+KindName = Literal["documents", "prompts", "demonstrations", "rankings"]
+
+
+@data_app.command("check")
+def check_data(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="Files, or hf:NAME[:CONFIG][@SPLIT].")
+    ],
+    kind: Annotated[
+        KindName | None, typer.Option("--kind", help="What they hold.  [told by their keys]")
+    ] = None,
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Such as alpaca.  [told by their keys]")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Count lengths in tokens of this model.  [words]"),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option("--context", min=1, help="Longest prompt and response.  [the model's]"),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="TRAIN", help="Nothing of this file may be in them."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="For programs, with every place.")
+    ] = False,
+) -> None:
+    """Validate files of records and say what they hold.
+
+    Formats: our own, TRL and HH-RLHF pairs, scores, Alpaca, OpenAI messages, ShareGPT, few-shot
+    pairs, Open-Assistant trees, exports of Argilla and Label Studio. Files: .jsonl, .json, .csv,
+    .parquet, compressed or not. The status is 0 only if there is no error.
+    """
+    from preceptor.data.check import num_errors, profile_text
+    from preceptor.data.formats import KINDS
+    from preceptor.data.profile import Measure, profile_file, training_prompts
+
+    measure = Measure(context=context) if model is None else _tokens_of(model, context)
+    training = None if against is None else training_prompts(against)
+    wanted = None if kind is None else KINDS[kind]
+    profiles = []
+    for file in files:
+        profile = profile_file(file, wanted, format=format_name, measure=measure, against=training)
+        profiles.append(profile)
+        if not as_json:
+            typer.echo(profile_text(profile))
+    errors = num_errors(profiles)
+    if as_json:
+        typer.echo(json.dumps({"files": profiles, "errors": errors}, indent=1, ensure_ascii=False))
+    if errors:
+        raise typer.Exit(2)
+
+
+@data_app.command()
+def clean(
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files that hold prompts.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the splits go.")],
+    max_per_user: Annotated[
+        int, typer.Option("--max-per-user", min=1, help="As the paper had it.")
+    ] = 200,
+    languages: Annotated[
+        list[str] | None,
+        typer.Option("--language", metavar="CODE", help="Keep these alone, such as en.  [all]"),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same splits.")] = 0,
+) -> None:
+    """Prepare prompts as the paper did: no repetitions, split by user.
+
+    Writes prompts-train.jsonl, prompts-valid.jsonl and prompts-test.jsonl, no user in two of them,
+    personal data masked in the first; and dropped.jsonl, every prompt that went with its reason.
+    """
+    from preceptor.data.formats import load_records
+    from preceptor.data.hygiene import clean_prompts, dropped_rows
+    from preceptor.data.records import Prompt, write_records
+
+    prompts = [prompt for file in files for prompt in load_records(file, Prompt).records]
+    found = clean_prompts(prompts, max_per_user=max_per_user, languages=languages or (), seed=seed)
+    for name, split in found.splits.items():
+        write_records(out / f"prompts-{name}.jsonl", split)
+    write_records(out / "dropped.jsonl", dropped_rows(found))
+    for name, count in found.counts().items():
+        typer.echo(f"{name:<20}{count:>9,}")
+    for kind, count in sorted(found.masked.items()):
+        typer.echo(f"{'masked: ' + kind.lower():<20}{count:>9,}")
+
+
+def _tokens_of(model: str, context: int | None) -> Any:
+    from preceptor.data.profile import Measure
+    from preceptor.models.load import load_tokenizer
+    from preceptor.models.tokenizers import encode_prompt, encode_response
+    from preceptor.recipes.files import model_context
+
+    tokenizer = load_tokenizer(model, vocabulary_size=2**31)
+    return Measure(
+        "tokens",
+        lambda prompt: len(encode_prompt(tokenizer, prompt)),
+        lambda response: len(encode_response(tokenizer, response)),
+        context or model_context(model),
+    )
 
 
 def main() -> None:

@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """Of a moving average; 1 would never move."""
+FormatName = Literal[
+    "preceptor", "pairs", "scores", "ultrafeedback", "alpaca", "messages", "sharegpt", "few_shot",
+    "oasst", "argilla", "label_studio",
+]  # fmt: skip
 
 
 class Section(BaseModel):
@@ -70,6 +74,19 @@ class DataConfig(Section):
     num_ppo_prompts: int = Field(3000, gt=0, description="Prompts for PPO; no labels needed.")
     num_valid_prompts: int = Field(128, gt=0, description="Prompts that choose checkpoints.")
     num_test_prompts: int = Field(400, gt=0, description="Prompts of the reported figures.")
+    demonstrations_format: FormatName | None = Field(
+        None, description="Format of the file of demonstrations; null: told by its keys."
+    )
+    prompts_format: FormatName | None = Field(
+        None, description="Format of the file of prompts; null: told by its keys."
+    )
+    rankings_format: FormatName | None = Field(
+        None, description="Format of the file of rankings; null: told by its keys."
+    )
+    on_error: Literal["refuse", "skip"] = Field(
+        "refuse",
+        description="A broken row of a file: nothing runs, or it is left out, counted and said.",
+    )
 
 
 class TrainConfig(Section):
@@ -407,14 +424,18 @@ class Recipe(Section):
         description="A folder or hub name of a causal LM, smollm2, or an architecture to pretrain."
     )
     corpus: str | None = Field(
-        None, description="Pretraining text: miniature, packages, or a file."
+        None, description="Pretraining text: miniature, packages, a file, or hf:NAME."
     )
     prompts: str | None = Field(
-        None, description="Prompts: miniature, packages, or a file; null: those of demonstrations."
+        None,
+        description="Prompts: miniature, packages, a file, hf:NAME; null: those of demonstrations.",
     )
-    demonstrations: str = Field(description="Demonstrations: miniature, packages, or a file.")
+    demonstrations: str = Field(
+        description="Demonstrations: miniature, packages, a file, or hf:NAME."
+    )
     rankings: str | None = Field(
-        None, description="A file of rankings; null: sampled from sft and ranked by the labelers."
+        None,
+        description="A file or hf:NAME of rankings; null: sampled from sft, ranked by labelers.",
     )
     judge: Literal["miniature", "rubric"] = Field(
         "rubric", description="What simulated labelers see through noise, and evaluation without."
@@ -451,6 +472,13 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
         prompts = self.prompts or self.demonstrations
+        for part in ("demonstrations", "prompts", "rankings"):
+            named = getattr(self.data, f"{part}_format")
+            if named is not None and getattr(self, part) in (None, "miniature", "packages"):
+                raise ValueError(
+                    f"data.{part}_format is {named}, and {part} is no file. Name the file, or "
+                    "leave the format out"
+                )
         if self.judge == "miniature" and (prompts != "miniature" or self.rankings):
             raise ValueError(
                 "judge miniature knows the miniature's own prompts only. Set judge: rubric, or "

@@ -7,13 +7,14 @@ import pytest
 
 from preceptor.data.files import (
     PROMPT_SPLITS,
+    Reading,
     prompts_of,
     read_demonstrations,
     read_documents,
     read_prompts,
     read_rankings,
 )
-from preceptor.data.records import Demonstration
+from preceptor.data.records import Demonstration, messages_of
 from preceptor.errors import DataError
 
 
@@ -93,3 +94,34 @@ def test_prompts_of_demonstrations_are_split_the_same_way(tmp_path):
     rows = [{"prompt": d.prompt, "response": d.response} for d in demonstrations]
     train, valid = read_demonstrations(write(tmp_path / "d.jsonl", rows))
     assert len(train) + len(valid) == 50
+
+
+def test_turns_of_one_conversation_stand_on_one_side(tmp_path):
+    rows = [
+        {
+            "messages": [
+                {"role": role, "content": f"{role} {i} {turn}"}
+                for turn in range(3)
+                for role in ("user", "assistant")
+            ]
+        }
+        for i in range(40)
+    ]
+    train, valid = read_demonstrations(write(tmp_path / "d.jsonl", rows))
+    assert (len(train), len(valid)) == (108, 12)
+    talks = [{d.response.split()[1] for d in part} for part in (train, valid)]
+    assert not talks[0] & talks[1]
+    parts = prompts_of([*train, *valid], "d.jsonl")
+    first = {n: {messages_of(p.prompt)[0]["content"] for p in part} for n, part in parts.items()}
+    assert sum(len(talks) for talks in first.values()) == 40
+
+
+def test_what_is_left_out_is_noted_with_its_reason(tmp_path):
+    rows = [{"instruction": f"q{i}", "output": "a" if i % 7 else None} for i in range(50)]
+    reading = Reading(on_error="skip")
+    train, valid = read_demonstrations(write(tmp_path / "d.jsonl", rows), reading)
+    assert len(train) + len(valid) == 42
+    [note] = reading.notes
+    assert "8 left out" in note and "d.jsonl:1: " in note and '"output" is missing' in note
+    with pytest.raises(DataError, match="d.jsonl:1: "):
+        read_demonstrations(write(tmp_path / "d.jsonl", rows))

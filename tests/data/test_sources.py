@@ -1,10 +1,11 @@
 """One data set from several sources: what is tested is trained on nowhere."""
 
+import gzip
 import json
 
 import pytest
 
-from preceptor.config import Recipe
+from preceptor.config import DataConfig, Recipe
 from preceptor.data.records import Prompt, text_of
 from preceptor.data.sources import assemble
 from preceptor.errors import DataError
@@ -102,3 +103,29 @@ def test_the_miniature_loses_nothing():
     dataset = assemble(recipe)
     assert len(dataset.demonstrations_train) == len(dataset.prompts_ppo) == 300
     assert isinstance(dataset.prompts_test[0], Prompt)
+
+
+def test_files_of_other_tools_are_read_as_they_are(tmp_path):
+    alpaca = [{"instruction": f"q{i}", "input": "", "output": f"a{i}"} for i in range(80)]
+    pairs = [{"prompt": f"r{i}", "chosen": "x", "rejected": "y"} for i in range(40)]
+    for name, rows in (("d.jsonl.gz", [*alpaca, {"instruction": "q"}]), ("r.jsonl.gz", pairs)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / name).write_bytes(gzip.compress(lines.encode()))
+    recipe = Recipe(
+        model="m",
+        demonstrations=str(tmp_path / "d.jsonl.gz"),
+        rankings=str(tmp_path / "r.jsonl.gz"),
+        data={"on_error": "skip", "demonstrations_format": "alpaca"},
+    )
+    dataset = assemble(recipe)
+    asked = {d.prompt for d in (*dataset.demonstrations_train, *dataset.demonstrations_valid)}
+    tested = {p.prompt for p in (*dataset.prompts_test, *dataset.prompts_reward_valid)}
+    assert asked | tested == {f"q{i}" for i in range(80)}
+    assert len(dataset.rankings_train) + len(dataset.rankings_valid) == 40
+    [note] = dataset.notes
+    assert "1 left out" in note and '"output" is missing' in note
+    with pytest.raises(DataError, match='d.jsonl.gz:81: "output" is missing'):
+        assemble(recipe.model_copy(update={"data": DataConfig()}))
+    wrong = recipe.model_copy(update={"data": DataConfig(demonstrations_format="messages")})
+    with pytest.raises(DataError, match="messages needs the keys messages"):
+        assemble(wrong)

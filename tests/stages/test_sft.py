@@ -5,9 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from toys import END, tiny_model, tiny_tokenizer
 
 from preceptor.config import LoRAConfig, SFTConfig
+from preceptor.data.batching import encode_demonstrations
+from preceptor.data.formats import load_records
+from preceptor.data.records import Demonstration
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_policy, save_model, scalar_from_policy, with_lora
 from preceptor.models.lora import halve_frozen
@@ -190,3 +194,33 @@ def test_text_weighs_by_its_share(tmp_path, monkeypatch):
 def test_a_share_without_text_is_refused(tmp_path):
     with pytest.raises(ValueError, match="ptx_fraction 0.2 needs pretraining text"):
         run(tmp_path, ptx_fraction=0.2)
+
+
+def test_a_conversation_is_learned_on_its_assistant_turns_only(tmp_path):
+    """Read as several examples it has the loss of one row, masked to what the assistant said."""
+    tokenizer, model = tiny_tokenizer(), tiny_model("llama")
+    tokenizer.chat_template = (
+        "{% for turn in messages %}{{ turn['role'] }} : {{ turn['content'] }} "
+        "{% if turn['role'] == 'assistant' %}<end> {% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}assistant : {% endif %}"
+    )
+    said = ["a b", "c d e", "f", "g h", "i", "j k l m"]
+    turns = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(said)]
+    (tmp_path / "d.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    read = load_records(tmp_path / "d.jsonl", Demonstration).records
+    prompts, responses = encode_demonstrations(
+        read, tokenizer, max_prompt_tokens=99, max_response_tokens=99, where="d"
+    )
+    mean = sum(demonstration_losses(model, prompts, responses, SFTConfig()))
+
+    whole, counts = [], []
+    for turn in turns:
+        words = tokenizer.encode(turn["content"], add_special_tokens=False)
+        end = [END] if turn["role"] == "assistant" else []
+        head = tokenizer.encode(f"{turn['role']} :", add_special_tokens=False)
+        whole += [*head, *words, *end]
+        counts += [False] * len(head) + [bool(end)] * len(words + end)
+    row, mask = torch.tensor(whole), torch.tensor(counts)
+    losses = F.cross_entropy(model(row[None]).logits[0, :-1].float(), row[1:], reduction="none")
+    assert int(mask.sum()) == 12  # nine words and three ends
+    torch.testing.assert_close(mean, losses[mask[1:]].mean(), rtol=1e-5, atol=1e-5)

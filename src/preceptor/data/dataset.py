@@ -36,6 +36,7 @@ class Dataset:
     rankings_valid: list[Ranking] = field(default_factory=list)
     tasks: Mapping[str, list[Choice]] = field(default_factory=dict)
     attribution: str = ""  # markdown; written beside the data when not empty
+    notes: list[str] = field(default_factory=list)  # what of a user's files was left out, and why
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,13 @@
-"""A user's own files as a `Dataset`, split so that no prompt or user stands on two sides."""
+"""A user's own files, of any known format, split so that no prompt or user stands on two sides."""
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from preceptor.data.records import (
-    Demonstration,
-    Document,
-    Prompt,
-    Ranking,
-    read_records,
-    text_of,
-)
+from preceptor.data.conversations import GROUP
+from preceptor.data.formats import OnError, load_records
+from preceptor.data.records import Demonstration, Document, Prompt, Ranking, Record, text_of
 from preceptor.errors import DataError
 
 Item = TypeVar("Item")
@@ -37,24 +31,32 @@ PROMPT_SPLITS = (
 )
 
 
-def read_documents(path: str, valid_share: float = 0.1) -> tuple[list[Document], list[Document]]:
-    """Documents of a JSONL or plain text file: training and held-out part, whole documents each.
+@dataclass(frozen=True)
+class Reading:
+    """How a user's file is read: its format (None: told by its keys) and what a broken row does.
+
+    `notes` collects what was left out, a line for each reason, for whoever tells it to people.
+    """
+
+    format: str | None = None
+    on_error: OnError = "refuse"
+    notes: list[str] = field(default_factory=list)
+
+    def load(self, path: str, kind: type[Record]) -> list[Record]:
+        """The file's records of one kind."""
+        loaded = load_records(path, kind, format=self.format, on_error=self.on_error)
+        self.notes.extend(loaded.lines(path))
+        return loaded.records
+
+
+def read_documents(
+    path: str, valid_share: float = 0.1, reading: Reading | None = None
+) -> tuple[list[Document], list[Document]]:
+    """Documents of a file or of plain text: training and held-out part, whole documents each.
 
     In a text file a blank line ends a document.
     """
-    file = Path(path)
-    if file.suffix == ".txt":
-        if not file.is_file():
-            raise DataError(f"{path}: no such file. A text file or JSONL of documents is needed.")
-        try:
-            parts = file.read_text(encoding="utf-8").split("\n\n")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8."
-            ) from error
-        documents = [Document(part.strip(), source=file.name) for part in parts if part.strip()]
-    else:
-        documents = read_records(file, Document)
+    documents = (reading or Reading()).load(path, Document)
     if len(documents) < 2:
         raise DataError(f"{path}: one document. At least 2 are needed, one is held out.")
     ordered = sorted(documents, key=lambda d: _draw(d.text))
@@ -62,25 +64,31 @@ def read_documents(path: str, valid_share: float = 0.1) -> tuple[list[Document],
     return ordered[num_valid:], ordered[:num_valid]
 
 
-def read_demonstrations(path: str) -> tuple[list[Demonstration], list[Demonstration]]:
+def read_demonstrations(
+    path: str, reading: Reading | None = None
+) -> tuple[list[Demonstration], list[Demonstration]]:
     """Demonstrations of a file: training and held-out part, split by user or else by prompt."""
     parts = split_items(
-        read_records(path, Demonstration), (Split("train", 0.9), Split("valid", 0.1)), path
+        (reading or Reading()).load(path, Demonstration),
+        (Split("train", 0.9), Split("valid", 0.1)),
+        path,
     )
     return parts["train"], parts["valid"]
 
 
-def read_rankings(path: str) -> tuple[list[Ranking], list[Ranking]]:
+def read_rankings(path: str, reading: Reading | None = None) -> tuple[list[Ranking], list[Ranking]]:
     """Rankings of a file: training and held-out part; all labelers of a prompt on one side."""
     parts = split_items(
-        read_records(path, Ranking), (Split("train", 0.88), Split("valid", 0.12)), path
+        (reading or Reading()).load(path, Ranking),
+        (Split("train", 0.88), Split("valid", 0.12)),
+        path,
     )
     return parts["train"], parts["valid"]
 
 
-def read_prompts(path: str) -> dict[str, list[Prompt]]:
+def read_prompts(path: str, reading: Reading | None = None) -> dict[str, list[Prompt]]:
     """Prompts of a file in the five parts that the stages need."""
-    return split_items(read_records(path, Prompt), PROMPT_SPLITS, path)
+    return split_items((reading or Reading()).load(path, Prompt), PROMPT_SPLITS, path)
 
 
 def prompts_of(demonstrations: Sequence[Demonstration], where: str) -> dict[str, list[Prompt]]:
@@ -94,14 +102,14 @@ def split_items(
 ) -> dict[str, list[Asked]]:
     """Cut items into parts by a hash of the user (or the prompt), stable under reordering.
 
+    Turns of one conversation, and examples of one few-shot prompt, go together.
+
     Raises:
         DataError: fewer distinct users or prompts than parts.
     """
     by_user = len({item.user for item in items if item.user}) >= 20
     key: Callable[[Asked], str] = (
-        (lambda item: item.user or text_of(item.prompt))
-        if by_user
-        else (lambda item: text_of(item.prompt))
+        (lambda item: item.user or origin_of(item)) if by_user else origin_of
     )
     groups = sorted({key(item) for item in items}, key=_draw)
     if len(groups) < len(splits):
@@ -121,6 +129,12 @@ def split_items(
     for item in items:
         parts[edges[key(item)]].append(item)
     return parts
+
+
+def origin_of(item: Prompt | Demonstration | Ranking) -> str:
+    """What it shares with others of one origin; the prompt alone where nothing tells of any."""
+    group = item.meta.get(GROUP)
+    return f"{GROUP}:{group}" if isinstance(group, str) else text_of(item.prompt)
 
 
 def _draw(text: str) -> bytes:

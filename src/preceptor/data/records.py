@@ -97,29 +97,32 @@ def read_records(path: str | Path, kind: type[Record]) -> list[Record]:
         )
     records = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}:{number}: not UTF-8 at byte {error.start}. Save it as UTF-8."
-            ) from error
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}:{number}: not JSON ({error.msg}, column {error.colno}). "
-                "Each line must be one JSON object."
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{path}:{number}: JSON that is nested too deep or holds a number too long."
-            ) from error
-        if b"\\ud" in line.lower() and not _is_text(row):
-            raise DataError(f"{path}:{number}: half a surrogate pair, which is no character.")
-        records.append(parse_record(row, kind, f"{path}:{number}"))
+        if line.strip():
+            where = f"{path}:{number}"
+            records.append(parse_record(parse_line(line, where), kind, where))
     if not records:
         raise DataError(f"{path}: no records in it. Each line must be a {kind.__name__.lower()}.")
     return records
+
+
+def parse_line(line: bytes, where: str) -> Any:
+    """The JSON value of one line; what it is not, a `DataError` says with the place."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{where}: not JSON ({error.msg}, column {error.colno}). "
+            "Each line must be one JSON object."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{where}: JSON that is nested too deep or holds a number too long."
+        ) from error
+    if b"\\ud" in line.lower() and not is_text(row):
+        raise DataError(f"{where}: half a surrogate pair, which is no character.")
+    return row
 
 
 def parse_record(row: Any, kind: type[Record], where: str) -> Record:
@@ -130,7 +133,8 @@ def parse_record(row: Any, kind: type[Record], where: str) -> Record:
     known = {f.name for f in fields(kind)} - {"meta"}
     if not isinstance(row.get("meta") or {}, dict):
         raise DataError(f'{where}: "meta" must be an object, it is {type(row["meta"]).__name__}.')
-    meta = dict(row.get("meta") or {}) | {k: v for k, v in row.items() if k not in known | {"meta"}}
+    beside = {k: v for k, v in row.items() if k not in known | {"meta"} and v is not None}
+    meta = dict(row.get("meta") or {}) | beside
     values: dict[str, Any] = {key: row[key] for key in known & row.keys() if row[key] is not None}
     if kind is Document:
         _require_text(values, "text", name, where)
@@ -177,7 +181,8 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_text(row: Any) -> bool:
+def is_text(row: Any) -> bool:
+    """Whether every text in it can be written as UTF-8; half a surrogate pair cannot."""
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:

@@ -16,6 +16,11 @@ def assemble(recipe: Recipe) -> Dataset:
     """The data set of a recipe; each kind comes from the source that the recipe names for it."""
     sources = {name: _generate(name, recipe) for name in _named(recipe)}
     fields: dict[str, object] = {}
+    notes: list[str] = []
+
+    def reading(part: str) -> files.Reading:
+        named = getattr(recipe.data, f"{part}_format", None)
+        return files.Reading(named, recipe.data.on_error, notes)
 
     def take(source: str, *names: str) -> None:
         fields.update({name: getattr(sources[source], name) for name in names})
@@ -23,12 +28,13 @@ def assemble(recipe: Recipe) -> Dataset:
     if recipe.corpus in GENERATED:
         take(recipe.corpus, "corpus_train", "corpus_valid", "tasks")
     elif recipe.corpus:
-        fields["corpus_train"], fields["corpus_valid"] = files.read_documents(recipe.corpus)
+        documents = files.read_documents(recipe.corpus, reading=reading("corpus"))
+        fields["corpus_train"], fields["corpus_valid"] = documents
 
     if recipe.demonstrations in GENERATED:
         take(recipe.demonstrations, "demonstrations_train", "demonstrations_valid")
     else:
-        train, valid = files.read_demonstrations(recipe.demonstrations)
+        train, valid = files.read_demonstrations(recipe.demonstrations, reading("demonstrations"))
         fields["demonstrations_train"], fields["demonstrations_valid"] = train, valid
 
     prompts = recipe.prompts or recipe.demonstrations
@@ -37,7 +43,7 @@ def assemble(recipe: Recipe) -> Dataset:
         take(prompts, *prompt_fields)
     else:
         if recipe.prompts:
-            parts = files.read_prompts(recipe.prompts)
+            parts = files.read_prompts(recipe.prompts, reading("prompts"))
         else:
             parts = files.prompts_of([*train, *valid], recipe.demonstrations)
             # The same prompts choose checkpoints in every stage; those of the test choose nothing.
@@ -49,8 +55,9 @@ def assemble(recipe: Recipe) -> Dataset:
         fields.update({f"prompts_{name}": part for name, part in parts.items()})
 
     if recipe.rankings:
-        train_rankings, valid_rankings = files.read_rankings(recipe.rankings)
-        fields["rankings_train"], fields["rankings_valid"] = train_rankings, valid_rankings
+        rankings = files.read_rankings(recipe.rankings, reading("rankings"))
+        fields["rankings_train"], fields["rankings_valid"] = rankings
+    fields["notes"] = notes
     fields["attribution"] = "\n".join(s.attribution for s in sources.values() if s.attribution)
     return without_tested(dataclasses.replace(Dataset(), **fields))  # type: ignore[arg-type]
 

@@ -37,10 +37,26 @@ def _files(recipe: Recipe) -> Iterator[str]:
         path = getattr(recipe, key)
         if path is None or path in EMBEDDED:
             continue
+        if library := _library_missing_for(path):
+            name, extra = library
+            yield f"{key} is {path}: it is read by {name}. pip install 'preceptor[{extra}]'"
+        if path.startswith("hf:"):
+            continue
         if not Path(path).exists():
             yield f"{key} is {path}: no such file. Paths are taken from the working folder."
         elif not Path(path).is_file():
-            yield f"{key} is {path}: a folder. It must be a file of JSON Lines."
+            yield f"{key} is {path}: a folder. It must be one file."
+
+
+def _library_missing_for(path: str) -> tuple[str, str] | None:
+    """The library that reads this, with its extra, where it is not installed."""
+    if path.startswith("hf:"):
+        needed = ("datasets", "hub")
+    elif ".parquet" in Path(path).suffixes:
+        needed = ("pyarrow", "parquet")
+    else:
+        return None
+    return needed if importlib.util.find_spec(needed[0]) is None else None
 
 
 def _models(recipe: Recipe) -> Iterator[str]:

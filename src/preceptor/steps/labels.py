@@ -38,6 +38,8 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
     folder = out / "data"
     tokenizer = tokenizer_of(recipe)
     dataset = assemble(recipe)
+    for note in dataset.notes:
+        say(f"data: {note}")
     sets: dict[str, list[Any]] = {
         "corpus-train": dataset.corpus_train,
         "corpus-valid": dataset.corpus_valid,

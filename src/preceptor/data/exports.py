@@ -1,0 +1,224 @@
+"""Exports of two labeling tools: Argilla's records and Label Studio's tasks.
+
+Only what a labeler handed in is read: drafts, discarded and cancelled work is nobody's judgement.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from preceptor.data.conversations import Row, plain, turns_of
+from preceptor.data.records import Demonstration, Prompt, Ranking
+from preceptor.errors import DataError
+
+PROMPT_FIELDS = ("prompt", "instruction", "question", "input")
+
+
+def read_argilla(row: Row, where: str, kind: type) -> Iterator[Row]:
+    """One record's answers, a row for each labeler; equal ranks are ties.
+
+    A ranking's values name the fields that hold the responses; a demonstration is a text answer.
+    """
+    fields = row["fields"]
+    if not isinstance(fields, dict):
+        raise DataError(f'{where}: "fields" must be an object.')
+    rest = {k: v for k, v in row.items() if k in ("user", "use_case")}
+    rest["meta"] = dict(row.get("metadata") or {})
+    if kind is Prompt:
+        yield rest | {"prompt": _prompt(fields, [], where)}
+        return
+    for labeler, answers in _argilla_answers(row["responses"], where):
+        rankings = [v for v in answers.values() if _is_argilla_ranking(v)]
+        texts = [v for v in answers.values() if isinstance(v, str) and v.strip()]
+        if kind is Ranking and rankings:
+            if len(rankings) > 1:
+                raise DataError(f"{where}: two rankings by one labeler; one question must rank.")
+            ranks = {str(place["value"]): place["rank"] for place in rankings[0]}
+            if missing := [name for name in ranks if not isinstance(fields.get(name), str)]:
+                raise DataError(f"{where}: ranked is {missing[0]!r}, which is no field with text.")
+            names = [name for name in fields if name in ranks]  # one order for all labelers
+            yield rest | {
+                "prompt": _prompt(fields, names, where),
+                "responses": [fields[name] for name in names],
+                "ranks": [ranks[name] for name in names],
+                "labeler": labeler,
+            }
+        elif kind is Demonstration and texts:
+            if len(texts) > 1:
+                raise DataError(f"{where}: {len(texts)} text answers by one labeler; one responds.")
+            yield rest | {"prompt": _prompt(fields, [], where), "response": texts[0]}
+
+
+def write_argilla(record: Ranking | Demonstration) -> Iterator[Row]:
+    """A record of Argilla 2 with one labeler's answer."""
+    fields: Row = {"prompt": record.prompt}
+    value: Any
+    if isinstance(record, Ranking):
+        names = [f"response-{number}" for number in range(1, len(record.responses) + 1)]
+        fields |= dict(zip(names, record.responses, strict=True))
+        question, labeler = "ranking", record.labeler
+        value = [{"value": n, "rank": r} for n, r in zip(names, record.ranks, strict=True)]
+    else:
+        question, labeler, value = "response", "", record.response
+    answer = {"value": value, "user_id": labeler, "status": "submitted"}
+    yield {"fields": fields, "responses": {question: [answer]}, "metadata": record.meta}
+
+
+def read_label_studio(row: Row, where: str, kind: type) -> Iterator[Row]:
+    """One task's annotations: a ranker, a pairwise choice, or a text area with the response.
+
+    A ranker's list has no ties; in buckets named by number, those of one bucket are tied.
+    """
+    content = row["data"]
+    if not isinstance(content, dict) or not isinstance(row["annotations"], list):
+        raise DataError(f'{where}: "data" must be an object and "annotations" a list.')
+    rest = {k: v for k, v in row.items() if k in ("user", "use_case")}
+    rest["meta"] = dict(row.get("meta") or {})
+    if kind is Prompt:
+        yield rest | {"prompt": _prompt(content, [], where)}
+        return
+    for annotation in row["annotations"]:
+        if annotation.get("was_cancelled"):
+            continue
+        for part in annotation.get("result") or []:
+            value, form = part.get("value") or {}, part.get("type")
+            labeler = _labeler(annotation.get("completed_by"))
+            if kind is Ranking and form == "ranker":
+                yield rest | _ranker(content, value.get("ranker"), where) | {"labeler": labeler}
+            elif kind is Ranking and form == "pairwise":
+                yield rest | _pairwise(content, part, value, where) | {"labeler": labeler}
+            elif kind is Demonstration and form == "textarea" and value.get("text"):
+                text = value["text"]
+                response = "\n".join(text) if isinstance(text, list) else text
+                yield rest | {"prompt": _prompt(content, [], where), "response": response}
+
+
+def write_label_studio(record: Ranking | Demonstration) -> Iterator[Row]:
+    """A task with one annotation; a ranking in buckets, so that ties survive."""
+    content: Row = {"prompt": record.prompt}
+    value: Row
+    if isinstance(record, Ranking):
+        items = {str(at): text for at, text in enumerate(record.responses, 1)}
+        content["items"] = [{"id": name, "body": text} for name, text in items.items()]
+        buckets: dict[str, list[str]] = {}
+        for name, rank in sorted(zip(items, record.ranks, strict=True), key=lambda x: x[1]):
+            buckets.setdefault(str(rank), []).append(name)
+        form, value, labeler = "ranker", {"ranker": buckets}, record.labeler
+    else:
+        form, value, labeler = "textarea", {"text": [record.response]}, ""
+    part = {"from_name": form, "to_name": "prompt", "type": form, "value": value}
+    annotation = {"completed_by": labeler, "was_cancelled": False, "result": [part]}
+    yield {"data": content, "annotations": [annotation], "meta": record.meta}
+
+
+def _argilla_answers(responses: Any, where: str) -> Iterator[tuple[str, Row]]:
+    """(labeler, question to answer): Argilla 2 lists answers by question, Argilla 1 by labeler."""
+    if isinstance(responses, dict):
+        by_labeler: dict[str, Row] = {}
+        for question, answers in responses.items():
+            for answer in answers or []:
+                if answer.get("status") in (None, "submitted"):
+                    labeler = _labeler(answer.get("user_id"))
+                    by_labeler.setdefault(labeler, {})[question] = answer.get("value")
+        yield from by_labeler.items()
+    elif isinstance(responses, list):
+        for answer in responses:
+            if answer.get("status") in (None, "submitted"):
+                given = (answer.get("values") or {}).items()
+                values = {question: (answered or {}).get("value") for question, answered in given}
+                yield _labeler(answer.get("user_id")), values
+    else:
+        raise DataError(f'{where}: "responses" must be an object or a list.')
+
+
+def _is_argilla_ranking(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 1
+        and all(isinstance(v, dict) and "rank" in v and "value" in v for v in value)
+    )
+
+
+def _ranker(content: Row, order: Any, where: str) -> Row:
+    lists = [value for value in content.values() if _is_item_list(value)]
+    if len(lists) != 1:
+        raise DataError(f"{where}: {len(lists)} lists of items in the task; one is to be ranked.")
+    texts = {str(item["id"]): _item_text(item, where) for item in lists[0]}
+    groups = _groups(order, where)
+    ranks: dict[str, int] = {}
+    place = 1
+    for group in groups:
+        ranks |= {str(name): place for name in group}
+        place += len(group)
+    if set(ranks) != set(texts):
+        odd = sorted(set(ranks) ^ set(texts))[0]
+        raise DataError(f"{where}: the item {odd!r} is ranked and not there, or not ranked.")
+    names = list(texts)  # the task's order, not the labeler's: it says nothing
+    return {
+        "prompt": _prompt({k: v for k, v in content.items() if v is not lists[0]}, [], where),
+        "responses": [texts[name] for name in names],
+        "ranks": [ranks[name] for name in names],
+    }
+
+
+def _groups(order: Any, where: str) -> list[list[Any]]:
+    """Items from best to worst, those of one group tied."""
+    if isinstance(order, dict) and isinstance(order.get("rank"), list):
+        order = order["rank"]
+    if isinstance(order, list):
+        return [[name] for name in order]
+    if not isinstance(order, dict):
+        raise DataError(f"{where}: a ranker's value is a list, or buckets of lists.")
+    filled = {name: items for name, items in order.items() if items}
+    numbers = {name: re.search(r"\d+$", name) for name in filled}
+    if unordered := [name for name, number in numbers.items() if number is None]:
+        raise DataError(
+            f"{where}: the bucket {unordered[0]!r} has no place among {', '.join(filled)}. Name "
+            "buckets by number, 1 the best; what is left in none cannot be ranked."
+        )
+    ordered = sorted(filled, key=lambda name: int(numbers[name][0]))  # type: ignore[index]
+    return [filled[name] for name in ordered]
+
+
+def _pairwise(content: Row, part: Row, value: Row, where: str) -> Row:
+    named = [name for name in str(part.get("to_name", "")).split(",") if name in content]
+    others = [k for k, v in content.items() if isinstance(v, str) and k not in PROMPT_FIELDS]
+    pair = named if len(named) == 2 else others
+    if len(pair) != 2 or value.get("selected") not in ("left", "right"):
+        raise DataError(f"{where}: a pairwise choice needs two texts and left or right.")
+    best = 0 if value["selected"] == "left" else 1
+    return {
+        "prompt": _prompt(content, pair, where),
+        "responses": [content[name] for name in pair],
+        "ranks": [1, 2] if best == 0 else [2, 1],
+    }
+
+
+def _prompt(fields: Row, responses: list[str], where: str) -> Any:
+    left = {name: value for name, value in fields.items() if name not in responses}
+    names = [name for name in PROMPT_FIELDS if left.get(name)] or list(left)
+    if len(names) != 1:
+        raise DataError(
+            f"{where}: which of {', '.join(left) or 'no field'} is the prompt? Name it prompt."
+        )
+    found = left[names[0]]
+    return plain(turns_of(found, where, names[0])) if isinstance(found, list) else found
+
+
+def _is_item_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(
+        isinstance(item, dict) and "id" in item for item in value
+    )  # fmt: skip
+
+
+def _item_text(item: Row, where: str) -> str:
+    for key in ("body", "text", "html", "title"):
+        if isinstance(item.get(key), str):
+            return str(item[key])
+    raise DataError(f'{where}: the item {item["id"]!r} has no "body" or "text".')
+
+
+def _labeler(found: Any) -> str:
+    if isinstance(found, dict):
+        found = found.get("email") or found.get("id")
+    return "" if found is None else str(found)

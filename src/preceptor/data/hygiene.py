@@ -1,0 +1,173 @@
+"""What InstructGPT did to its prompts (section 3.2, appendix A): no repetitions, at most 200 of a
+user, splits by user, personal data out of the training split. Every prompt that goes is counted.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from preceptor.data.duplicates import DuplicateIndex, normal_form
+from preceptor.data.files import origin_of
+from preceptor.data.languages import identify_language
+from preceptor.data.personal import REGION, mask_personal
+from preceptor.data.records import Prompt, text_of
+
+MAX_PER_USER = 200
+SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
+FEW_USERS = 50
+"""Below this, a draw for each user alone would miss the shares by too much."""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A prompt that was left out, and why: empty, too_long, language, same, prefix, near, cap.
+
+    `of` is the text that it repeats, where it repeats one; the index's key for what came earlier.
+    """
+
+    prompt: Prompt
+    reason: str
+    of: str = ""
+
+
+@dataclass(frozen=True)
+class CleanPrompts:
+    """What is left of the prompts by split, what went, and what was masked in the training split.
+
+    Every prompt that came in stands once, in a split or among the dropped.
+    """
+
+    splits: dict[str, list[Prompt]]
+    dropped: list[Dropped]
+    masked: Counter[str] = field(default_factory=Counter)
+
+    def counts(self) -> dict[str, int]:
+        """How many prompts each split has and each reason took."""
+        kept = {name: len(prompts) for name, prompts in self.splits.items()}
+        return kept | dict(Counter(f"dropped: {gone.reason}" for gone in self.dropped))
+
+
+def dropped_rows(found: CleanPrompts) -> Iterator[dict[str, Any]]:
+    """What went, as rows for a file: the prompt with its reason and what it repeats."""
+    for gone in found.dropped:
+        row = {"prompt": gone.prompt.prompt, "user": gone.prompt.user, "reason": gone.reason}
+        yield row | ({"of": gone.of} if gone.of else {})
+
+
+def clean_prompts(
+    prompts: Iterable[Prompt],
+    *,
+    max_per_user: int = MAX_PER_USER,
+    max_chars: int | None = None,
+    languages: Sequence[str] = (),
+    shares: Mapping[str, float] = SHARES,
+    seed: int = 0,
+    region: str | None = REGION,
+    index: DuplicateIndex | None = None,
+) -> CleanPrompts:
+    """All steps of InstructGPT section 3.2 in their order; the earliest of duplicates is kept.
+
+    Languages are noted in `meta` and kept whatever they are, unless `languages` names some. Two
+    prompts that differ in personal data alone are the same. Only the split `train` is masked.
+    `index` brings texts that were asked before, in a store for instance, and takes the new ones.
+    """
+    index = DuplicateIndex() if index is None else index
+    dropped: list[Dropped] = []
+    kept: list[Prompt] = []
+    texts: dict[str, str] = {}
+    for prompt in prompts:
+        text = text_of(prompt.prompt)
+        language = identify_language(text)
+        if not text.strip():
+            dropped.append(Dropped(prompt, "empty"))
+        elif max_chars is not None and len(text) > max_chars:
+            dropped.append(Dropped(prompt, "too_long"))
+        elif languages and language.code not in languages:
+            dropped.append(Dropped(prompt, "language"))
+        else:
+            masked = text_of(mask_personal(prompt.prompt, region)[0])
+            if found := index.find(masked):
+                dropped.append(Dropped(prompt, found.rule, texts.get(found.of, found.of)))
+                continue
+            key = f"{len(index) + 1}"
+            index.add(key, masked)
+            texts[key] = text
+            kept.append(replace(prompt, meta=prompt.meta | {"language": language.code}))
+    kept, over = cap_per_user(kept, max_per_user, seed=seed)
+    dropped += over
+    splits = split_by_user(kept, shares, seed=seed)
+    counts: Counter[str] = Counter()
+    for at, prompt in enumerate(splits.get("train", [])):
+        text_or_turns, found_here = mask_personal(prompt.prompt, region)
+        splits["train"][at] = replace(prompt, prompt=text_or_turns)
+        counts += found_here
+    return CleanPrompts(splits, dropped, counts)
+
+
+def cap_per_user(
+    prompts: Sequence[Prompt], max_per_user: int = MAX_PER_USER, *, seed: int = 0
+) -> tuple[list[Prompt], list[Dropped]]:
+    """At most so many prompts of each user (section 3.2: 200), whatever the order of the file.
+
+    Those of smallest hash stay. Prompts without a user are nobody's and are not capped.
+    """
+    by_user: dict[str, list[int]] = defaultdict(list)
+    for at, prompt in enumerate(prompts):
+        if prompt.user:
+            by_user[prompt.user].append(at)
+    over: set[int] = set()
+    for own in by_user.values():
+        own.sort(key=lambda at: (_draw(seed, normal_form(text_of(prompts[at].prompt))), at))
+        over.update(own[max_per_user:])
+    kept = [prompt for at, prompt in enumerate(prompts) if at not in over]
+    return kept, [Dropped(prompts[at], "cap") for at in sorted(over)]
+
+
+def split_by_user(
+    prompts: Sequence[Prompt], shares: Mapping[str, float] = SHARES, *, seed: int = 0
+) -> dict[str, list[Prompt]]:
+    """Prompts by split; all of a user's stand in one (section 3.2), a conversation's turns too.
+
+    A user's split depends on nobody else, so that it stays when others come; but of fewer than 50
+    users, whose shares would come out by chance, the order of their hashes is cut at the shares.
+
+    Raises:
+        ValueError: the shares do not sum to 1.
+    """
+    if abs(sum(shares.values()) - 1) > 1e-9:
+        raise ValueError(f"shares are {dict(shares)}; they must sum to 1.")
+    users = sorted(
+        {prompt.user or origin_of(prompt) for prompt in prompts}, key=lambda u: _draw(seed, u)
+    )
+    few = len(users) < FEW_USERS
+    home = {
+        user: _at_share((at + 0.5) / len(users), shares)
+        if few
+        else split_of(user, shares, seed=seed)
+        for at, user in enumerate(users)
+    }
+    splits: dict[str, list[Prompt]] = {name: [] for name in shares}
+    for prompt in prompts:
+        splits[home[prompt.user or origin_of(prompt)]].append(prompt)
+    return splits
+
+
+def split_of(user: str, shares: Mapping[str, float] = SHARES, *, seed: int = 0) -> str:
+    """The split of a user, drawn from a hash: the same today and tomorrow, here and elsewhere."""
+    return _at_share(_draw(seed, user), shares)
+
+
+def _at_share(place: float, shares: Mapping[str, float]) -> str:
+    upper = 0.0
+    for name, share in shares.items():
+        upper += share
+        if place < upper:
+            return name
+    return [name for name, share in shares.items() if share > 0][-1]
+
+
+def _draw(seed: int, text: str) -> float:
+    digest = hashlib.blake2b(f"{seed}:{text}".encode(errors="replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64

@@ -1,0 +1,134 @@
+"""What names a person in a text: found by shape, held to the shape's own check, masked.
+
+InstructGPT filtered personal data out of the training split (section 3.2) and does not say how.
+
+Found: e-mail addresses; phone numbers that their country's plan knows, national ones of one region;
+payment cards (Luhn); IBANs (mod 97); IP addresses; keys of well-known services. Not found: names of
+people, postal addresses, dates of birth, identity numbers, and whatever is misspelt on purpose.
+"""
+
+import bisect
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from preceptor.data.records import Messages
+
+REGION = "US"
+"""Whose national phone numbers are known as such; with a + in front every country's are."""
+
+# Every part is bounded, so that no text can make a search slow.
+_EMAIL = re.compile(
+    r"(?<![\w.+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])"
+)
+_KEY = re.compile(
+    r"(?<![\w-])(?:sk-[\w-]{20,200}|gh[pousr]_\w{36,255}|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{10,200})"
+)
+_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
+_CARD = re.compile(r"(?<![\w.-])[2-6]\d(?:[ -]?\d){11,17}(?![\w-])")
+_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\d)")
+_IPV6 = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place in a text; kind is EMAIL, KEY, IBAN, CARD, IP or PHONE."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def find_personal(text: str, region: str | None = REGION) -> list[Finding]:
+    """Everything found in a text, in order, no two overlapping; the surer kind comes first."""
+    found: list[Finding] = []  # in order of the text
+    for finding in _all(text, region):
+        at = bisect.bisect(found, finding.start, key=lambda other: other.start)
+        free_before = at == 0 or found[at - 1].end <= finding.start
+        if free_before and (at == len(found) or finding.end <= found[at].start):
+            found.insert(at, finding)
+    return found
+
+
+def mask_personal(
+    prompt: str | Messages, region: str | None = REGION
+) -> tuple[str | Messages, Counter[str]]:
+    """The prompt with placeholders such as <EMAIL_1>, and how many of each kind were masked.
+
+    What is equal has one placeholder throughout a prompt, so that the text still makes sense.
+    """
+    names: dict[tuple[str, str], str] = {}
+    counts: Counter[str] = Counter()
+    if isinstance(prompt, str):
+        return _mask(prompt, region, names, counts), counts
+    return [
+        turn | {"content": _mask(turn["content"], region, names, counts)} for turn in prompt
+    ], counts
+
+
+def _mask(
+    text: str, region: str | None, names: dict[tuple[str, str], str], counts: Counter[str]
+) -> str:
+    pieces, at = [], 0
+    for finding in find_personal(text, region):
+        value = text[finding.start : finding.end]
+        if finding.kind in ("PHONE", "CARD", "IBAN"):  # however it is spaced
+            value = re.sub(r"[^\w+]", "", value)
+        number = 1 + sum(kind == finding.kind for kind, _ in names)
+        name = names.setdefault((finding.kind, value.casefold()), f"<{finding.kind}_{number}>")
+        pieces += [text[at : finding.start], name]
+        at = finding.end
+        counts[finding.kind] += 1
+    return "".join([*pieces, text[at:]])
+
+
+def _all(text: str, region: str | None) -> Iterator[Finding]:
+    for kind, pattern in (("EMAIL", _EMAIL), ("KEY", _KEY)):
+        for match in pattern.finditer(text):
+            yield Finding(kind, match.start(), match.end())
+    for match in _IBAN.finditer(text):
+        if end := _iban_length(match[0]):
+            yield Finding("IBAN", match.start(), match.start() + end)
+    for match in _CARD.finditer(text):
+        if _passes_luhn(match[0]):
+            yield Finding("CARD", match.start(), match.end())
+    for pattern in (_IPV4, _IPV6):
+        for match in pattern.finditer(text):
+            if _is_address(match[0]):
+                yield Finding("IP", match.start(), match.end())
+    if sum(character.isdigit() for character in text) >= 7:
+        from phonenumbers import Leniency, PhoneNumberMatcher
+
+        for number in PhoneNumberMatcher(text, region, leniency=Leniency.VALID):
+            opened = number.raw_string.startswith("(") and ")" not in number.raw_string
+            yield Finding("PHONE", number.start + opened, number.end)
+
+
+def _iban_length(text: str) -> int:
+    """How much of the match is an IBAN: words in capitals may follow it."""
+    for end in range(len(text), 14, -1):
+        code = text[:end].replace(" ", "")
+        ends = end == len(text) or not (text[end - 1] + text[end]).isalnum()
+        if ends and text[end - 1] != " " and 15 <= len(code) <= 34 and _passes_mod_97(code):
+            return end
+    return 0
+
+
+def _passes_mod_97(code: str) -> bool:
+    return int("".join(str(int(c, 36)) for c in code[4:] + code[:4])) % 97 == 1
+
+
+def _passes_luhn(text: str) -> bool:
+    digits = [int(c) for c in text if c.isdigit()]
+    doubled = [d * 2 - 9 * (d > 4) if at % 2 else d for at, d in enumerate(reversed(digits))]
+    return sum(doubled) % 10 == 0 and len(set(digits)) > 1
+
+
+def _is_address(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return not (address.is_loopback or address.is_unspecified)

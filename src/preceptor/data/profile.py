@@ -1,0 +1,314 @@
+"""What a file of records holds and what is wrong with it, read once, row by row.
+
+Memory grows by about 40 bytes a record, and by what labelers' rankings of the first `MOST_RANKED`
+take, whatever the length of the texts.
+"""
+
+import hashlib
+import json
+import re
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preceptor.data.conversations import GROUP
+from preceptor.data.duplicates import normal_form
+from preceptor.data.formats import Kind, kind_name, read_file, tell_format
+from preceptor.data.records import (
+    Demonstration,
+    Document,
+    Messages,
+    Prompt,
+    Ranking,
+    messages_of,
+    text_of,
+)
+from preceptor.errors import DataError
+from preceptor.statistics import Estimate, bootstrap_statistic, pairwise_agreement, ranking_accuracy
+
+Json = dict[str, Any]
+MOST_RANKED = 20_000
+"""Rankings on which agreement and intervals rest; more would take memory and tell nothing new."""
+MOST_PLACES = 1000
+"""Places that are kept of one problem; the rest is counted."""
+_PLACE = re.compile(r"((?::\d+)?)(?:: )?(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How long texts are, in what, and how long a prompt and its response may be together."""
+
+    unit: str = "words"
+    prompt: Callable[[str | Messages], int] = field(
+        default=lambda prompt: sum(len(turn["content"].split()) for turn in messages_of(prompt))
+    )
+    response: Callable[[str], int] = field(default=lambda response: len(response.split()))
+    context: int | None = None
+
+
+@dataclass
+class Problems:
+    """Rules that were broken, how often, and where."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, rule: str, where: str, count: int = 1) -> None:
+        """Note a place where a rule is broken."""
+        if rule not in self.counts and len(self.counts) >= MOST_PLACES:
+            rule = "another problem; mend those above first"
+        self.counts[rule] += count
+        if len(self.places[rule]) < MOST_PLACES:
+            self.places[rule].append(where)
+
+    def as_json(self) -> list[Json]:
+        """Every rule with its count and places, the most frequent first."""
+        return [
+            {"rule": rule, "count": count, "places": self.places[rule]}
+            for rule, count in self.counts.most_common()
+        ]
+
+
+@dataclass
+class Training:
+    """Prompts and users of a training file, as sorted hashes."""
+
+    path: str
+    prompts: NDArray[np.uint64]
+    lines: NDArray[np.uint64]
+    users: set[str]
+
+
+@dataclass
+class _Seen:
+    """What is kept of every record: hashes, lengths and line numbers."""
+
+    prompts: "array[int]" = field(default_factory=lambda: array("Q"))
+    records: "array[int]" = field(default_factory=lambda: array("Q"))
+    lines: "array[int]" = field(default_factory=lambda: array("Q"))
+    prompt_lengths: "array[int]" = field(default_factory=lambda: array("I"))
+    response_lengths: "array[int]" = field(default_factory=lambda: array("I"))
+
+
+def profile_file(
+    path: str | Path,
+    kind: Kind | None = None,
+    *,
+    format: str | None = None,
+    measure: Measure | None = None,
+    against: Training | None = None,
+) -> Json:
+    """Everything `preceptor data check` says of a file, `errors` and `warnings` among it."""
+    measure = measure or Measure()
+    errors, warnings, seen = Problems(), Problems(), _Seen()
+    told: Json = {"path": str(path), "kind": None, "format": None, "rows": 0, "records": 0}
+    labels = {"use_case": Counter[str](), "labeler": Counter[str](), "user": Counter[str]()}
+    ranked = _Ranked()
+    try:
+        told["format"], kind = tell_format(path, kind, format=format)
+        told["kind"] = kind_name(kind)
+        chosen: Any = kind
+        for where, found in read_file(path, chosen, format=format):
+            told["rows"] += 1
+            if isinstance(found, DataError):
+                errors.add(str(found).removeprefix(f"{where}: "), where)
+                continue
+            if not found:
+                warnings.add(f"it has none of the {kind_name(kind)}.", where)
+            for record in found:
+                told["records"] += 1
+                _note(record, where, seen, measure, warnings)
+                for key, counter in labels.items():
+                    if value := getattr(record, key, ""):
+                        counter[value] += 1
+                if isinstance(record, Ranking):
+                    ranked.add(record, seen.prompts[-1], where, warnings)
+                if against is not None and not isinstance(record, Document):
+                    _look_for_leaks(record, seen.prompts[-1], where, against, errors, warnings)
+    except DataError as error:
+        told_of = _PLACE.fullmatch(str(error).removeprefix(str(path)))
+        assert told_of is not None  # it matches anything
+        errors.add(told_of[2], f"{path}{told_of[1]}")
+    if told["rows"] and not told["records"]:
+        errors.add("there is no record in it.", str(path))
+    told["repeated_prompts"] = _repeated(seen.prompts, seen.lines, None, "", path)
+    rule = "the same record again."
+    told["repeated_records"] = _repeated(seen.records, seen.lines, warnings, rule, path)
+    told["lengths"] = {"unit": measure.unit} | _lengths(seen)
+    told["labels"] = {f"{key}s": dict(c.most_common(50)) for key, c in labels.items() if c}
+    told["distinct"] = {f"{key}s": len(c) for key, c in labels.items() if c}
+    if kind is Ranking and told["records"]:
+        told["rankings"] = ranked.as_json()
+    return told | {"errors": errors.as_json(), "warnings": warnings.as_json()}
+
+
+def training_prompts(path: str | Path, *, format: str | None = None) -> Training:
+    """What of a training file must not be tested on.
+
+    Raises:
+        DataError: it has a broken row, of which nobody knows what it holds, or no prompts at all.
+    """
+    hashes, lines, users = array("Q"), array("Q"), set[str]()
+    for where, found in read_file(path, Prompt, format=format):
+        if isinstance(found, DataError):
+            raise found
+        for record in found:
+            for key in _keys(record):
+                hashes.append(key)
+                lines.append(_line(where))
+            if record.user:
+                users.add(record.user)
+    if not hashes:
+        raise DataError(f"{path}: no prompts in it to compare with.")
+    prompts = np.frombuffer(hashes, dtype=np.uint64)
+    order = prompts.argsort(kind="stable")
+    return Training(str(path), prompts[order], np.frombuffer(lines, np.uint64)[order], users)
+
+
+class _Ranked:
+    """What is summed up of rankings: K, ties, whether the longer one wins, who agrees with whom."""
+
+    def __init__(self) -> None:
+        self.sizes: Counter[int] = Counter()
+        self.strict = self.tied = 0
+        self.prompts, self.correct, self.total = array("Q"), array("d"), array("d")
+        self.labeled: list[tuple[int, str, list[int]]] = []
+
+    def add(self, record: Ranking, prompt: int, where: str, warnings: Problems) -> None:
+        """Take a ranking into account."""
+        size = len(record.ranks)
+        lengths = [len(response) for response in record.responses]
+        correct, total = ranking_accuracy(lengths, record.ranks)
+        self.sizes[size] += 1
+        self.strict += total
+        self.tied += size * (size - 1) // 2 - total
+        self.prompts.append(prompt)
+        self.correct.append(correct)
+        self.total.append(total)
+        if not total:
+            warnings.add("all responses are tied; it makes no pair to learn from.", where)
+        ranks_of_text: dict[str, int] = {}
+        for response, rank in zip(record.responses, record.ranks, strict=True):
+            if ranks_of_text.setdefault(response, rank) != rank:
+                warnings.add("one response stands twice, in different ranks.", where)
+                break
+        if record.labeler and len(self.labeled) < MOST_RANKED:
+            # Labelers may have seen the responses in different orders.
+            order = sorted(range(size), key=lambda at: record.responses[at])
+            key = _hash([prompt, [record.responses[at] for at in order]])
+            self.labeled.append((key, record.labeler, [record.ranks[at] for at in order]))
+
+    def as_json(self) -> Json:
+        """Sizes, ties, the baseline of length, agreement."""
+        agreement = pairwise_agreement(self.labeled)
+        several = len({labeler for _, labeler, _ in self.labeled}) > 1
+        return {
+            "responses": {str(size): count for size, count in sorted(self.sizes.items())},
+            "strict_pairs": self.strict,
+            "tied_pairs": self.tied,
+            "longer_wins": self._longer_wins().as_dict(),
+            "agreement": agreement.as_dict() if several else None,
+        }
+
+    def _longer_wins(self) -> Estimate:
+        if not self.strict:
+            return Estimate.undefined("there is no pair without a tie")
+        _, prompt = np.unique(np.frombuffer(self.prompts, np.uint64), return_inverse=True)
+        correct = np.bincount(prompt, np.frombuffer(self.correct))
+        total = np.bincount(prompt, np.frombuffer(self.total))
+        if len(correct) > MOST_RANKED:
+            mean = float(correct.sum() / total.sum())
+            reason = f"no interval for over {MOST_RANKED:,} prompts"
+            return Estimate(mean, None, None, self.strict, len(correct), reason=reason)
+
+        def share(weights: NDArray[np.float64]) -> float | None:
+            return float(weights @ correct / (weights @ total)) if weights @ total else None
+
+        return bootstrap_statistic(
+            share, len(correct), n=self.strict, undefined="no pairs", num_resamples=1000
+        )
+
+
+def _note(record: Any, where: str, seen: _Seen, measure: Measure, warnings: Problems) -> None:
+    asked = record.text if isinstance(record, Document) else record.prompt
+    responses: list[str] = []
+    if isinstance(record, Demonstration):
+        responses = [record.response]
+    elif isinstance(record, Ranking):
+        responses = record.responses
+    length, others = measure.prompt(asked), [measure.response(r) for r in responses]
+    seen.prompts.append(_hash(normal_form(text_of(asked))))
+    labeler = getattr(record, "labeler", "")
+    ranks = getattr(record, "ranks", None)
+    seen.records.append(_hash([asked, responses, ranks, labeler]))
+    seen.lines.append(_line(where))
+    seen.prompt_lengths.append(length)
+    seen.response_lengths.extend(others)
+    if measure.context is not None and length + max(others, default=0) > measure.context:
+        told = f"longer than the context of {measure.context} {measure.unit}; it is left out."
+        warnings.add(told, where)
+
+
+def _look_for_leaks(
+    record: Any, prompt: int, where: str, against: Training, errors: Problems, warnings: Problems
+) -> None:
+    for key in _keys(record, prompt):
+        at = int(np.searchsorted(against.prompts, np.uint64(key)))
+        if at < len(against.prompts) and against.prompts[at] == key:
+            place = f"{where} (line {against.lines[at]} there)"
+            errors.add(f"its prompt or its conversation is in {against.path} too.", place)
+            break
+    if record.user and record.user in against.users:
+        warnings.add(f"its user is in {against.path} too.", where)
+
+
+def _keys(record: Any, prompt: int | None = None) -> Iterator[int]:
+    """Hashes of the prompt and, where it is of a conversation or a few-shot prompt, of that."""
+    yield _hash(normal_form(text_of(record.prompt))) if prompt is None else prompt
+    if isinstance(record.meta.get(GROUP), str):
+        yield _hash([GROUP, record.meta[GROUP]])
+
+
+def _repeated(
+    hashes: "array[int]", lines: "array[int]", warnings: Problems | None, rule: str, path: Any
+) -> int:
+    """How many are there again after their first; a warning names each."""
+    if not hashes:
+        return 0
+    values = np.frombuffer(hashes, dtype=np.uint64)
+    order = values.argsort(kind="stable")
+    again = order[1:][values[order][1:] == values[order][:-1]]
+    if warnings is not None:
+        for at in sorted(again.tolist())[:MOST_PLACES]:
+            warnings.add(rule, f"{path}:{lines[at]}")
+        if len(again) > MOST_PLACES:
+            warnings.counts[rule] += len(again) - MOST_PLACES
+    return len(again)
+
+
+def _lengths(seen: _Seen) -> Json:
+    return {"prompt": _spread(seen.prompt_lengths), "response": _spread(seen.response_lengths)}
+
+
+def _spread(lengths: "array[int]") -> Json | None:
+    if not lengths:
+        return None
+    values = np.frombuffer(lengths, dtype=np.uint32)
+    low, median, high, longest = np.quantile(values, (0, 0.5, 0.9, 1))
+    return {"min": int(low), "median": float(median), "p90": float(high), "max": int(longest)}
+
+
+def _line(where: str) -> int:
+    return int(where.rpartition(":")[2])
+
+
+def _hash(found: Any) -> int:
+    text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")

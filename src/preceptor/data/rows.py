@@ -1,0 +1,330 @@
+"""Rows out of any file that people have: JSON Lines, JSON, CSV, Parquet, compressed or not, a hub.
+
+A file is read in pieces and never held whole (a compressed Parquet file is the exception). A row
+that cannot be read comes as the `DataError` that says why, so that the caller chooses between
+stopping and counting it.
+"""
+
+import bz2
+import csv
+import gzip
+import io
+import itertools
+import json
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from preceptor.data.records import is_text, parse_line
+from preceptor.errors import DataError
+
+Row = dict[str, Any]
+Placed = tuple[str, Any]
+"""Where it stands ("file:line"), and the row, or the `DataError` of what stands there."""
+
+HUB = "hf:"
+LONGEST_ROW = 64 * 2**20
+"""Bytes of one row; a longer one is no record, and would not leave memory for others."""
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
+READ_BYTES = 2**20
+PIECE = 2**10
+"""Compressed bytes at a time: few, since a file made for it grows thirty thousandfold."""
+_GAP = re.compile(r"[ \t\r\n,]*")
+DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
+# Cells of a table that hold a list are JSON; only these keys can hold one.
+LISTS = ("messages", "conversations", "responses", "ranks", "scores", "completions", "pairs")
+
+
+def read_rows(path: str | Path) -> Iterator[Placed]:
+    """The rows of a file, or of `hf:NAME[:CONFIG][@SPLIT]`, each with its place.
+
+    Raises:
+        DataError: no such file, or nothing of it can be read.
+    """
+    if is_hub(path):
+        yield from _read_hub(str(path))
+        return
+    path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path}: a folder. Name the files in it.")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. It must be {', '.join(SUFFIXES)} or {HUB}NAME.")
+    place = f"{path}"
+    try:
+        for place, row in READERS.get(suffix_of(path), _read_lines)(path):
+            yield place, row
+    except PermissionError:
+        raise DataError(f"{path}: it may not be read by this user.") from None
+    except DAMAGE as error:
+        yield place, DataError(f"{place}: damaged or cut off after this ({error}). Copy it again.")
+
+
+def is_hub(path: str | Path) -> bool:
+    """Whether a data set of the hub is named, not a file."""
+    return str(path).startswith(HUB)
+
+
+def suffix_of(path: Path) -> str:
+    """What kind of file it is, by its name without the compression's ending."""
+    name = path.name.lower()
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    return Path(name).suffix
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """A file's bytes, decompressed; the first bytes tell how, whatever the name says."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(path))
+    if start.startswith(b"BZh"):
+        return bz2.open(path)
+    if start == b"\xfd7zXZ\x00":
+        return lzma.open(path)
+    if start.startswith(b"\x28\xb5\x2f\xfd"):
+        return io.BufferedReader(_Zstandard(path), READ_BYTES)
+    return path.open("rb")
+
+
+class _Zstandard(io.RawIOBase):
+    """Zstandard frames as a file; one that is cut off is an EOFError, which the library's is not.
+
+    `stream_reader` ends a truncated file in silence, and half of the data would be trained on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import zstandard
+
+        self._file = path.open("rb")
+        self._new = zstandard.ZstdDecompressor().decompressobj
+        self._frame = self._new()
+        self._error = zstandard.ZstdError
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            rest = self._frame.unused_data if self._frame.eof else b""
+            piece = rest or self._file.read(PIECE)
+            if self._frame.eof and piece:
+                self._frame = self._new()
+            if not piece:
+                if self._frame.eof:
+                    return 0
+                raise EOFError("the compressed data ends in the middle")
+            try:
+                self._ready = memoryview(self._frame.decompress(piece))
+            except self._error as error:
+                raise OSError(str(error)) from error
+        count = min(len(buffer), len(self._ready))
+        buffer[:count], self._ready = self._ready[:count], self._ready[count:]
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _read_lines(path: Path) -> Iterator[Placed]:
+    with open_bytes(path) as file:
+        number = 0
+        while line := file.readline(LONGEST_ROW + 1):
+            number += 1
+            where = f"{path}:{number}"
+            if len(line) > LONGEST_ROW:
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(READ_BYTES)
+                yield where, DataError(f"{where}: {_too_long()}")
+                continue
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")  # what Windows puts before UTF-8
+            if line.strip():
+                yield where, _try(parse_line, line, where)
+
+
+def _read_text(path: Path) -> Iterator[Placed]:
+    """Documents of plain text, a blank line between two."""
+    with open_bytes(path) as file:
+        lines: list[str] = []
+        first = 1
+        pieces = iter(lambda: file.readline(LONGEST_ROW), b"")
+        for number, line in enumerate(itertools.chain(pieces, [b""]), 1):
+            if line.strip(b"\r\n"):
+                if not lines:
+                    first = number
+                try:
+                    lines.append(line.decode())
+                except UnicodeDecodeError as error:
+                    where = f"{path}:{number}"
+                    told = f"{where}: not UTF-8 at byte {error.start}. Save it as UTF-8."
+                    yield where, DataError(told)
+            elif lines:
+                if text := "".join(lines).replace("\r\n", "\n").strip():
+                    yield f"{path}:{first}", {"text": text, "source": path.name}
+                lines = []
+
+
+def _read_json(path: Path) -> Iterator[Placed]:
+    """The elements of one array, or JSON values one after another, piece by piece."""
+    decoder = json.JSONDecoder()
+    with open_bytes(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8-sig")
+        rest, at, number, whole = "", 0, 1, False
+        opened = closed = False
+        while True:
+            gap = _GAP.match(rest, at)
+            assert gap is not None  # it matches nothing, too
+            number += gap[0].count("\n")
+            at = gap.end()
+            if not opened and rest[at : at + 1] == "[":
+                opened, at = True, at + 1
+                continue
+            closed = closed or (opened and rest[at : at + 1] == "]")
+            where = f"{path}:{number}"
+            if at < len(rest) and not closed:
+                try:
+                    row, end = decoder.raw_decode(rest, at)
+                    if whole or end < len(rest):  # a number at the end may go on
+                        halved = "\\ud" in rest[at:end].lower() and not is_text(row)
+                        half = f"{where}: half a surrogate pair, which is no character."
+                        yield where, DataError(half) if halved else row
+                        number, at = number + rest.count("\n", at, end), end
+                        continue
+                except RecursionError:
+                    yield where, DataError(f"{where}: JSON that is nested too deep.")
+                    return
+                except ValueError as error:
+                    if whole:
+                        yield where, DataError(f"{where}: not JSON from here on ({error}).")
+                        return
+            if closed or whole:
+                if opened and not closed:
+                    yield where, DataError(f"{where}: the list is not closed; the file is cut off.")
+                return
+            if len(rest) - at > LONGEST_ROW:
+                yield where, DataError(f"{where}: {_too_long()}")
+                return
+            try:
+                # Twice as much each time: a long element is not parsed again for every piece.
+                piece = text.read(max(READ_BYTES // 4, len(rest) - at))
+            except UnicodeDecodeError:
+                yield where, DataError(f"{where}: not UTF-8 after this. Save it as UTF-8.")
+                return
+            rest, at, whole = rest[at:] + piece, 0, not piece
+
+
+def _read_table(path: Path) -> Iterator[Placed]:
+    """Rows of a table with a header; quoted cells may hold line breaks."""
+    csv.field_size_limit(LONGEST_ROW)
+    with open_bytes(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        where = f"{path}:1"
+        try:
+            first = text.readline(LONGEST_ROW)
+            # In half of Europe the comma is taken by numbers, and tables have semicolons.
+            delimiter = next((d for d in ("\t", ",", ";") if d in first), ",")
+            lines = itertools.chain([first], iter(lambda: text.readline(LONGEST_ROW), ""))
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            header = next(reader, [])
+            if len(set(header)) < len(header):
+                raise DataError(f"{where}: two columns have one name in {', '.join(header)}.")
+            last = reader.line_num
+            for cells in reader:
+                where, last = f"{path}:{last + 1}", reader.line_num
+                if not cells:
+                    continue
+                if len(cells) != len(header):
+                    told = f"{len(cells)} cells, the header has {len(header)}"
+                    yield where, DataError(f"{where}: {told}. Quote cells that hold a comma.")
+                    continue
+                row = dict(zip(header, cells, strict=True))
+                yield where, _try(_with_lists, row, where)
+        except UnicodeDecodeError:
+            yield where, DataError(f"{where}: not UTF-8 after this. Save it as UTF-8.")
+        except csv.Error as error:
+            yield where, DataError(f"{where}: not CSV after this ({error}).")
+
+
+def _with_lists(row: dict[str, str], where: str) -> Row:
+    found: Row = {key: value if value != "" else None for key, value in row.items()}
+    for key, value in row.items():
+        if key in LISTS and value.lstrip().startswith(("[", "{")):
+            try:
+                found[key] = json.loads(value)
+            except ValueError as error:
+                raise DataError(f'{where}: "{key}" is a list that is not JSON ({error}).') from None
+        elif key in ("prompt", "chosen", "rejected") and value.startswith('[{"'):
+            found[key] = json.loads(value)
+    return found
+
+
+def _read_parquet(path: Path) -> Iterator[Placed]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError(
+            f"{path}: Parquet is read by pyarrow, which is not installed. "
+            "Install it: pip install 'preceptor[parquet]'"
+        ) from None
+    with open_bytes(path) as file:
+        source = file if file.seekable() and not path.name.endswith(COMPRESSED) else None
+        try:
+            table = pyarrow.parquet.ParquetFile(source or io.BytesIO(file.read()))
+            number = 0
+            for batch in table.iter_batches(batch_size=256):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}:{number}", row
+        except pyarrow.ArrowException as error:
+            raise DataError(f"{path}: not Parquet that can be read ({error}).") from None
+
+
+def _read_hub(name: str) -> Iterator[Placed]:
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(
+            f"{name}: data sets of the hub are read by the library datasets, which is not "
+            "installed. Install it: pip install 'preceptor[hub]'"
+        ) from None
+    place, _, split = name.removeprefix(HUB).partition("@")
+    place, _, config = place.partition(":")
+    if not place:
+        raise DataError(f"{name}: no name. It looks like {HUB}NAME[:CONFIG][@SPLIT].")
+    split = split or "train"
+    try:
+        rows = datasets.load_dataset(place, config or None, split=split, streaming="[" not in split)
+        for number, row in enumerate(rows, 1):
+            yield f"{name}:{number}", row
+    except Exception as error:  # of the hub, of the net, of the script: whatever the library meets
+        first = str(error).strip().split("\n")[0]
+        raise DataError(f"{name}: cannot be read ({type(error).__name__}: {first}).") from None
+
+
+READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
+    ".json": _read_json,
+    ".csv": _read_table,
+    ".tsv": _read_table,
+    ".parquet": _read_parquet,
+    ".txt": _read_text,
+}
+
+
+def _try(parse: Callable[[Any, str], Any], found: Any, where: str) -> Any:
+    try:
+        return parse(found, where)
+    except DataError as error:
+        return error
+
+
+def _too_long() -> str:
+    return f"a row of over {LONGEST_ROW // 2**20} MiB. One row holds one record."

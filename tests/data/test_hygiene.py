@@ -1,0 +1,254 @@
+"""Hygiene of prompts: nothing lost uncounted, nothing twice, no user on two sides or over 200."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from preceptor.cli import app
+from preceptor.data.duplicates import DuplicateIndex, jaccard, normal_form, shingles
+from preceptor.data.hygiene import cap_per_user, clean_prompts, split_by_user, split_of
+from preceptor.data.languages import identify_language
+from preceptor.data.personal import find_personal
+from preceptor.data.records import Prompt, text_of, write_records
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def sentence(rng: random.Random, count: int) -> str:
+    return " ".join("".join(rng.choices(LETTERS, k=rng.randint(2, 9))) for _ in range(count))
+
+
+def many(count: int = 600, users: int = 120, seed: int = 0) -> list[Prompt]:
+    rng = random.Random(seed)
+    return [Prompt(sentence(rng, 12), f"u{rng.randrange(users)}") for _ in range(count)]
+
+
+# --- duplicates ------------------------------------------------------------------------------
+
+
+def rule_of(first: str, second: str, **options: float) -> str | None:
+    index = DuplicateIndex(**options)  # type: ignore[arg-type]
+    index.add("first", first)
+    found = index.find(second)
+    assert found is None or found.of == "first"
+    return None if found is None else found.rule
+
+
+TEMPLATE = (
+    "You are a helpful writer of advertisements for small shops. Write two lines about this: "
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "rule"),
+    [
+        ("Hi  there", "hi\nTHERE ", "same"),
+        ("Caf\u00e9", "Cafe\u0301", "same"),
+        (TEMPLATE * 2 + "shoes", TEMPLATE * 2 + "a bakery in the old town", "prefix"),
+        (TEMPLATE[:99] + "shoes", TEMPLATE[:99] + "a very different thing altogether", None),
+        ("List five uses of a brick.", "Who wrote Hamlet?", None),
+    ],
+)
+def test_what_repeats_what(first: str, second: str, rule: str | None):
+    assert rule_of(first, second) == rule
+    assert rule_of(second, first) == rule
+
+
+def test_the_prefix_must_be_long_enough_and_enough_of_the_shorter():
+    shared = sentence(random.Random(1), 40)[:150]
+    tails = [sentence(random.Random(seed), 60)[:350] for seed in (2, 3)]
+    first, second = (shared + tail for tail in tails)  # 150 of 500 are common
+    assert rule_of(first, second) is None
+    assert rule_of(first, second, prefix_fraction=0.3) == "prefix"
+    assert rule_of(first, second, prefix_fraction=0.3, prefix_chars=160) is None
+
+
+def test_near_duplicates_are_found_as_by_comparing_every_pair():
+    """The index against the quadratic way, on texts of which some were edited a little or more."""
+    rng = random.Random(5)
+    texts: list[str] = []
+    for _ in range(60):
+        words = sentence(rng, 30).split()
+        texts.append(" ".join(words))
+        edited = list(words)
+        for _ in range(rng.randint(1, 6)):
+            edited[rng.randrange(30)] = sentence(rng, 1)
+        texts.append(" ".join(edited))
+    index, kept, near = DuplicateIndex(prefix_chars=10_000), list[str](), 0
+    for number, text in enumerate(texts):
+        own = shingles(normal_form(text))
+        expected = any(jaccard(own, shingles(normal_form(other))) >= 0.8 for other in kept)
+        assert (index.find(text) is not None) == expected
+        near += expected
+        if not expected:
+            kept.append(text)
+            index.add(str(number), text)
+    assert 10 < near < 60, "the edits were to fall on both sides of the threshold"
+
+
+def test_a_key_is_taken_once_and_the_threshold_is_one_that_is_held():
+    index = DuplicateIndex()
+    index.add("a", "x")
+    with pytest.raises(ValueError, match="'a' is taken"):
+        index.add("a", "y")
+    with pytest.raises(ValueError, match=r"near is 0\.3"):
+        DuplicateIndex(near=0.3)
+
+
+# --- cap and split ---------------------------------------------------------------------------
+
+
+def test_no_user_has_more_than_the_cap_and_the_order_does_not_matter():
+    prompts = many(count=900, users=3)
+    kept, dropped = cap_per_user(prompts)
+    assert Counter(p.user for p in kept) == {"u0": 200, "u1": 200, "u2": 200}
+    assert len(kept) + len(dropped) == 900
+    shuffled = random.Random(1).sample(prompts, len(prompts))
+    again, _ = cap_per_user(shuffled)
+    assert {text_of(p.prompt) for p in again} == {text_of(p.prompt) for p in kept}
+    assert cap_per_user([Prompt("x")] * 300)[1] == [], "a prompt without a user is nobody's"
+
+
+@pytest.mark.parametrize("users", [3, 12, 49, 50, 400])
+def test_no_user_stands_on_two_sides_and_the_shares_are_kept(users: int):
+    prompts = many(count=4000, users=users)
+    splits = split_by_user(prompts)
+    sides = [{p.user for p in prompts} for prompts in splits.values()]
+    assert sum(map(len, sides)) == len(set().union(*sides)) == users
+    assert sum(map(len, splits.values())) == 4000
+    if users >= 12:
+        assert all(sides)
+        assert 0.7 < len(sides[0]) / users < 0.9
+
+
+def test_a_user_s_split_is_the_same_whoever_else_is_there_and_in_every_process():
+    splits = split_by_user(many(users=80))
+    for name, prompts in splits.items():
+        assert all(split_of(p.user) == name for p in prompts)
+    assert [split_of(f"user-{i}") for i in (0, 3, 5, 7)] == PINNED
+    with pytest.raises(ValueError, match="must sum to 1"):
+        split_by_user(many(), {"train": 0.5, "test": 0.4})
+
+
+PINNED = ["train", "test", "valid", "train"]
+
+
+def test_another_seed_is_another_split():
+    names = [f"user-{i}" for i in range(200)]
+    assert [split_of(n, seed=1) for n in names] != [split_of(n, seed=2) for n in names]
+
+
+# --- languages -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Write a short poem about the sea and the people who live beside it.", "en"),
+        ("Schreibe ein kurzes Gedicht über das Meer und die Menschen an der Küste.", "de"),
+        ("Écris un court poème sur la mer et les gens qui vivent sur la côte.", "fr"),
+        ("海とそのそばに住む人々について短い詩を書いてください。", "ja"),
+        ("1 + 1 = ?", "und"),
+        ("", "und"),
+    ],
+)
+def test_languages_are_told(text: str, code: str):
+    found = identify_language(text)
+    assert found.code == code
+    assert 0 <= found.score <= 1
+
+
+# --- all of it -------------------------------------------------------------------------------
+
+
+def test_every_prompt_is_in_a_split_or_counted_under_a_reason():
+    prompts = [
+        *many(count=450, users=60),
+        *[Prompt(f"{sentence(random.Random(i), 12)}", "eager") for i in range(1000, 1210)],
+        *many(count=20),  # again
+        Prompt("  ", "u1"),
+        Prompt("x" * 5000, "u2"),
+        Prompt("Schreibe ein kurzes Gedicht über das Meer und die Menschen an der Küste.", "u3"),
+    ]
+    found = clean_prompts(prompts, max_chars=4000)
+    counts = found.counts()
+    assert sum(counts.values()) == len(prompts)
+    assert counts["dropped: cap"] == 10
+    assert counts["dropped: same"] == 20
+    assert counts["dropped: empty"] == counts["dropped: too_long"] == 1
+    kept = [id(p) for split in found.splits.values() for p in split]
+    assert len(kept) == len(set(kept))
+    again = next(gone for gone in found.dropped if gone.reason == "same")
+    assert again.of == text_of(again.prompt.prompt)
+    english = clean_prompts(prompts[-1:], languages=["en"])
+    assert [gone.reason for gone in english.dropped] == ["language"]
+    german = clean_prompts(prompts[-1:])
+    assert [p.meta["language"] for split in german.splits.values() for p in split] == ["de"]
+
+
+def test_personal_data_goes_from_the_training_split_and_from_there_only():
+    prompts = [Prompt(f"{p.prompt} I am me{i}@x.org.", p.user) for i, p in enumerate(many())]
+    found = clean_prompts(prompts)
+    assert not [p for p in found.splits["train"] if find_personal(text_of(p.prompt))]
+    assert found.masked == {"EMAIL": len(found.splits["train"])}
+    for name in ("valid", "test"):
+        assert found.splits[name]
+        assert all("@x.org" in text_of(p.prompt) for p in found.splits[name])
+
+
+def test_prompts_that_differ_in_personal_data_alone_are_the_same():
+    text = "Please write a letter of complaint to {} about my order."
+    found = clean_prompts(
+        [Prompt(text.format("a@x.org"), "u1"), Prompt(text.format("b@y.org"), "u2")]
+    )
+    assert [gone.reason for gone in found.dropped] == ["same"]
+
+
+def test_what_a_store_has_already_is_not_taken_again():
+    index = DuplicateIndex()
+    first, second = many(count=40, seed=1), many(count=40, seed=2)
+    clean_prompts(first, index=index)
+    later = clean_prompts([*second, *first], index=index)
+    assert later.counts()["dropped: same"] == 40
+    assert sum(map(len, later.splits.values())) == 40
+
+
+def test_the_command_writes_splits_and_what_went_with_its_reason(tmp_path: Path):
+    prompts = [*many(count=300, users=80), *many(count=30, users=80)]
+    write_records(tmp_path / "p.jsonl", prompts)
+    for out in ("a", "b"):
+        arguments = ["data", "clean", str(tmp_path / "p.jsonl"), "--out", str(tmp_path / out)]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    assert "dropped: same" in result.stdout
+    written = sorted((tmp_path / "a").iterdir())
+    assert [path.name for path in written] == [
+        "dropped.jsonl", "prompts-test.jsonl", "prompts-train.jsonl", "prompts-valid.jsonl",
+    ]  # fmt: skip
+    assert [p.read_bytes() for p in written] == [
+        p.read_bytes() for p in sorted((tmp_path / "b").iterdir())
+    ]
+    lines = [len(path.read_text().splitlines()) for path in written]
+    assert sum(lines) == 330 and lines[0] == 30
+    assert json.loads(written[0].read_text().splitlines()[0])["reason"] == "same"
+
+
+words = st.lists(st.sampled_from(["sun", "moon", "a", "b", "sea"]), max_size=6).map(" ".join)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(words, st.sampled_from(["", "u1", "u2", "u3"])), max_size=25))
+def test_hygiene_twice_is_hygiene_once(found: list[tuple[str, str]]):
+    prompts = [Prompt(text, user) for text, user in found]
+    once = clean_prompts(prompts, max_per_user=3)
+    kept = [p for split in once.splits.values() for p in split]
+    assert len(kept) + len(once.dropped) == len(prompts)
+    assert max(Counter(p.user for p in kept if p.user).values(), default=0) <= 3
+    twice = clean_prompts(kept, max_per_user=3)
+    assert twice.dropped == []

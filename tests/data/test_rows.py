@@ -1,0 +1,286 @@
+"""Rows of every kind of file: each once, with its place; what is broken is named, the rest read."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from preceptor.data import rows
+from preceptor.data.rows import read_rows
+from preceptor.errors import DataError
+
+ROWS = [{"prompt": 'Où?\n"a, b"', "response": "日本 \u2028"}, {"prompt": "b", "response": "]"}]
+
+
+def zstandard_bytes(data: bytes) -> bytes:
+    return pytest.importorskip("zstandard").ZstdCompressor().compress(data)
+
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard_bytes,
+}
+
+
+def as_lines(found: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found).encode()
+
+
+def as_csv(found: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(found[0]))
+    writer.writeheader()
+    writer.writerows(found)
+    return text.getvalue().encode()
+
+
+def as_parquet(found: list[dict[str, Any]]) -> bytes:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(found), sink)
+    return sink.getvalue()
+
+
+WRITE: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
+    ".jsonl": as_lines,
+    ".json": lambda found: json.dumps(found, indent=2).encode(),
+    ".csv": as_csv,
+    ".parquet": as_parquet,
+}
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+@pytest.mark.parametrize("suffix", WRITE)
+def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, suffix: str, compression: str):
+    path = tmp_path / f"d{suffix}{compression}"
+    path.write_bytes(COMPRESS[compression](WRITE[suffix](ROWS)))
+    assert [row for _, row in read_rows(path)] == ROWS
+
+
+def test_a_row_s_place_is_the_line_it_begins_on(tmp_path: Path):
+    tall = [{"prompt": "one\ntwo"}, {"prompt": "three"}, {"prompt": "four"}]
+    (tmp_path / "d.csv").write_bytes(as_csv(tall))
+    (tmp_path / "d.json").write_text(json.dumps(tall, indent=1))
+    (tmp_path / "d.jsonl").write_text("\n" + as_lines(tall).decode())
+    places = {p: [w.rpartition(":")[2] for w, _ in read_rows(p)] for p in tmp_path.iterdir()}
+    assert {path.name: found for path, found in places.items()} == {
+        "d.csv": ["2", "4", "5"],
+        "d.json": ["2", "5", "8"],
+        "d.jsonl": ["2", "3", "4"],
+    }
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    found=st.lists(st.dictionaries(st.text(), values), max_size=6),
+    indent=st.sampled_from([None, 2]),
+    piece=st.integers(1, 40),
+)
+def test_json_is_read_in_pieces_of_any_size(
+    tmp_path_factory: pytest.TempPathFactory, found: Any, indent: int | None, piece: int
+):
+    folder = tmp_path_factory.mktemp("json")
+    (folder / "list.json").write_text(json.dumps(found, indent=indent))
+    (folder / "one-after-another.json").write_text("\n".join(json.dumps(row) for row in found))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "READ_BYTES", piece * 4)
+        for path in folder.iterdir():
+            assert [row for _, row in read_rows(path)] == found
+
+
+@pytest.mark.parametrize("compression", [c for c in COMPRESS if c])
+def test_a_file_that_is_cut_off_gives_what_is_there_and_says_so(tmp_path: Path, compression: str):
+    noise = [{"n": number, "text": f"{number * 7919 % 100003}" * 20} for number in range(20_000)]
+    whole = COMPRESS[compression](as_lines(noise))
+    path = tmp_path / f"d.jsonl{compression}"
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    found = [row for _, row in read_rows(path)]
+    *good, last = found
+    good = [row for row in good if not isinstance(row, DataError)]
+    assert good == noise[: len(good)]
+    assert isinstance(last, DataError)
+    assert "damaged or cut off after this" in str(last)
+
+
+def test_two_frames_of_zstandard_are_one_file(tmp_path: Path):
+    path = tmp_path / "d.jsonl.zst"
+    path.write_bytes(zstandard_bytes(as_lines(ROWS)) + zstandard_bytes(as_lines(ROWS)))
+    assert [row for _, row in read_rows(path)] == ROWS * 2
+
+
+def test_compression_is_seen_from_the_bytes_not_from_the_name(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_bytes(gzip.compress(as_lines(ROWS)))
+    (tmp_path / "b.jsonl.gz").write_bytes(as_lines(ROWS))
+    assert [[row for _, row in read_rows(p)] for p in sorted(tmp_path.iterdir())] == [ROWS, ROWS]
+
+
+def test_what_windows_puts_before_utf_8_is_no_part_of_a_key(tmp_path: Path):
+    for suffix in (".jsonl", ".json", ".csv"):
+        path = tmp_path / f"d{suffix}"
+        path.write_bytes(b"\xef\xbb\xbf" + WRITE[suffix](ROWS))
+        assert [row for _, row in read_rows(path)] == ROWS
+
+
+def test_a_broken_line_is_named_and_the_rest_is_read(tmp_path: Path):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(b'{"a": 1}\nno\n{"a": "\xff"}\n\n{"a": 2}\n')
+    found = list(read_rows(path))
+    assert [row for _, row in found if isinstance(row, dict)] == [{"a": 1}, {"a": 2}]
+    problems = [str(row) for _, row in found if isinstance(row, DataError)]
+    assert problems[0].startswith(f"{path}:2: not JSON")
+    assert problems[1].startswith(f"{path}:3: not UTF-8")
+
+
+def test_a_row_too_long_is_named_and_passed_over(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(rows, "LONGEST_ROW", 2**12)
+    monkeypatch.setattr(rows, "READ_BYTES", 2**10)
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"a": 1}\n{"a": "' + "x" * 2**14 + '"}\n{"a": 2}\n')
+    (_, first), (where, second), (last, third) = read_rows(path)
+    assert (first, third, last) == ({"a": 1}, {"a": 2}, f"{path}:3")
+    assert where == f"{path}:2"
+    assert "a row of over" in str(second)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rule"),
+    [
+        ("d.json", b'[{"a": 1}, {"a": 2}', ":1: the list is not closed"),
+        ("d.json", b'[{"a": 1},\n{"a": }]', ":2: not JSON from here on"),
+        ("d.json", b'[{"a": "caf\xe9"}]', ":1: not UTF-8 after this"),
+        ("d.json", b"[" + b'{"a":' * 100_000, ":1: JSON that is nested too deep"),
+        ("d.json", b'[{"a": 1},\n{"a": "\\ud800"}]', ":2: half a surrogate pair"),
+        ("d.csv", b"a,b\n1,2\n3\n", ":3: 1 cells, the header has 2"),
+        ("d.csv", b"a,ranks\n1,[1\n", ':2: "ranks" is a list that is not JSON'),
+        ("d.csv", b"a\ncaf\xe9\n", "not UTF-8 after this"),
+        ("d.csv", b'a\n"open\n', "not CSV after this"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, name: str, content: bytes, rule: str):
+    path = tmp_path / name
+    path.write_bytes(content)
+    *_, (_, problem) = read_rows(path)
+    assert isinstance(problem, DataError)
+    assert str(problem).startswith(str(path))
+    assert rule in str(problem)
+    assert str(problem).endswith(".")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_header_tells_what_stands_between_cells(tmp_path: Path, delimiter: str):
+    path = tmp_path / "d.csv"
+    path.write_text(f'instruction{delimiter}output\n"a, b; c"{delimiter}d\n')
+    assert [row for _, row in read_rows(path)] == [{"instruction": "a, b; c", "output": "d"}]
+
+
+def test_lists_in_cells_of_a_table_are_json(tmp_path: Path):
+    path = tmp_path / "d.csv"
+    path.write_bytes(
+        as_csv([{"prompt": "[not json]", "responses": '["a", "b"]', "ranks": "[1, 2]"}])
+    )
+    [(_, row)] = read_rows(path)
+    assert row == {"prompt": "[not json]", "responses": ["a", "b"], "ranks": [1, 2]}
+
+
+def test_plain_text_is_documents_with_a_blank_line_between(tmp_path: Path):
+    path = tmp_path / "t.txt.gz"
+    path.write_bytes(gzip.compress(b"\n\none\r\nand more\n\ntwo\n\n\ncaf\xe9\n\nthree"))
+    found = list(read_rows(path))
+    assert [row["text"] for _, row in found if isinstance(row, dict)] == [
+        "one\nand more", "two", "three",
+    ]  # fmt: skip
+    assert [where.rpartition(":")[2] for where, _ in found] == ["3", "6", "9", "11"]
+    assert str(found[2][1]).startswith(f"{path}:9: not UTF-8 at byte 3")
+
+
+def test_a_file_that_grows_ten_thousandfold_is_read_in_little_memory(tmp_path: Path):
+    path = tmp_path / "d.jsonl.zst"
+    path.write_bytes(zstandard_bytes((b'{"a": 1}' + b" " * 2**20 + b"\n") * 256))
+    assert path.stat().st_size < 100_000
+    tracemalloc.start()
+    assert sum(1 for _ in read_rows(path)) == 256
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # of 256 MB
+
+
+def test_a_missing_file_says_which_there_can_be(tmp_path: Path):
+    with pytest.raises(DataError, match=r"none\.jsonl: no such file\. It must be \.jsonl, \.json"):
+        list(read_rows(tmp_path / "none.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("library", "path", "extra"),
+    [("pyarrow", "d.parquet", "parquet"), ("datasets", "hf:some/set", "hub")],
+)
+def test_a_library_that_is_missing_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: Any, library: str, path: str, extra: str
+):
+    monkeypatch.chdir(tmp_path)
+    Path("d.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(DataError, match=rf"pip install 'preceptor\[{extra}\]'"):
+        list(read_rows(path))
+
+
+class FakeHub:
+    """Stands for the library datasets: notes what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def load_dataset(self, name: str, config: str | None, *, split: str, streaming: bool) -> Any:
+        self.asked = [name, config, split, streaming]
+        if name == "none":
+            raise FileNotFoundError("Couldn't find it.\nMore.")
+        return ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("hf:org/set", ["org/set", None, "train", True]),
+        ("hf:org/set@test", ["org/set", None, "test", True]),
+        ("hf:org/set:en@validation", ["org/set", "en", "validation", True]),
+        ("hf:set@train[:10]", ["set", None, "train[:10]", False]),  # a slice cannot be streamed
+    ],
+)
+def test_a_data_set_of_the_hub(monkeypatch: Any, name: str, asked: list[Any]):
+    hub = FakeHub()
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    assert list(read_rows(name)) == [(f"{name}:1", ROWS[0]), (f"{name}:2", ROWS[1])]
+    assert hub.asked == asked
+
+
+def test_a_data_set_that_cannot_be_had_is_one_line(monkeypatch: Any):
+    monkeypatch.setitem(sys.modules, "datasets", FakeHub())
+    with pytest.raises(DataError, match=r"^hf:none: cannot be read \(FileNotFoundError: Could"):
+        list(read_rows("hf:none"))
+
+
+def test_the_library_itself_reads_a_folder(tmp_path: Path, monkeypatch: Any):
+    pytest.importorskip("datasets", reason="needs the extra hub")
+    (tmp_path / "train.jsonl").write_bytes(as_lines(ROWS))
+    assert [row for _, row in read_rows(f"hf:{tmp_path}@train")] == ROWS
