@@ -95,31 +95,34 @@ def read_records(path: str | Path, kind: type[Record]) -> list[Record]:
         raise DataError(
             f"{path}: no such file. A JSONL file of {kind.__name__.lower()}s is needed."
         )
-    records = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}:{number}: not UTF-8 at byte {error.start}. Save it as UTF-8."
-            ) from error
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}:{number}: not JSON ({error.msg}, column {error.colno}). "
-                "Each line must be one JSON object."
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{path}:{number}: JSON that is nested too deep or holds a number too long."
-            ) from error
-        if b"\\ud" in line.lower() and not _is_text(row):
-            raise DataError(f"{path}:{number}: half a surrogate pair, which is no character.")
-        records.append(parse_record(row, kind, f"{path}:{number}"))
+    records = [
+        parse_line(line, kind, f"{path}:{number}")
+        for number, line in enumerate(path.read_bytes().split(b"\n"), 1)
+        if line.strip()
+    ]
     if not records:
         raise DataError(f"{path}: no records in it. Each line must be a {kind.__name__.lower()}.")
     return records
+
+
+def parse_line(line: bytes, kind: type[Record], where: str) -> Record:
+    """One line of a JSONL file as a record, or a `DataError` that begins with where it stands."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{where}: not JSON ({error.msg}, column {error.colno}). "
+            "Each line must be one JSON object."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{where}: JSON that is nested too deep or holds a number too long."
+        ) from error
+    if b"\\ud" in line.lower() and not _is_text(row):
+        raise DataError(f"{where}: half a surrogate pair, which is no character.")
+    return parse_record(row, kind, where)
 
 
 def parse_record(row: Any, kind: type[Record], where: str) -> Record:
