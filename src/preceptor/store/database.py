@@ -149,12 +149,13 @@ def connect(url: URL) -> Engine:
     """An engine whose writers take their turn at the start of a transaction."""
     if url.get_backend_name() != "sqlite":
         try:
-            return create_engine(url)
+            return create_engine(url, hide_parameters=True)
         except (ModuleNotFoundError, NoSuchModuleError):
             raise StoreError(
                 "PostgreSQL needs its driver: pip install 'preceptor[postgres]'."
             ) from None
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    # An error must not carry people's texts into a log.
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, record: Any) -> None:
