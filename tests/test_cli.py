@@ -67,7 +67,11 @@ def test_help_and_recipe_check_import_neither_torch_nor_transformers(arguments: 
 
 @pytest.mark.parametrize(
     "command",
-    ["", "run", *STAGES, "chat", "bench", "recipe", "recipe list", "recipe show", "recipe check"],
+    [
+        *("", "run", *STAGES, "chat", "bench"),
+        *("recipe", "recipe list", "recipe show", "recipe check"),
+        *("label", "label init", "label import", "label add", "label export", "label status"),
+    ],
 )
 def test_every_command_has_a_help_of_80_columns(command: str):
     result = CliRunner().invoke(

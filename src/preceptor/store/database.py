@@ -59,11 +59,14 @@ def create_store(where: str) -> None:
         StoreError: something else stands there, or the server cannot be reached.
     """
     url = url_of(where)
+    where = shown(url)
     key_path = key_path_of(url)
     if key_path is None:
         read_site_key(None)
     elif url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        path = Path(url.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # people's texts are their owner's alone
     engine = connect(url)
     try:
         with engine.execution_options(writes=True).begin() as connection:
@@ -90,22 +93,25 @@ def open_store(where: str) -> Store:
         StoreError: there is none, it has another version, or its site key is missing.
     """
     url = url_of(where)
+    where = shown(url)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-        raise StoreError(f"{where}: no label store. `preceptor label init {where}` makes one.")
+        raise StoreError(
+            f"{where}: no label store. `preceptor label init --store {where}` makes one."
+        )
     engine = connect(url)
     try:
         with engine.connect() as connection:
             found = version_of(connection)
         if found is None:
             raise StoreError(
-                f"{where}: not a label store. `preceptor label init {where}` makes one of an empty "
-                "database."
+                f"{where}: not a label store. `preceptor label init --store {where}` makes one, "
+                "if the database is empty."
             )
         _require_known(found, where)
         if found != head():
             raise StoreError(
                 f"{where}: its tables are of version {found}, this Preceptor needs {head()}. "
-                f"`preceptor label init {where}` brings them up to date; back it up before."
+                f"`preceptor label init --store {where}` brings them up to date; back it up before."
             )
         return Store(engine, read_site_key(key_path_of(url)))
     except DatabaseError as error:
@@ -122,20 +128,27 @@ def url_of(where: str) -> URL:
         return URL.create("sqlite", database=where)
     try:
         url = make_url(where)
-    except ArgumentError as error:
+    except ArgumentError:
         raise StoreError(
-            f"{where}: not the address of a database. It looks like "
-            "postgresql://user@host/name, or is the path of an SQLite file."
-        ) from error
+            "--store is not the address of a database. It looks like postgresql://user@host/name, "
+            "or is the path of an SQLite file."
+        ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise StoreError(
-            f"{where}: labels are kept in SQLite or PostgreSQL, not in {url.get_backend_name()}."
+            f"labels are kept in SQLite or PostgreSQL, not in {url.get_backend_name()}."
         )
     if url.get_backend_name() == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     if not url.database or url.database == ":memory:":
         raise StoreError(f"{where}: a store in memory would be lost. Name a file.")
     return url
+
+
+def shown(url: URL) -> str:
+    """A path or URL for messages: without its password."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or ""
+    return url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
 def key_path_of(url: URL) -> Path | None:
