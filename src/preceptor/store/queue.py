@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, literal, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from preceptor.data.records import Messages
@@ -37,6 +37,13 @@ from preceptor.store.tables import (
     Task,
     TaskResponse,
 )
+
+# SQLite takes a partial index only for a value that stands in the statement itself.
+OPEN = literal("open", literal_execute=True)
+LEASED = literal("leased", literal_execute=True)
+
+# After an expiry or a release the same labeler may have a task again.
+DONE = ("submitted", "skipped", "leased")
 
 WINDOW = 100
 """Partly filled tasks that are tried before a fresh one.
@@ -84,7 +91,7 @@ def claim(
         .where(
             Task.project_id == project_id,
             Assignment.account_id == account_id,
-            Assignment.state == "leased",
+            Assignment.state == LEASED,
         )
     )
     if held is not None:
@@ -203,7 +210,7 @@ def expire(session: Session, project_id: uuid.UUID, *, now: datetime) -> int:
         .join(Task)
         .where(
             Task.project_id == project_id,
-            Assignment.state == "leased",
+            Assignment.state == LEASED,
             or_(Assignment.lease_expires <= now, Assignment.lease_expires > longest),
         )
         .with_for_update(of=Assignment, skip_locked=True)
@@ -327,10 +334,26 @@ def _next_calibration(session: Session, project: Project, account: Account) -> T
 
 def _next_normal(session: Session, project: Project, account: Account) -> Task | None:
     order = [Task.taken.desc(), Task.priority.desc(), Task.draw]
-    normal = [Task.project_id == project.id, Task.kind == "normal", Task.state == "open"]
-    window = select(Task.id).where(*normal, Task.taken > 0).order_by(*order).limit(WINDOW)
-    for among in ([Task.id.in_(window)], [Task.taken == 0], [Task.taken > 0]):
-        task = _first(session, project, account, [Task.kind == "normal", *among], order)
+    normal = [Task.kind == "normal"]
+    # Two steps, so that no planner of queries walks through everything that is partly filled.
+    window = session.scalars(
+        select(Task.id)
+        .where(Task.project_id == project.id, Task.state == OPEN, *normal, Task.taken > 0)
+        .order_by(*order)
+        .limit(WINDOW)
+    ).all()
+    done = set(
+        session.scalars(
+            select(Assignment.task_id).where(
+                Assignment.task_id.in_(window),
+                Assignment.account_id == account.id,
+                Assignment.state.in_(DONE),
+            )
+        )
+    )
+    among = [[Task.id == id] for id in window if id not in done]
+    for conditions in (*among, [*normal, Task.taken == 0], [*normal, Task.taken > 0]):
+        task = _first(session, project, account, conditions, order)
         if task is not None:
             return task
     return None
@@ -348,8 +371,7 @@ def _first(
     done = (
         Assignment.task_id == Task.id,
         Assignment.account_id == account.id,
-        # After an expiry or a release the same labeler may have it again; also what was undone.
-        Assignment.state.in_(("submitted", "skipped", "leased")),
+        Assignment.state.in_(DONE),
     )
     written = (
         TaskResponse.task_id == Task.id,
@@ -366,7 +388,7 @@ def _first(
         select(Task)
         .where(
             Task.project_id == project.id,
-            Task.state == "open",
+            Task.state == OPEN,
             *conditions,
             *unsuitable,
             ~exists().where(*done),
