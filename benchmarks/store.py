@@ -2,21 +2,21 @@
 
     python benchmarks/store.py [FOLDER]
 
-Makes the store in FOLDER (about 2 GB; a temporary folder by default), then 40 labelers take turns
-at ranking tasks of two labels each. The first one has done all 20,000 tasks that are partly filled,
-so that each claim has to look past them.
+Makes the store in FOLDER (1.3 GB; a temporary folder by default) unless it is there. Then 40
+labelers take turns at ranking tasks of two labels each. The first one has done all 20,000 tasks
+that are partly filled, so that their claims look past them.
 """
 
 import sys
 import tempfile
 import time
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from preceptor.store import tables
 from preceptor.store.accounts import accept_invitation, invite
@@ -39,6 +39,7 @@ NUM_RANKED = 200_000  # have a ranking task of K responses; the others wait for 
 K = 4
 FULL, PARTLY = 40_000, 20_000  # tasks with two labels, and with one: 100,000 labels
 NUM_LABELERS = 40
+LOGINS = [f"l{number}" for number in range(NUM_LABELERS)]
 TURNS = 2_000
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -55,16 +56,24 @@ def main() -> None:
 def measure(folder: Path) -> None:
     """Print the median and the 99th percentile of what a labeler waits for."""
     where = str(folder / "labels.db")
+    new = not Path(where).exists()
     create_store(where)
     store = open_store(where)
     began = time.perf_counter()
-    ranking, labelers = fill(store)
+    if new:
+        fill(store)
     size = Path(where).stat().st_size / 1e9
     print(f"made in {time.perf_counter() - began:,.0f} s, {size:.1f} GB", flush=True)
+    ranking = identify("project", "rankings")
+    with store.read() as session:
+        labelers = [
+            session.scalars(select(tables.Account.id).where(tables.Account.login == login)).one()
+            for login in LOGINS
+        ]
     seconds: dict[str, list[float]] = {}
     for turn in range(TURNS):
         account = labelers[turn % NUM_LABELERS]
-        now = START + timedelta(days=1, seconds=turn)
+        now = datetime.now(UTC)
         name = "claim, one who did all partly filled" if account == labelers[0] else "claim"
         held = timed(store, seconds, name, lambda s, a=account, n=now: claim(s, ranking, a, now=n))
         form = filled_in(held)
@@ -113,13 +122,13 @@ def filled_in(view: AssignmentView) -> dict[str, Any]:
     }
 
 
-def fill(store: Store) -> tuple[uuid.UUID, list[uuid.UUID]]:
-    """All rows, in batches; returns the ranking project and the labelers."""
+def fill(store: Store) -> None:
+    """All rows, in batches."""
     user = identify("user", "usr_benchmark")
     with store.write() as session:
         labelers = []
-        for number in range(NUM_LABELERS):
-            _, token = invite(session, store.site_key, f"l{number}", now=START)
+        for login in LOGINS:
+            _, token = invite(session, store.site_key, login, now=START)
             account = accept_invitation(session, token, password_hash="", now=START, screened=True)
             labelers.append(account)
         options = ProjectOptions(overlap=2, calibration_fraction=0.0)
@@ -175,7 +184,6 @@ def fill(store: Store) -> tuple[uuid.UUID, list[uuid.UUID]]:
                     if new:
                         session.execute(insert(table), new)
             rows = {}
-    return ranking, labelers
 
 
 def add_label(rows: dict[Any, list[dict[str, Any]]], task: uuid.UUID, account: uuid.UUID) -> None:

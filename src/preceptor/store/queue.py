@@ -351,12 +351,14 @@ def _next_normal(session: Session, project: Project, account: Account) -> Task |
             )
         )
     )
-    among = [[Task.id == id] for id in window if id not in done]
-    for conditions in (*among, [*normal, Task.taken == 0], [*normal, Task.taken > 0]):
-        task = _first(session, project, account, conditions, order)
-        if task is not None:
-            return task
-    return None
+    first = (
+        _first(session, project, account, [Task.id == id], order) for id in window if id not in done
+    )
+    if (task := next(filter(None, first), None)) is not None:
+        return task
+    return _first(session, project, account, [*normal, Task.taken == 0], order) or _first(
+        session, project, account, [*normal, Task.taken > 0], order
+    )
 
 
 def _first(
