@@ -212,9 +212,14 @@ def foreign_rankings(draw: Any) -> list[Ranking]:
     return rows
 
 
-def test_other_people_s_rankings_keep_their_order_and_their_meta(fresh: Fresh, tmp_path: Path):
+def test_other_people_s_rankings_keep_their_order_and_their_meta(
+    fresh: Fresh, tmp_path: Path, num_examples: int
+):
     @settings(
-        max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), database=None
+        max_examples=num_examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
     )
     @given(foreign_rankings())
     def check(rankings: list[Ranking]) -> None:

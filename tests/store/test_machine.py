@@ -5,7 +5,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -29,13 +29,13 @@ LEASE = 100
 
 
 class Queue(RuleBasedStateMachine):
-    """Three labelers, three tasks of two labels, one of them on a prompt of labeler 0."""
+    """Three labelers, two tasks of two labels each, one of them on a prompt of labeler 0."""
 
     def __init__(self, fresh: Fresh) -> None:
         super().__init__()
         self.store = fresh()
         self.now = START
-        self.views: list[tuple[int, AssignmentView]] = []
+        self.views: list[tuple[int, AssignmentView, int]] = []  # and the revisions before it
         self.labels: dict[uuid.UUID, list[tuple[int, str, Any]]] = {}  # what was told as saved
         self.drafts: dict[uuid.UUID, Any] = {}
         self.skipped: set[uuid.UUID] = set()
@@ -46,7 +46,7 @@ class Queue(RuleBasedStateMachine):
         with self.store.write() as session:
             self.accounts = [add_labeler(session, self.store, name) for name in "abc"]
             self.project = add_project(
-                session, num_tasks=2, num_responses=2, overlap=OVERLAP, lease_seconds=LEASE
+                session, num_tasks=1, num_responses=2, overlap=OVERLAP, lease_seconds=LEASE
             )
             own = add_prompt(session, "own", author=self.accounts[0])
             add_tasks(session, self.project, {own: [Candidate("x"), Candidate("y")]})
@@ -55,15 +55,25 @@ class Queue(RuleBasedStateMachine):
         self.store.close()
 
     def chosen(self, which: int) -> tuple[uuid.UUID, AssignmentView]:
-        person, held = self.views[which % len(self.views)]
+        """A page that was once handed out, the newest ones most often; it may be long stale."""
+        person, held, _ = self.views[-1 - which % len(self.views)]
         return self.accounts[person], held
+
+    def expected(self, held: AssignmentView, revisions: int, form: Any) -> set[str]:
+        """What must become of a submit from a page that was made after so many revisions."""
+        known = self.labels.get(held.id, [])
+        if len(known) == revisions:
+            return {"counted", "surplus"}
+        _, kind, first = known[revisions]
+        same = kind == "submitted" and first == {"key": held.key, "form": form}
+        return {"repeated"} if same else {"draft"}
 
     def added(self, held: AssignmentView, revision: int, kind: str, form: Any) -> None:
         known = self.labels.setdefault(held.id, [])
         assert revision == len(known) + 1, "a revision was lost or doubled"
         known.append((revision, kind, form))
 
-    @rule(seconds=st.sampled_from([1, 50, 99, 101, 10_000, -30, -10_000]))
+    @rule(seconds=st.sampled_from([1, 50, 101, 101, 10_000, -30, -10_000]))
     def let_time_pass_or_jump(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
 
@@ -77,30 +87,29 @@ class Queue(RuleBasedStateMachine):
         newest = self.labels.get(held.id, [(0, "withdrawn", None)])[-1]
         assert newest[1] == "withdrawn", "a task that the labeler has done"
         assert held.draft == self.drafts.get(held.id)
-        self.views.append((person, held))
+        self.views.append((person, held, len(self.labels.get(held.id, []))))
 
     @precondition(lambda self: self.views)
-    @rule(which=st.integers(0, 99), seed=st.integers(0, 2))
+    @rule(which=st.integers(0, 9), seed=st.sampled_from([0, 0, 0, 1]))
     def submit(self, which: int, seed: int) -> None:
         account, held = self.chosen(which)
+        revisions = self.views[-1 - which % len(self.views)][2]
         form = fill_in(held, seed)
+        expected = self.expected(held, revisions, form)
         with self.store.write() as session:
             receipt = submit(session, held.id, account, key=held.key, form=form, now=self.now)
-        known = self.labels.get(held.id, [])
-        same_key = [f for r, k, f in known if k == "submitted" and f["key"] == held.key]
+            task = session.get_one(Task, session.get_one(Assignment, held.id).task_id)
+        assert receipt.outcome in expected
         if receipt.outcome in ("counted", "surplus"):
-            assert not same_key, "one form, two labels"
+            assert receipt.outcome == "counted" or task.taken == OVERLAP, "there was room"
             self.added(held, receipt.revision, "submitted", {"key": held.key, "form": form})
             self.drafts.pop(held.id, None)
             self.skipped.discard(held.id)
-        elif receipt.outcome == "repeated":
-            assert same_key[0]["form"] == form
-        else:
-            assert known
+        elif receipt.outcome == "draft":
             self.drafts[held.id] = form
 
     @precondition(lambda self: self.views)
-    @rule(which=st.integers(0, 99), seed=st.integers(3, 5))
+    @rule(which=st.integers(0, 9), seed=st.integers(3, 5))
     def revise(self, which: int, seed: int) -> None:
         account, held = self.chosen(which)
         known = self.labels.get(held.id, [])
@@ -118,7 +127,7 @@ class Queue(RuleBasedStateMachine):
         self.drafts.pop(held.id, None)
 
     @precondition(lambda self: self.views)
-    @rule(which=st.integers(0, 99))
+    @rule(which=st.integers(0, 9))
     def undo(self, which: int) -> None:
         account, held = self.chosen(which)
         known = self.labels.get(held.id, [])
@@ -135,7 +144,7 @@ class Queue(RuleBasedStateMachine):
         self.added(held, known[-1][0] + 1, "withdrawn", None)
 
     @precondition(lambda self: self.views)
-    @rule(which=st.integers(0, 99), version=st.integers(0, 3), word=st.sampled_from("xyz"))
+    @rule(which=st.integers(0, 9), version=st.integers(0, 3), word=st.sampled_from("xyz"))
     def save_draft(self, which: int, version: int, word: str) -> None:
         account, held = self.chosen(which)
         try:
@@ -146,14 +155,14 @@ class Queue(RuleBasedStateMachine):
             assert stale.stored == self.drafts[held.id]
 
     @precondition(lambda self: self.views)
-    @rule(which=st.integers(0, 99))
+    @rule(which=st.integers(0, 9))
     def heartbeat(self, which: int) -> None:
         account, held = self.chosen(which)
         with self.store.write() as session:
             heartbeat(session, held.id, account, now=self.now)
 
     @precondition(lambda self: self.views)
-    @rule(which=st.integers(0, 99))
+    @rule(which=st.integers(0, 9))
     def skip(self, which: int) -> None:
         account, held = self.chosen(which)
         try:
@@ -164,7 +173,7 @@ class Queue(RuleBasedStateMachine):
             assert self.labels[held.id][-1][1] == "submitted"
 
     @precondition(lambda self: self.views)
-    @rule(which=st.integers(0, 99))
+    @rule(which=st.integers(0, 9))
     def release(self, which: int) -> None:
         account, held = self.chosen(which)
         with self.store.write() as session:
@@ -202,13 +211,17 @@ class Queue(RuleBasedStateMachine):
             assert (a.state == "submitted") == (newest == "submitted")
 
 
-def test_the_queue_keeps_its_promises_whatever_is_done(fresh: Fresh):
+def test_the_queue_keeps_its_promises_whatever_is_done(fresh: Fresh, num_examples: int):
+    def queue() -> Queue:
+        return Queue(fresh)
+
     run_state_machine_as_test(
-        lambda: Queue(fresh),
+        queue,
         settings=settings(
-            max_examples=12,
-            stateful_step_count=25,
+            max_examples=num_examples,
+            stateful_step_count=30,
             deadline=None,
+            phases=[Phase.generate],  # a database is too slow to look for the shortest case
             suppress_health_check=list(HealthCheck),
         ),
     )
