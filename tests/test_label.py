@@ -247,12 +247,15 @@ def test_models_and_projects_that_are_not_there_are_named_with_those_that_are(ru
     assert "nope: no such model. " in refused("add", "--run", run_folder, "--model", "nope")
     assert "has sft, ppo_ptx." in refused("add", "--run", run_folder, "--model", "nope")
     told("add", "--task", "demonstration")
+    taken = refused("add", "--run", run_folder, "--project", "demonstrations")
+    assert taken.startswith("error: demonstrations: there is a demonstration project of this name")
     assert "x: no such project. There are demonstrations." in refused(
         "export", "rankings", "--project", "x"
     )
     assert "No rankings to export in split train. There are none yet." in refused(
         "export", "rankings"
     )
+    assert "No evaluations to export in split test." in refused("export", "evaluations")
     said = refused("add", "--task", "demonstration")
     assert "no prompt in split train that demonstrations does not ask about already" in said
 

@@ -149,7 +149,8 @@ def add(
     name = project or f"{task}s"
     folders = _folders(run, names) if run else {}
     with _opened(store) as opened:
-        asked = _prompts(opened, name, split or ("test" if evaluation else "train"), prompts, seed)
+        side = split or ("test" if evaluation else "train")
+        asked = _prompts(opened, name, task, options, side, prompts)
         sampled: Any = [[] for _ in asked]
         if run:
             from preceptor.chat import read_run
@@ -175,8 +176,9 @@ def export(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder.")] = Path(),
     split: Annotated[
-        Literal["train", "valid", "test"], typer.Option("--split", help="Whose users' texts.")
-    ] = "train",
+        Literal["train", "valid", "test"] | None,
+        typer.Option("--split", help="Whose users' texts.  [train; test for evaluations]"),
+    ] = None,
     project: Annotated[str | None, typer.Option("--project", help="Only this one's.")] = None,
     surplus: Annotated[
         bool, typer.Option("--surplus", help="Also labels beyond what a task wanted.")
@@ -194,7 +196,8 @@ def export(
     with _opened(store) as opened, opened.write() as session:
         if project is not None:
             project_named(session, project)
-        wanted = Filter(kind, split, project, surplus)
+        default = "test" if kind == "evaluations" else "train"
+        wanted = Filter(kind, split or default, project, surplus)
         exported = export_records(session, wanted, out, now=_now())
     for reason, count in sorted(exported.left_out.items()):
         typer.echo(f"{count:>8,}  left out: {reason}", err=True)
@@ -252,20 +255,26 @@ def _folders(run: Path, names: list[str]) -> dict[str, Path | str]:
 
 
 def _prompts(
-    store: "Store", project: str, split: str, limit: int, seed: int
+    store: "Store", project: str, task: str, options: "ProjectOptions", split: str, limit: int
 ) -> "list[AskedPrompt]":
-    from preceptor.store.names import identify
-    from preceptor.store.projects import prompts_without_task
+    """Prompts to ask about; what is wrong with the project is told before anything is sampled."""
+    from preceptor.store.projects import create_project, prompts_without_task
 
-    with store.read() as session:
+    with store.write() as session:
+        id = create_project(session, project, task, options, now=_now())
         found = prompts_without_task(
-            session, identify("project", project), split=split, limit=limit, seed=seed
+            session,
+            id,
+            split=split,
+            limit=limit,
+            seed=options.seed,
+            scope="evaluate" if task == "evaluation" else "train",
         )
-    if not found:
-        raise StoreError(
-            f"no prompt in split {split} that {project} does not ask about already. "
-            "`preceptor label import FILE --kind prompts` brings more."
-        )
+        if not found:
+            raise StoreError(
+                f"no prompt in split {split} that {project} does not ask about already. "
+                "`preceptor label import FILE --kind prompts` brings more."
+            )
     return found
 
 

@@ -403,8 +403,23 @@ def test_users_keep_their_side_and_stand_on_one(store: Store, tmp_path: Path):
             )
         ).all()
         shares = Counter(session.scalars(select(tables.PromptUser.split)))
+        apart = select(func.count()).where(tables.Prompt.split != tables.PromptUser.split)
+        assert session.scalar(apart.select_from(tables.Prompt).join(tables.PromptUser)) == 0
     assert {number for _, number in sides} == {1}
     assert shares["train"] > shares["valid"] + shares["test"]
+    # The side that was drawn once stays, whatever would be drawn today.
+    with store.write() as session:
+        moved = session.scalars(
+            select(tables.PromptUser).where(
+                tables.PromptUser.pseudonym == store.site_key.user("u 1")
+            )
+        ).one()
+        moved.split = "valid" if moved.split == "test" else "test"
+    path = write(tmp_path / "more.jsonl", [{"prompt": "one more", "user": "u 1"}])
+    bring(store, path, "prompts")
+    with store.read() as session:
+        more = session.scalars(select(tables.Prompt).where(tables.Prompt.ingest_id.is_not(None)))
+        assert {p.split for p in more if p.content == "one more"} == {moved.split}
 
 
 def test_what_hygiene_leaves_out_is_kept_with_its_reason(store: Store, tmp_path: Path):
@@ -450,6 +465,52 @@ def test_what_does_not_go_out_is_counted_by_reason(store: Store, tmp_path: Path)
         export_records(session, Filter("rankings"), tmp_path, now=at(5))
     with pytest.raises(StoreError, match="No evaluations to export in split test. There are none"):
         take_out(store, tmp_path, "evaluations", split="test")
+
+
+def test_surplus_stays_here_unless_it_is_asked_for_and_comes_back_as_surplus(
+    fresh: Fresh, tmp_path: Path
+):
+    store, empty = fresh(), fresh()
+    bring(store, some_prompts(tmp_path / "p.jsonl", 30), "prompts")
+    labeled_store(store, "ranking")
+    whole = take_out(store, tmp_path, "rankings")
+    with store.write() as session:
+        one = session.scalars(
+            select(tables.Assignment).where(tables.Assignment.state == "submitted")
+        ).first()
+        one.counted = False
+        session.get_one(tables.Task, one.task_id).taken -= 1
+    less = take_out(store, tmp_path, "rankings")
+    assert (less.num_rows, less.left_out["surplus"]) == (whole.num_rows - 1, 1)
+    every = take_out(store, tmp_path, "rankings", include_surplus=True)
+    assert every.num_rows == whole.num_rows
+    bring(empty, every.path, "rankings")
+    assert take_out(empty, tmp_path, "rankings").path.read_bytes() == less.path.read_bytes()
+    for other in (store, empty):
+        other.close()
+
+
+def test_nobody_is_asked_about_prompts_whose_users_do_not_consent(store: Store, tmp_path: Path):
+    bring(store, some_prompts(tmp_path / "p.jsonl", 30), "prompts")
+    with store.write() as session:
+        before = prompts_without_task(session, None, split="train", limit=None, seed=0)
+        user = session.get_one(tables.Prompt, before[0].id).user_id
+        session.execute(
+            insert(tables.Consent),
+            [
+                {
+                    "user_id": user,
+                    "scope": "train",
+                    "channel": "declared",
+                    "event": "withdrawn",
+                    "text_sha256": "",
+                    "at": START,
+                }
+            ],
+        )
+        after = prompts_without_task(session, None, split="train", limit=None, seed=0)
+        own = select(tables.Prompt.id).where(tables.Prompt.user_id == user)
+        assert {p.id for p in before} - {p.id for p in after} == set(session.scalars(own))
 
 
 def test_a_changed_export_is_not_taken_for_the_exported_one(store: Store, tmp_path: Path):

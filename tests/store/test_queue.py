@@ -12,7 +12,7 @@ from sqlalchemy import select
 from preceptor.errors import StoreError
 from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline, set_state
 from preceptor.store.database import Store
-from preceptor.store.labels import submit
+from preceptor.store.labels import save_draft, submit
 from preceptor.store.projects import Candidate, add_tasks
 from preceptor.store.queue import AssignmentView, claim, expire, heartbeat, release, skip, view
 from preceptor.store.tables import Assignment, Project, Task
@@ -256,6 +256,30 @@ def test_a_new_guideline_is_read_before_the_next_task_and_a_label_keeps_its_vers
         versions.append(held.guideline)
         finish(store, ann, held)
     assert versions == ["ranking@1", "ranking@2"]
+
+
+def test_a_task_that_is_taken_up_again_is_under_the_guideline_of_now(store: Store):
+    project = project_of(store, num_tasks=1, guideline="ranking", lease_seconds=60)
+    [ann] = people(store, "ann")
+    for turn, text in enumerate(["Be kind.", "Be true."], 1):
+        with store.write() as session:
+            publish_guideline(session, "ranking", text, now=START)
+            acknowledge(session, ann, newest_guideline(session, "ranking").id, now=START)
+        held = take(store, project, ann, 100 * turn)
+        assert held.guideline == f"ranking@{turn}"
+
+
+def test_what_was_given_back_is_not_taken_up_by_an_old_page(store: Store):
+    project = project_of(store, num_tasks=2)
+    [ann] = people(store, "ann")
+    held = take(store, project, ann)
+    with store.write() as session:
+        release(session, held.id, ann)
+        assert not heartbeat(session, held.id, ann, now=at(1))
+        save_draft(session, held.id, ann, {"comment": "so far"}, version=0, now=at(2))
+        assert view(session, held.id, ann).state == "released"
+        assert view(session, held.id, ann).draft == {"comment": "so far"}
+    assert finish(store, ann, held, 3).outcome == "counted"  # but finished work counts
 
 
 def test_the_same_guideline_published_twice_is_one_version(store: Store):

@@ -95,18 +95,18 @@ def read_records(path: str | Path, kind: type[Record]) -> list[Record]:
         raise DataError(
             f"{path}: no such file. A JSONL file of {kind.__name__.lower()}s is needed."
         )
-    records = [
-        parse_line(line, kind, f"{path}:{number}")
-        for number, line in enumerate(path.read_bytes().split(b"\n"), 1)
-        if line.strip()
-    ]
+    records = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if line.strip():
+            where = f"{path}:{number}"
+            records.append(parse_record(parse_line(line, where), kind, where))
     if not records:
         raise DataError(f"{path}: no records in it. Each line must be a {kind.__name__.lower()}.")
     return records
 
 
-def parse_line(line: bytes, kind: type[Record], where: str) -> Record:
-    """One line of a JSONL file as a record, or a `DataError` that begins with where it stands."""
+def parse_line(line: bytes, where: str) -> Any:
+    """The JSON value of one line; what it is not, a `DataError` says with the place."""
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -122,7 +122,7 @@ def parse_line(line: bytes, kind: type[Record], where: str) -> Record:
         ) from error
     if b"\\ud" in line.lower() and not _is_text(row):
         raise DataError(f"{where}: half a surrogate pair, which is no character.")
-    return parse_record(row, kind, where)
+    return row
 
 
 def parse_record(row: Any, kind: type[Record], where: str) -> Record:

@@ -16,13 +16,13 @@ from sqlalchemy.orm import Session
 import preceptor
 from preceptor.data.records import write_records
 from preceptor.errors import StoreError
+from preceptor.store.consent import willing_users
 from preceptor.store.forms import ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
 from preceptor.store.names import canonical
 from preceptor.store.tables import (
     Account,
     Assignment,
-    Consent,
     Export,
     Guideline,
     Policy,
@@ -115,7 +115,7 @@ def export_records(session: Session, wanted: Filter, folder: Path, *, now: datet
 
 
 def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
-    willing = _willing(session, wanted)
+    willing = set(session.scalars(willing_users(_scope(wanted))))
     rows = session.execute(
         select(Prompt, PromptUser)
         .join(PromptUser)
@@ -146,7 +146,7 @@ def _labels(
     session: Session, wanted: Filter, left_out: Counter[str], now: datetime
 ) -> Iterator[dict[str, Any]]:
     """The newest revision of each label that counts, by id."""
-    willing = _willing(session, wanted)
+    willing = set(session.scalars(willing_users(_scope(wanted))))
     slots = _slots(session, wanted)
     texts = _texts(session, wanted)
     for row in session.execute(_chosen(wanted).order_by(Submission.id)):
@@ -249,21 +249,8 @@ def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetim
     return None
 
 
-def _willing(session: Session, wanted: Filter) -> set[uuid.UUID]:
-    """Users whose newest word on this use is yes."""
-    scope = "evaluate" if wanted.kind == "evaluations" else "train"
-    newest = select(func.max(Consent.id)).where(Consent.scope == scope).group_by(Consent.user_id)
-    given = session.scalars(
-        select(Consent.user_id)
-        .join(PromptUser)
-        .where(
-            Consent.id.in_(newest),
-            Consent.event == "given",
-            PromptUser.policy == "opt_in",
-            PromptUser.erased_at.is_(None),
-        )
-    )
-    return set(given)
+def _scope(wanted: Filter) -> str:
+    return "evaluate" if wanted.kind == "evaluations" else "train"
 
 
 def _slots(session: Session, wanted: Filter) -> dict[uuid.UUID, list[dict[str, Any]]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from preceptor.data.records import Demonstration, Prompt, Ranking, parse_line
+from preceptor.data.records import Demonstration, Prompt, Ranking, parse_line, parse_record
 from preceptor.errors import DataError, StoreError
 from preceptor.store.forms import check_groups, groups_of, ranks_of, require_storable
 from preceptor.store.layout import is_own, read_manifest
@@ -123,7 +123,7 @@ def read_lines(
                 continue
             where = f"{path}:{number}"
             try:
-                record: Any = parse_line(text, kind, where)
+                record: Any = parse_record(parse_line(text, where), kind, where)
                 require_storable(vars(record), f"{where}: it")
                 label = None if kind is Prompt else read_label(record, where, provenance.now)
                 lines.append(Line(where, record, label))

@@ -84,8 +84,7 @@ def save_draft(
     stored = session.get(Draft, assignment_id)
     if stored is not None and stored.version != version and stored.body != form:
         raise StaleDraft(stored.body, stored.version)
-    if assignment.state not in ("submitted", "skipped"):
-        keep_lease(assignment, task, project, now)
+    keep_lease(assignment, task, project, now)
     return _write_draft(session, assignment_id, form, now)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
+from preceptor.store.consent import willing_users
 from preceptor.store.names import identify, seeded
 from preceptor.store.tables import Base, Policy, Project, Prompt, Response, Task, TaskResponse
 
@@ -104,13 +105,25 @@ def project_named(session: Session, name: str) -> Project:
 
 
 def prompts_without_task(
-    session: Session, project_id: uuid.UUID | None, *, split: str, limit: int | None, seed: int
+    session: Session,
+    project_id: uuid.UUID | None,
+    *,
+    split: str,
+    limit: int | None,
+    seed: int,
+    scope: str = "train",
 ) -> list[AskedPrompt]:
-    """Active prompts of a split that the project does not ask about yet, in the seed's order."""
+    """Active prompts of a split that the project does not ask about yet, in the seed's order.
+
+    Only of users who consent to what the labels are for, `scope`: train or evaluate.
+    """
     asked = select(Task.prompt_id).where(Task.project_id == project_id)
     rows = session.execute(
         select(Prompt.id).where(
-            Prompt.status == "active", Prompt.split == split, Prompt.id.not_in(asked)
+            Prompt.status == "active",
+            Prompt.split == split,
+            Prompt.id.not_in(asked),
+            Prompt.user_id.in_(willing_users(scope)),
         )
     )
     order = sorted(rows.scalars(), key=lambda id: seeded(seed, id))[:limit]

@@ -158,8 +158,6 @@ def heartbeat(
 ) -> bool:
     """The labeler is still there. False if the lease ran out and the task went to others."""
     assignment, task, project = lock(session, assignment_id, account_id)
-    if assignment.state in ("submitted", "skipped"):
-        return False
     return keep_lease(assignment, task, project, now)
 
 
@@ -246,9 +244,12 @@ def lock(
 
 
 def keep_lease(assignment: Assignment, task: Task, project: Project, now: datetime) -> bool:
-    """Extend a lease; one that ran out is taken up again while there is room."""
+    """Extend a lease; one that ran out is taken up again while there is room.
+
+    What was given back stays given back: the labeler may hold another task by now.
+    """
     if assignment.state != "leased":
-        if not take_place(task, assignment):
+        if assignment.state != "expired" or not take_place(task, assignment):
             return False
         assignment.state = "leased"
     _renew(assignment, project, now)
