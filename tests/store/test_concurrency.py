@@ -65,7 +65,7 @@ def finish_all(store: Store, num_labelers: int, tasks: int, overlap: int) -> Non
 
 
 def test_labelers_at_once_lose_and_double_nothing(store: Store):
-    finish_all(store, num_labelers=8, tasks=20, overlap=2)
+    finish_all(store, num_labelers=32, tasks=20, overlap=2)
 
 
 @pytest.mark.slow

@@ -6,8 +6,9 @@ written whole or not at all.
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from preceptor.store.names import KEY_VARIABLE, SiteKey, make_site_key, read_sit
 
 BUSY_SECONDS = 30
 """How long a writer of another process waits for its turn."""
+CONNECTIONS = 40
+"""As many as the threads of a web server, so that none waits for one."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,15 @@ class Store:
 
     engine: Engine
     site_key: SiteKey
+    turn: AbstractContextManager[Any]
+    """Writers of this process wait here. SQLite's own waiting is a poll in which one of thirty
+    starves; PostgreSQL queues them itself."""
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that writes: all of it when the block ends, nothing when it raises."""
         engine = self.engine.execution_options(writes=True)
-        with Session(engine, autoflush=True, expire_on_commit=False) as session, session.begin():
+        with self.turn, Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -113,7 +119,8 @@ def open_store(where: str) -> Store:
                 f"{where}: its tables are of version {found}, this Preceptor needs {head()}. "
                 f"`preceptor label init --store {where}` brings them up to date; back it up before."
             )
-        return Store(engine, read_site_key(key_path_of(url)))
+        turn = threading.Lock() if url.get_backend_name() == "sqlite" else nullcontext()
+        return Store(engine, read_site_key(key_path_of(url)), turn)
     except DatabaseError as error:
         engine.dispose()
         raise StoreError(_unreachable(where, error)) from None
@@ -162,13 +169,18 @@ def connect(url: URL) -> Engine:
     """An engine whose writers take their turn at the start of a transaction."""
     if url.get_backend_name() != "sqlite":
         try:
-            return create_engine(url, hide_parameters=True)
+            return create_engine(url, pool_size=CONNECTIONS, hide_parameters=True)
         except (ModuleNotFoundError, NoSuchModuleError):
             raise StoreError(
                 "PostgreSQL needs its driver: pip install 'preceptor[postgres]'."
             ) from None
     # An error must not carry people's texts into a log.
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS},
+        pool_size=CONNECTIONS,
+        hide_parameters=True,
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, record: Any) -> None:
