@@ -72,18 +72,10 @@ def test_help_and_recipe_check_import_neither_torch_nor_transformers(arguments: 
 @pytest.mark.parametrize(
     "command",
     [
-        "",
-        "run",
-        *STAGES,
-        "chat",
-        "bench",
-        "recipe",
-        "recipe list",
-        "recipe show",
-        "recipe check",
-        "data",
-        "data check",
-        "data clean",
+        *("", "run", *STAGES, "chat", "bench"),
+        *("recipe", "recipe list", "recipe show", "recipe check"),
+        *("data", "data check", "data clean"),
+        *("label", "label init", "label import", "label add", "label export", "label status"),
     ],
 )
 def test_every_command_has_a_help_of_80_columns(command: str):

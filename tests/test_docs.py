@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 from pydantic import BaseModel
+from typer.main import get_command
 
 import preceptor.functional
 from preceptor.cli import app
@@ -19,6 +21,7 @@ from preceptor.data.records import Demonstration, Document, Prompt, Ranking, par
 from preceptor.evaluation.probes import PROBES
 from preceptor.recipes import list_recipes, load_recipe
 from preceptor.recipes.documentation import recipes_markdown
+from preceptor.store import tables
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -131,6 +134,25 @@ def test_every_alarm_is_documented():
     names = [call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)]
     assert len(names) > 5
     assert not [name for name in names if f"| `{name}` |" not in read(DOCS / "metrics.md")]
+
+
+def test_every_table_of_the_label_store_is_documented():
+    text = read(DOCS / "labels.md")
+    named = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert named == set(tables.Base.metadata.tables)
+    only_added = set(re.findall(r"^\| `(\w+)` \|.*; append-only \|", text, re.MULTILINE))
+    assert only_added == set(tables.APPEND_ONLY)
+
+
+def test_the_commands_of_the_label_page_are_taken_by_the_command_line():
+    [block] = re.findall(r"```\n(preceptor label init .*?)```", read(DOCS / "labels.md"), re.DOTALL)
+    for line in block.splitlines():
+        _, *words = shlex.split(line, comments=True)
+        command = get_command(app)
+        context = command.make_context("preceptor", list(words), resilient_parsing=True)
+        group = command.get_command(context, words[0])
+        chosen = group.get_command(context, words[1])
+        chosen.make_context(words[1], words[2:])
 
 
 def test_every_probe_is_documented():

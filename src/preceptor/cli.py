@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from preceptor.errors import PreceptorError, RecipeError
+from preceptor.label import label_app
 
 if TYPE_CHECKING:
     from preceptor.config import Recipe
@@ -52,6 +53,7 @@ app = typer.Typer(
     **PLAIN,
 )
 recipe_app = typer.Typer(help="List, show and check recipes.", **PLAIN)
+app.add_typer(label_app, name="label")
 app.add_typer(recipe_app, name="recipe")
 data_app = typer.Typer(help="Look at data files before training on them.", **PLAIN)
 app.add_typer(data_app, name="data")

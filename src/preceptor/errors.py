@@ -15,3 +15,7 @@ class DataError(PreceptorError):
 
 class TrainingError(PreceptorError):
     """Training stopped before it could do harm: a non-finite loss, a broken invariant."""
+
+
+class StoreError(PreceptorError):
+    """Something that the label store cannot do as it was asked."""

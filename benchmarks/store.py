@@ -1,0 +1,223 @@
+"""How long a labeler waits: claim and submit with a million prompts and 100,000 labels on SQLite.
+
+    python benchmarks/store.py [FOLDER]
+
+Makes the store in FOLDER (1.3 GB; a temporary folder by default) unless it is there. Then 40
+labelers take turns at ranking tasks of two labels each. The first one has done all 20,000 tasks
+that are partly filled, so that their claims look past them.
+"""
+
+import sys
+import tempfile
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import insert, select
+
+from preceptor.store import tables
+from preceptor.store.accounts import accept_invitation, invite
+from preceptor.store.database import Store, create_store, open_store
+from preceptor.store.labels import save_draft, submit
+from preceptor.store.names import identify
+from preceptor.store.projects import (
+    SLOTS,
+    Candidate,
+    ProjectOptions,
+    create_project,
+    response_rows,
+    task_row,
+)
+from preceptor.store.queue import AssignmentView, claim
+from preceptor.store.status import project_status
+
+NUM_PROMPTS = 1_000_000
+NUM_RANKED = 200_000  # have a ranking task of K responses; the others wait for a demonstration
+K = 4
+FULL, PARTLY = 40_000, 20_000  # tasks with two labels, and with one: 100,000 labels
+NUM_LABELERS = 40
+LOGINS = [f"l{number}" for number in range(NUM_LABELERS)]
+TURNS = 2_000
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def main() -> None:
+    """Make the store, then measure."""
+    if len(sys.argv) > 1:
+        measure(Path(sys.argv[1]))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Path(folder))
+
+
+def measure(folder: Path) -> None:
+    """Print the median and the 99th percentile of what a labeler waits for."""
+    where = str(folder / "labels.db")
+    new = not Path(where).exists()
+    create_store(where)
+    store = open_store(where)
+    began = time.perf_counter()
+    if new:
+        fill(store)
+    size = Path(where).stat().st_size / 1e9
+    print(f"made in {time.perf_counter() - began:,.0f} s, {size:.1f} GB", flush=True)
+    ranking = identify("project", "rankings")
+    with store.read() as session:
+        labelers = [
+            session.scalars(select(tables.Account.id).where(tables.Account.login == login)).one()
+            for login in LOGINS
+        ]
+    seconds: dict[str, list[float]] = {}
+    for turn in range(TURNS):
+        account = labelers[turn % NUM_LABELERS]
+        now = datetime.now(UTC)
+        name = "claim, one who did all partly filled" if account == labelers[0] else "claim"
+        held = timed(store, seconds, name, lambda s, a=account, n=now: claim(s, ranking, a, now=n))
+        form = filled_in(held)
+        timed(
+            store,
+            seconds,
+            "save draft",
+            lambda s, h=held, a=account, f=form, n=now: save_draft(s, h.id, a, f, version=0, now=n),
+        )
+        timed(
+            store,
+            seconds,
+            "submit",
+            lambda s, h=held, a=account, f=form, n=now: submit(
+                s, h.id, a, key=h.key, form=f, now=n
+            ),
+        )
+    began = time.perf_counter()
+    with store.read() as session:
+        statuses = project_status(session)
+    print(f"label status {1000 * (time.perf_counter() - began):8.1f} ms, {len(statuses)} projects")
+    store.close()
+    print(f"{'':38}{'n':>6}{'median':>10}{'99 %':>10}{'worst':>10}   ms")
+    for name, times in seconds.items():
+        median, late, worst = np.quantile(1000 * np.array(times), [0.5, 0.99, 1.0])
+        print(f"{name:38}{len(times):6}{median:10.2f}{late:10.2f}{worst:10.2f}")
+
+
+def timed(store: Store, seconds: dict[str, list[float]], name: str, call: Any) -> Any:
+    """One transaction, from its beginning to its being on the disk."""
+    began = time.perf_counter()
+    with store.write() as session:
+        done = call(session)
+    seconds.setdefault(name, []).append(time.perf_counter() - began)
+    return done
+
+
+def filled_in(view: AssignmentView) -> dict[str, Any]:
+    """A whole form."""
+    positions = [str(i + 1) for i in range(len(view.responses))]
+    return {
+        "ratings": {p: {"likert": 4, "flags": {"hallucination": False}} for p in positions},
+        "rank_groups": [[p] for p in positions],
+        "unacceptable": [],
+        "comment": "not easy",
+    }
+
+
+def fill(store: Store) -> None:
+    """All rows, in batches."""
+    user = identify("user", "usr_benchmark")
+    with store.write() as session:
+        labelers = []
+        for login in LOGINS:
+            _, token = invite(session, store.site_key, login, now=START)
+            account = accept_invitation(session, token, password_hash="", now=START, screened=True)
+            labelers.append(account)
+        options = ProjectOptions(overlap=2, calibration_fraction=0.0)
+        ranking = create_project(session, "rankings", "ranking", options, now=START)
+        writing = create_project(session, "writing", "demonstration", options, now=START)
+        projects = [session.get_one(tables.Project, id) for id in (ranking, writing)]
+        session.add(
+            tables.PromptUser(
+                id=user, pseudonym="usr_benchmark", split="train", policy="opt_in", first_seen=START
+            )
+        )
+        policy = tables.Policy(id=uuid.uuid4(), name="sft", run="r", weights_sha256="")
+        session.add(policy)
+    rows: dict[Any, list[dict[str, Any]]] = {}
+    for number in range(NUM_PROMPTS):
+        ranked = number < NUM_RANKED
+        prompt = identify("prompt", number)
+        rows.setdefault(tables.Prompt, []).append(
+            {
+                "id": prompt,
+                "user_id": user,
+                "origin": "import",
+                "content": f"Please tell me about {number}, " + "and then about it again. " * 8,
+                "use_case": "generation",
+                "split": "train",
+                "status": "active",
+                "reason": "",
+                "received_at": START,
+                "meta": {},
+            }
+        )
+        candidates = [
+            Candidate(f"Answer {i} to {number}. " * 10, policy_id=policy.id, finished=True)
+            for i in range(K if ranked else 0)
+        ]
+        responses = response_rows(prompt, candidates)
+        rows.setdefault(tables.Response, []).extend(responses)
+        task = task_row(projects[0 if ranked else 1], prompt, [row["id"] for row in responses])
+        done = 2 if number < FULL else 1 if number < FULL + PARTLY else 0
+        task |= {"taken": done, "state": "full" if done == 2 else "open"}
+        rows.setdefault(tables.Task, []).append(task)
+        rows.setdefault(tables.TaskResponse, []).extend(
+            {"task_id": task["id"], "slot": SLOTS[i], "response_id": row["id"]}
+            for i, row in enumerate(responses)
+        )
+        for label in range(done):
+            # All that is partly filled is the first labeler's.
+            who = labelers[0 if done == 1 else (2 * number + label) % NUM_LABELERS]
+            add_label(rows, task["id"], who)
+        if number % 20_000 == 19_999:
+            with store.write() as session:
+                for table, new in rows.items():
+                    if new:
+                        session.execute(insert(table), new)
+            rows = {}
+
+
+def add_label(rows: dict[Any, list[dict[str, Any]]], task: uuid.UUID, account: uuid.UUID) -> None:
+    """An assignment with its label."""
+    assignment = identify("assignment", task, account)
+    slots = list(SLOTS[:K])
+    rows.setdefault(tables.Assignment, []).append(
+        {
+            "id": assignment,
+            "task_id": task,
+            "account_id": account,
+            "state": "submitted",
+            "counted": True,
+            "lease_expires": START,
+            "display_order": slots,
+            "display_seed": 0,
+            "started_at": START,
+            "last_seen": START,
+        }
+    )
+    rows.setdefault(tables.Submission, []).append(
+        {
+            "id": identify("submission", assignment, 1),
+            "assignment_id": assignment,
+            "revision": 1,
+            "kind": "submitted",
+            "key": identify("form", assignment, 1),
+            "form_sha256": "",
+            "body": {"rank_groups": [[slot] for slot in slots], "unacceptable": []},
+            "meta": {},
+            "at": START,
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,323 @@
+"""`preceptor label`: the label store from the command line.
+
+Everything heavy is imported where it is used; only `add` with a model needs torch.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from preceptor.errors import DataError, StoreError
+
+if TYPE_CHECKING:
+    from preceptor.store.database import Store
+    from preceptor.store.projects import AskedPrompt, ProjectOptions
+
+label_app = typer.Typer(
+    help="Prompts, tasks for labelers, and their labels.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Where = Annotated[
+    str,
+    typer.Option("--store", metavar="PATH|URL", help="An SQLite file, or a server's address."),
+]
+STORE = "labels.db"
+
+
+@label_app.command()
+def init(store: Where = STORE) -> None:
+    """Make a store, or bring an older one up to date.
+
+    Beside an SQLite file lies the site key, FILE.key, that turns names into pseudonyms: keep a copy
+    of it apart from the database. For a server it is PRECEPTOR_SITE_KEY in the environment.
+    """
+    from preceptor.store.database import create_store, open_store
+
+    create_store(store)
+    open_store(store).close()  # its key can be read, too
+    typer.echo(store)
+
+
+@label_app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines of records.")],
+    kind: Annotated[
+        Literal["prompts", "demonstrations", "rankings"],
+        typer.Option("--kind", help="What the lines are."),
+    ],
+    licence: Annotated[str, typer.Option("--licence", help="Under which you may use the texts.")],
+    consent: Annotated[
+        str, typer.Option("--consent", help="What their writers agreed to, in words or a link.")
+    ],
+    project: Annotated[
+        str | None, typer.Option("--project", help="For labels.  [the file's, or 'imported KIND']")
+    ] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Count broken lines and import the others.")
+    ] = False,
+    store: Where = STORE,
+) -> None:
+    """Import records: all of a file, or nothing.
+
+    Names of users and labelers become pseudonyms. The same file again adds nothing. Prints what
+    became of the lines.
+    """
+    from preceptor.data.records import Demonstration, Ranking
+    from preceptor.store.ingest import import_labels, import_prompts
+    from preceptor.store.rows import Provenance
+
+    if kind == "prompts" and project:
+        raise StoreError("--project goes with labels; `preceptor label add` asks about prompts.")
+    source = Provenance(file, licence, consent, _now())
+    with _opened(store) as opened, opened.write() as session:
+        if kind == "prompts":
+            counts = import_prompts(session, opened.site_key, source, skip_broken=skip_broken)
+        else:
+            counts = import_labels(
+                session,
+                opened.site_key,
+                source,
+                Ranking if kind == "rankings" else Demonstration,
+                project=project,
+                skip_broken=skip_broken,
+            )
+    _print_counts(counts)
+
+
+@label_app.command()
+def add(
+    task: Annotated[
+        Literal["ranking", "demonstration", "evaluation"],
+        typer.Option("--task", help="What labelers do with each prompt."),
+    ] = "ranking",
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN", help="The run folder with the models.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Whose responses; repeat it to mix.  [sft]"),
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=2, max=9, help="Responses to a prompt.")] = 4,
+    prompts: Annotated[
+        int, typer.Option("--prompts", metavar="N", min=1, help="At most so many new tasks.")
+    ] = 500,
+    split: Annotated[
+        Literal["train", "valid", "test"] | None,
+        typer.Option("--split", help="Whose users' prompts.  [train; test for evaluation]"),
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", help="Its name.  [the task, in plural]")
+    ] = None,
+    overlap: Annotated[
+        int, typer.Option("--overlap", min=1, help="Labels of each task, in a new project.")
+    ] = 1,
+    calibration: Annotated[
+        int, typer.Option("--calibration", min=0, help="So many go to the pool of all labelers.")
+    ] = 0,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, help="Of sampling; 0 takes the likeliest.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same tasks.")] = 0,
+    store: Where = STORE,
+) -> None:
+    """Ask labelers about prompts and models' responses.
+
+    Rankings and evaluations need --run; several models share the K responses in turn. Prompts that
+    the project asks about already are left out. Prints what was added.
+    """
+    from preceptor.store.projects import ProjectOptions
+
+    if task == "demonstration" and (run or model):
+        raise StoreError("--run and --model go with rankings; a demonstration is written by hand.")
+    if task != "demonstration" and run is None:
+        raise StoreError(f"a {task} compares responses of models: name the run with --run RUN.")
+    names = model or ["sft"]
+    if len(names) > k or len(set(names)) < len(names):
+        raise StoreError(f"--k {k} responses of {', '.join(names)}: name each once, at most K.")
+    evaluation = task == "evaluation"
+    options = ProjectOptions(
+        purpose="eval" if evaluation else "train",
+        overlap=overlap,
+        seed=seed,
+        groups=("training", "heldout", "simulated") if evaluation else ("training", "simulated"),
+    )
+    name = project or f"{task}s"
+    folders = _folders(run, names) if run else {}
+    with _opened(store) as opened:
+        side = split or ("test" if evaluation else "train")
+        asked = _prompts(opened, name, task, options, side, prompts)
+        sampled: Any = [[] for _ in asked]
+        if run:
+            from preceptor.chat import read_run
+            from preceptor.steps.responses import responses_of_models
+
+            sampled = responses_of_models(
+                read_run(run),
+                folders,
+                [prompt.prompt for prompt in asked],
+                num_responses=k,
+                temperature=temperature,
+                seed=seed,
+            )
+        counts = _add_tasks(opened, name, task, options, run, folders, asked, sampled, calibration)
+    _print_counts(counts)
+
+
+@label_app.command()
+def export(
+    kind: Annotated[
+        Literal["prompts", "demonstrations", "rankings", "evaluations"],
+        typer.Argument(metavar="KIND", help="prompts, demonstrations, rankings or evaluations."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder.")] = Path(),
+    split: Annotated[
+        Literal["train", "valid", "test"] | None,
+        typer.Option("--split", help="Whose users' texts.  [train; test for evaluations]"),
+    ] = None,
+    project: Annotated[str | None, typer.Option("--project", help="Only this one's.")] = None,
+    surplus: Annotated[
+        bool, typer.Option("--surplus", help="Also labels beyond what a task wanted.")
+    ] = False,
+    store: Where = STORE,
+) -> None:
+    """Write labels to a file that a recipe takes.
+
+    The name holds the hash: the same labels give the same file. A manifest beside it says how many
+    rows were left out, and why. Prints the path.
+    """
+    from preceptor.store.export import Filter, export_records
+    from preceptor.store.projects import project_named
+
+    with _opened(store) as opened, opened.write() as session:
+        if project is not None:
+            project_named(session, project)
+        default = "test" if kind == "evaluations" else "train"
+        wanted = Filter(kind, split or default, project, surplus)
+        exported = export_records(session, wanted, out, now=_now())
+    for reason, count in sorted(exported.left_out.items()):
+        typer.echo(f"{count:>8,}  left out: {reason}", err=True)
+    typer.echo(f"{exported.num_rows:>8,}  rows, sha256 {exported.sha256}", err=True)
+    typer.echo(exported.path)
+
+
+@label_app.command()
+def status(store: Where = STORE) -> None:
+    """Say what is in the store and how far each project is."""
+    from preceptor.store.status import project_status, prompt_status
+
+    with _opened(store) as opened, opened.read() as session:
+        prompts, projects = prompt_status(session), project_status(session)
+    for name, count in prompts.items():
+        typer.echo(f"{count:>8,}  prompts {name}")
+    for project in projects:
+        typer.echo(
+            f"{project.name} ({project.task_type}, {project.state}): "
+            f"tasks {project.num_tasks:,}, done {project.num_full:,}; "
+            f"labels {project.num_labels:,} of labelers {project.num_labelers:,}; "
+            f"leased {project.num_leased:,}, skipped {project.num_skipped:,}, "
+            f"surplus {project.num_surplus:,}"
+        )
+    if not projects:
+        typer.echo("no project yet; `preceptor label add` or `preceptor label import` makes one")
+
+
+class _opened:
+    """An open store that is closed at the end, whatever happened."""
+
+    def __init__(self, where: str) -> None:
+        from preceptor.store.database import open_store
+
+        self.store = open_store(where)
+
+    def __enter__(self) -> "Store":
+        return self.store
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _folders(run: Path, names: list[str]) -> dict[str, Path | str]:
+    from preceptor.chat import models_of, read_run
+
+    models = models_of(run, read_run(run))
+    if missing := [name for name in names if name not in models]:
+        raise DataError(f"{', '.join(missing)}: no such model. {run} has {', '.join(models)}.")
+    return {name: models[name] for name in names}
+
+
+def _prompts(
+    store: "Store", project: str, task: str, options: "ProjectOptions", split: str, limit: int
+) -> "list[AskedPrompt]":
+    """Prompts to ask about; what is wrong with the project is told before anything is sampled."""
+    from preceptor.store.projects import create_project, prompts_without_task
+
+    with store.write() as session:
+        id = create_project(session, project, task, options, now=_now())
+        found = prompts_without_task(
+            session,
+            id,
+            split=split,
+            limit=limit,
+            seed=options.seed,
+            scope="evaluate" if task == "evaluation" else "train",
+        )
+        if not found:
+            raise StoreError(
+                f"no prompt in split {split} that {project} does not ask about already. "
+                "`preceptor label import FILE --kind prompts` brings more."
+            )
+    return found
+
+
+def _add_tasks(
+    store: "Store",
+    name: str,
+    task: str,
+    options: "ProjectOptions",
+    run: Path | None,
+    folders: Mapping[str, Path | str],
+    asked: "list[AskedPrompt]",
+    sampled: Any,
+    calibration: int,
+) -> dict[str, int]:
+    from preceptor.store.projects import Candidate, add_policy, add_tasks, create_project
+
+    policies = {}
+    with store.write() as session:
+        id = create_project(session, name, task, options, now=_now())
+        for model, folder in folders.items():
+            from preceptor.steps.responses import weights_hash
+
+            policies[model] = add_policy(
+                session, model, run=str(run), weights_sha256=weights_hash(folder)
+            )
+        tasks = {
+            prompt.id: [
+                Candidate(
+                    response.text,
+                    policy_id=policies[response.model],
+                    finished=response.finished,
+                    sampling=response.sampling,
+                )
+                for response in responses
+            ]
+            for prompt, responses in zip(asked, sampled, strict=True)
+            if responses or task == "demonstration"
+        }
+        counts = add_tasks(session, id, tasks, num_calibration=calibration)
+    return counts | {"too long": len(asked) - len(tasks)}
+
+
+def _print_counts(counts: Mapping[str, int]) -> None:
+    for reason, count in counts.items():
+        if count:
+            typer.echo(f"{count:>8,}  {reason}")

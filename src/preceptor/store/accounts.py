@@ -1,0 +1,140 @@
+"""Who may label: accounts by invitation, and the guidelines that they have read."""
+
+import hashlib
+import secrets
+import uuid
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from preceptor.errors import StoreError
+from preceptor.store.names import SiteKey, identify, sha256_of
+from preceptor.store.tables import Account, Acknowledgement, Guideline, Invitation
+
+INVITATION_DAYS = 14
+GROUPS = ("training", "heldout", "researcher", "simulated")
+
+
+def invite(
+    session: Session,
+    site_key: SiteKey,
+    login: str,
+    *,
+    now: datetime,
+    role: str = "labeler",
+    group: str = "training",
+) -> tuple[uuid.UUID, str]:
+    """A new account, and the token that its owner accepts the invitation with, told only here."""
+    if not login.strip():
+        raise StoreError("An account needs a login, an e-mail address perhaps.")
+    if group not in GROUPS:
+        raise StoreError(f"group {group}: no such group. There are {', '.join(GROUPS)}.")
+    if session.scalar(select(Account.id).where(Account.login == login)):
+        raise StoreError(f"{login}: there is such an account. Invite it again, or take another.")
+    pseudonym = site_key.labeler(f"login:{login}")
+    account = Account(
+        id=identify("account", pseudonym),
+        login=login,
+        pseudonym=pseudonym,
+        role=role,
+        labeler_group=group,
+        state="invited",
+        accepts_sensitive=False,
+        created_at=now,
+    )
+    session.add(account)
+    session.flush()
+    return account.id, invite_again(session, account.id, now=now)
+
+
+def invite_again(session: Session, account_id: uuid.UUID, *, now: datetime) -> str:
+    """A fresh token; the older ones of the account end."""
+    account = account_of(session, account_id)
+    if account.state != "invited":
+        raise StoreError(f"{account.login}: the invitation was accepted already.")
+    for old in session.scalars(select(Invitation).where(Invitation.account_id == account_id)):
+        session.delete(old)
+    token = secrets.token_urlsafe(32)
+    session.add(
+        Invitation(
+            token_sha256=_token_hash(token),
+            account_id=account_id,
+            expires=now + timedelta(days=INVITATION_DAYS),
+        )
+    )
+    return token
+
+
+def accept_invitation(
+    session: Session, token: str, *, password_hash: str, now: datetime, screened: bool = False
+) -> uuid.UUID:
+    """Use a token, once; the account begins in screening unless it was screened elsewhere."""
+    invitation = session.get(Invitation, _token_hash(token), with_for_update=True)
+    if invitation is None or invitation.used_at is not None:
+        raise StoreError("This invitation was used, or is none. Ask for a new one.")
+    if now >= invitation.expires:
+        raise StoreError("This invitation has run out. Ask for a new one.")
+    invitation.used_at = now
+    account = account_of(session, invitation.account_id)
+    account.password_hash = password_hash
+    account.state = "active" if screened else "screening"
+    return account.id
+
+
+def set_state(session: Session, account_id: uuid.UUID, state: str) -> None:
+    """After screening a person decides; a paused account keeps what it has and claims nothing."""
+    if state not in ("screening", "active", "paused", "left"):
+        raise StoreError(f"{state}: an account is screening, active, paused or left.")
+    account = account_of(session, account_id)
+    if account.state == "invited":
+        raise StoreError(f"{account.login}: the invitation was not accepted yet.")
+    account.state = state
+
+
+def account_of(session: Session, account_id: uuid.UUID) -> Account:
+    account = session.get(Account, account_id)
+    if account is None:
+        raise StoreError("There is no such account.")
+    return account
+
+
+def publish_guideline(session: Session, name: str, markdown: str, *, now: datetime) -> str:
+    """Add a version, and return what labels call it; the same text again changes nothing."""
+    newest = newest_guideline(session, name)
+    if newest is not None and newest.markdown == markdown:
+        return guideline_name(newest)
+    added = Guideline(
+        id=identify("guideline", name, newest.version + 1 if newest else 1),
+        name=name,
+        version=newest.version + 1 if newest else 1,
+        markdown=markdown,
+        sha256=sha256_of(markdown),
+        at=now,
+    )
+    session.add(added)
+    session.flush()
+    return guideline_name(added)
+
+
+def newest_guideline(session: Session, name: str) -> Guideline | None:
+    newest = select(func.max(Guideline.version)).where(Guideline.name == name).scalar_subquery()
+    return session.scalar(
+        select(Guideline).where(Guideline.name == name, Guideline.version == newest)
+    )
+
+
+def acknowledge(
+    session: Session, account_id: uuid.UUID, guideline_id: uuid.UUID, *, now: datetime
+) -> None:
+    """The labeler says that they have read this version."""
+    if not session.get(Acknowledgement, (account_id, guideline_id)):
+        session.add(Acknowledgement(account_id=account_id, guideline_id=guideline_id, at=now))
+
+
+def guideline_name(guideline: Guideline) -> str:
+    return f"{guideline.name}@{guideline.version}"
+
+
+def _token_hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

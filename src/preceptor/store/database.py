@@ -1,0 +1,238 @@
+"""The database: SQLite that does not lock, or PostgreSQL; opened only at the right version.
+
+A function of the store takes an open `Session`: it is a part of the caller's transaction, which is
+written whole or not at all.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.orm import Session
+
+from preceptor.errors import StoreError
+from preceptor.store.names import KEY_VARIABLE, SiteKey, make_site_key, read_site_key
+
+BUSY_SECONDS = 30
+"""How long a writer of another process waits for its turn."""
+CONNECTIONS = 40
+"""As many as the threads of a web server, so that none waits for one."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open database and the key of its pseudonyms."""
+
+    engine: Engine
+    site_key: SiteKey
+    turn: AbstractContextManager[Any]
+    """Writers of this process wait here. SQLite's own waiting is a poll in which one of thirty
+    starves; PostgreSQL queues them itself."""
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that writes: all of it when the block ends, nothing when it raises."""
+        engine = self.engine.execution_options(writes=True)
+        with self.turn, Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that reads; on SQLite it sees one state and holds nobody up."""
+        with Session(self.engine) as session:
+            yield session
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def create_store(where: str) -> None:
+    """Make the database, or bring an older one up to date; what is in it stays.
+
+    Raises:
+        StoreError: something else stands there, or the server cannot be reached.
+    """
+    url = url_of(where)
+    where = shown(url)
+    key_path = key_path_of(url)
+    if key_path is None:
+        read_site_key(None)
+    elif url.database:
+        path = Path(url.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # people's texts are their owner's alone
+    engine = connect(url)
+    try:
+        with engine.execution_options(writes=True).begin() as connection:
+            found = version_of(connection)
+            if found is None and inspect(connection).get_table_names():
+                raise StoreError(
+                    f"{where}: a database of something else. Name a new file, or an empty database."
+                )
+            _require_known(found, where)
+            command.upgrade(migrations(connection), "head")
+    except DatabaseError as error:
+        raise StoreError(_unreachable(where, error)) from None
+    finally:
+        engine.dispose()
+    # Last: a key is of use only beside a database, and `os.environ` may already hold one.
+    if key_path is not None and KEY_VARIABLE not in os.environ:
+        make_site_key(key_path)
+
+
+def open_store(where: str) -> Store:
+    """The store at a path or URL.
+
+    Raises:
+        StoreError: there is none, it has another version, or its site key is missing.
+    """
+    url = url_of(where)
+    where = shown(url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        raise StoreError(
+            f"{where}: no label store. `preceptor label init --store {where}` makes one."
+        )
+    engine = connect(url)
+    try:
+        with engine.connect() as connection:
+            found = version_of(connection)
+        if found is None:
+            raise StoreError(
+                f"{where}: not a label store. `preceptor label init --store {where}` makes one, "
+                "if the database is empty."
+            )
+        _require_known(found, where)
+        if found != head():
+            raise StoreError(
+                f"{where}: its tables are of version {found}, this Preceptor needs {head()}. "
+                f"`preceptor label init --store {where}` brings them up to date; back it up before."
+            )
+        turn = threading.Lock() if url.get_backend_name() == "sqlite" else nullcontext()
+        return Store(engine, read_site_key(key_path_of(url)), turn)
+    except DatabaseError as error:
+        engine.dispose()
+        raise StoreError(_unreachable(where, error)) from None
+    except StoreError:
+        engine.dispose()
+        raise
+
+
+def url_of(where: str) -> URL:
+    """A URL as it is; anything else is the path of an SQLite file."""
+    if "://" not in where:
+        return URL.create("sqlite", database=where)
+    try:
+        url = make_url(where)
+    except ArgumentError:
+        raise StoreError(
+            "--store is not the address of a database. It looks like postgresql://user@host/name, "
+            "or is the path of an SQLite file."
+        ) from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StoreError(
+            f"labels are kept in SQLite or PostgreSQL, not in {url.get_backend_name()}."
+        )
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if not url.database or url.database == ":memory:":
+        raise StoreError(f"{where}: a store in memory would be lost. Name a file.")
+    return url
+
+
+def shown(url: URL) -> str:
+    """A path or URL for messages: without its password."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or ""
+    return url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def key_path_of(url: URL) -> Path | None:
+    """Where the site key lies: beside an SQLite file, nowhere near a server."""
+    if url.get_backend_name() != "sqlite" or url.database is None:
+        return None
+    return Path(url.database + ".key")
+
+
+def connect(url: URL) -> Engine:
+    """An engine whose writers take their turn at the start of a transaction."""
+    if url.get_backend_name() != "sqlite":
+        try:
+            return create_engine(url, pool_size=CONNECTIONS, hide_parameters=True)
+        except (ModuleNotFoundError, NoSuchModuleError):
+            raise StoreError(
+                "PostgreSQL needs its driver: pip install 'preceptor[postgres]'."
+            ) from None
+    # An error must not carry people's texts into a log.
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS},
+        pool_size=CONNECTIONS,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, below
+        for setting in (
+            "journal_mode=WAL",
+            "foreign_keys=ON",
+            # A commit is on the disk before the labeler is told so; NORMAL may lose the last ones
+            # when the power fails.
+            "synchronous=FULL",
+        ):
+            connection.execute(f"PRAGMA {setting}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A deferred transaction that reads first and writes later fails when another wrote between.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def migrations(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def head() -> str:
+    found = ScriptDirectory.from_config(migrations()).get_current_head()
+    assert found is not None
+    return found
+
+
+def version_of(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _require_known(found: str | None, where: str) -> None:
+    known = {
+        script.revision for script in ScriptDirectory.from_config(migrations()).walk_revisions()
+    }
+    if found is not None and found not in known:
+        raise StoreError(
+            f"{where}: its tables are of version {found}, which a newer Preceptor made. "
+            "Upgrade Preceptor."
+        )
+
+
+def _unreachable(where: str, error: DatabaseError) -> str:
+    cause = str(error.orig).strip().splitlines()[0]
+    if isinstance(error, OperationalError):
+        return f"{where}: cannot be opened: {cause}."
+    return f"{where}: not a database, or a damaged one: {cause}."

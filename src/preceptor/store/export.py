@@ -1,0 +1,344 @@
+"""Labels out of the store as files that training reads: same labels and filter, same hash."""
+
+import json
+import os
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.orm import Session
+
+import preceptor
+from preceptor.data.records import write_records
+from preceptor.errors import StoreError
+from preceptor.store.consent import willing_users
+from preceptor.store.forms import ranks_of
+from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
+from preceptor.store.names import canonical
+from preceptor.store.tables import (
+    Account,
+    Assignment,
+    Export,
+    Guideline,
+    Policy,
+    Project,
+    Prompt,
+    PromptUser,
+    Response,
+    Submission,
+    SubmissionText,
+    Task,
+    TaskResponse,
+)
+
+TASK_TYPES = {
+    "demonstrations": "demonstration",
+    "rankings": "ranking",
+    "evaluations": "evaluation",
+}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rows an export has. Evaluations are of held-out users: their split is test."""
+
+    kind: str
+    split: str = "train"
+    project: str | None = None
+    include_surplus: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    path: Path
+    sha256: str
+    num_rows: int
+    left_out: dict[str, int]
+
+
+def export_records(session: Session, wanted: Filter, folder: Path, *, now: datetime) -> Exported:
+    """Write KIND-SPLIT-HASH.jsonl and its manifest.
+
+    Raises:
+        StoreError: no row is left; it says what was left out, and why.
+    """
+    if wanted.kind not in SCHEMAS:
+        raise StoreError(f"{wanted.kind}: nothing of this kind. There are {', '.join(SCHEMAS)}.")
+    left_out: Counter[str] = Counter()
+    guidelines: set[str] = set()
+    if wanted.kind == "prompts":
+        records = list(_prompts(session, wanted, left_out))
+    else:
+        records = list(_labels(session, wanted, left_out, now))
+        guidelines = {r["meta"]["guideline"] for r in records} - {None}
+    if not records:
+        reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+        raise StoreError(
+            f"No {wanted.kind} to export in split {wanted.split}. "
+            + (f"Left out: {reasons}." if reasons else "There are none yet.")
+        )
+    # Keys in one order, so that equal rows are equal bytes.
+    lines = [json.loads(canonical(record)) for record in records]
+    partial = folder / f"{wanted.kind}-{wanted.split}.jsonl.writing"
+    digest = write_records(partial, lines)
+    path = folder / f"{wanted.kind}-{wanted.split}-{digest[:12]}.jsonl"
+    manifest = {
+        "sha256": digest,
+        "num_rows": len(lines),
+        "schema": SCHEMAS[wanted.kind],
+        "filter": asdict(wanted),
+        "left_out": dict(sorted(left_out.items())),
+        "labelers": dict(Counter(r["meta"]["labeler_group"] for r in records))
+        if wanted.kind != "prompts"
+        else {},
+        "guidelines": _markdown(session, guidelines),
+        "version": preceptor.__version__,
+    }
+    _write_whole(manifest_path(path), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    partial.replace(path)
+    session.add(
+        Export(
+            kind=wanted.kind,
+            filters=asdict(wanted),
+            file_name=path.name,
+            num_rows=len(lines),
+            sha256=digest,
+            at=now,
+        )
+    )
+    return Exported(path, digest, len(lines), dict(left_out))
+
+
+def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+    willing = set(session.scalars(willing_users(_scope(wanted))))
+    rows = session.execute(
+        select(Prompt, PromptUser)
+        .join(PromptUser)
+        .where(Prompt.split == wanted.split)
+        .order_by(Prompt.id)
+    )
+    for prompt, user in rows:
+        if prompt.status != "active":
+            left_out[f"{prompt.status}: {prompt.reason}".removesuffix(": ")] += 1
+        elif user.id not in willing:
+            left_out["no consent"] += 1
+        else:
+            own = {
+                "schema": SCHEMAS["prompts"],
+                "prompt_id": str(prompt.id),
+                "split": prompt.split,
+                "origin": prompt.origin,
+            }
+            yield {
+                "prompt": prompt.content,
+                "user": user.pseudonym,
+                "use_case": prompt.use_case,
+                "meta": with_foreign(own, prompt.meta),
+            }
+
+
+def _labels(
+    session: Session, wanted: Filter, left_out: Counter[str], now: datetime
+) -> Iterator[dict[str, Any]]:
+    """The newest revision of each label that counts, by id."""
+    willing = set(session.scalars(willing_users(_scope(wanted))))
+    slots = _slots(session, wanted)
+    texts = _texts(session, wanted)
+    for row in session.execute(_chosen(wanted).order_by(Submission.id)):
+        if reason := _reason(row, wanted, willing, now):
+            left_out[reason] += 1
+            continue
+        label, responses = row.Submission, slots[row.Task.id]
+        own = {
+            "schema": SCHEMAS[wanted.kind],
+            "label_id": str(label.id),
+            "task_id": str(row.Task.id),
+            "prompt_id": str(row.Prompt.id),
+            "project": row.Project.name,
+            "purpose": row.Project.purpose,
+            "task_kind": row.Task.kind,
+            "split": row.Prompt.split,
+            "origin": row.Prompt.origin,
+            "labeler": row.Account.pseudonym,
+            "labeler_group": row.Account.labeler_group,
+            "guideline": row.guideline and f"{row.guideline}@{row.version}",
+            "started_at": row.Assignment.started_at.isoformat(),
+            "submitted_at": label.at.isoformat(),
+            "active_seconds": label.active_seconds,
+            "revision": label.revision,
+            "surplus": not row.Assignment.counted,
+            "comment": texts[label.id].get("comment"),
+            "prompt_labels": label.body.get("prompt_labels", {}),
+        }
+        record = {
+            "prompt": row.Prompt.content,
+            "user": row.PromptUser.pseudonym,
+            "use_case": row.Prompt.use_case,
+        }
+        if wanted.kind == "demonstrations":
+            record["response"] = texts[label.id]["response"]
+        else:
+            ranks = ranks_of(label.body["rank_groups"])
+            record |= {
+                "responses": [response["text"] for response in responses],
+                "ranks": [ranks[response["slot"]] for response in responses],
+                "labeler": row.Account.pseudonym,
+            }
+            own |= _ranking_meta(label.body, responses, row.Assignment)
+        yield record | {"meta": with_foreign(own, row.Prompt.meta | label.meta)}
+
+
+def _chosen(wanted: Filter) -> Any:
+    newest = (
+        select(Submission.assignment_id, func.max(Submission.revision).label("revision"))
+        .group_by(Submission.assignment_id)
+        .subquery()
+    )
+    chosen = (
+        select(
+            Submission,
+            Assignment,
+            Task,
+            Project,
+            Prompt,
+            PromptUser,
+            Account,
+            Guideline.name.label("guideline"),
+            Guideline.version,
+        )
+        .join(
+            newest,
+            (newest.c.assignment_id == Submission.assignment_id)
+            & (newest.c.revision == Submission.revision),
+        )
+        .join(Assignment, Assignment.id == Submission.assignment_id)
+        .join(Task, Task.id == Assignment.task_id)
+        .join(Project, Project.id == Task.project_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .join(PromptUser, PromptUser.id == Prompt.user_id)
+        .join(Account, Account.id == Assignment.account_id)
+        .outerjoin(Guideline, Guideline.id == Submission.guideline_id)
+        .where(Prompt.split == wanted.split, Project.task_type == TASK_TYPES[wanted.kind])
+    )
+    return chosen.where(Project.name == wanted.project) if wanted.project else chosen
+
+
+def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetime) -> str | None:
+    """Why a label stays here; None if it goes out."""
+    if row.Submission.kind == "withdrawn":
+        return "withdrawn"
+    if row.Project.purpose == "screening":
+        return "screening"
+    if row.Project.purpose == "train" and row.Account.labeler_group == "heldout":
+        return "of held-out labelers"
+    if row.Prompt.status != "active":
+        return f"prompt {row.Prompt.status}"
+    if row.PromptUser.id not in willing:
+        return "no consent"
+    if not row.Assignment.counted and not wanted.include_surplus:
+        return "surplus"
+    if row.Submission.ingest_id is None and abs(now - row.Submission.at) < timedelta(
+        seconds=row.Project.undo_seconds
+    ):
+        return "can still be undone"
+    return None
+
+
+def _scope(wanted: Filter) -> str:
+    return "evaluate" if wanted.kind == "evaluations" else "train"
+
+
+def _slots(session: Session, wanted: Filter) -> dict[uuid.UUID, list[dict[str, Any]]]:
+    """The responses of every task, in the order of slots, with their origin."""
+    found: dict[uuid.UUID, list[dict[str, Any]]] = defaultdict(list)
+    rows = session.execute(
+        select(
+            TaskResponse.task_id,
+            TaskResponse.slot,
+            Response.id,
+            Response.text,
+            Response.finished,
+            Response.sampling,
+            Policy.name,
+            Policy.run,
+            Policy.weights_sha256,
+            Account.pseudonym,
+        )
+        .join(Response, Response.id == TaskResponse.response_id)
+        .join(Task, Task.id == TaskResponse.task_id)
+        .join(Project, Project.id == Task.project_id)
+        .outerjoin(Policy, Policy.id == Response.policy_id)
+        .outerjoin(Account, Account.id == Response.author_id)
+        .where(Project.task_type == TASK_TYPES[wanted.kind])
+        .order_by(TaskResponse.task_id, TaskResponse.slot)
+    )
+    for row in rows:
+        found[row.task_id].append(row._asdict())
+    return found
+
+
+def _texts(session: Session, wanted: Filter) -> dict[uuid.UUID, dict[str, str]]:
+    found: dict[uuid.UUID, dict[str, str]] = defaultdict(dict)
+    rows = session.execute(
+        select(SubmissionText.submission_id, SubmissionText.field, SubmissionText.text)
+        .join(Submission)
+        .join(Assignment)
+        .join(Task)
+        .join(Project)
+        .where(Project.task_type == TASK_TYPES[wanted.kind])
+    )
+    for submission, field, text in rows:
+        found[submission][field] = text
+    return found
+
+
+def _ranking_meta(
+    body: dict[str, Any], responses: list[dict[str, Any]], assignment: Assignment
+) -> dict[str, Any]:
+    slots = {}
+    for response in responses:
+        slots[response["slot"]] = {
+            "response_id": str(response["id"]),
+            "policy": {k: response[k] for k in ("name", "run", "weights_sha256")}
+            if response["name"] is not None
+            else None,
+            "author": response["pseudonym"],
+            "finished": response["finished"],
+            "sampling": response["sampling"],
+        }
+    meta = {
+        "rank_groups": body["rank_groups"],
+        "unacceptable": body["unacceptable"],
+        "ratings": body.get("ratings", {}),
+        "display_order": assignment.display_order,
+        "display_seed": assignment.display_seed,
+        "slots": slots,
+    }
+    # The two keys that the reward model reads, where they are known of every response.
+    finished = [response["finished"] for response in responses]
+    if None not in finished:
+        meta["finished"] = finished
+    sources = [response["name"] for response in responses]
+    if None not in sources:
+        meta["sources"] = sources
+    return meta
+
+
+def _markdown(session: Session, names: set[str]) -> dict[str, str]:
+    rows = session.execute(select(Guideline.name, Guideline.version, Guideline.markdown))
+    known = {f"{name}@{version}": markdown for name, version, markdown in rows}
+    return {name: known[name] for name in sorted(names)}
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,239 @@
+"""What a labeler may send: the forms of each task type, checked and split into choices and texts.
+
+A form speaks of positions "1".."K" as the labeler sees them; the store keeps slots "A".."I".
+
+    demonstration  {"response": "...", "prompt_labels": {"ambiguous": false}}
+    ranking        {"ratings": {"1": {"likert": 5, "flags": {"hallucination": true}}, ...},
+                    "rank_groups": [["2"], ["1", "4"], ["3"]], "unacceptable": ["3"]}
+    evaluation     the same, under the guideline for evaluations
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from preceptor.errors import StoreError
+
+LIKERT = range(1, 8)
+FLAGS = (  # InstructGPT, Table 3 and the labelers' instructions
+    "fails_task",
+    "inappropriate_for_assistant",
+    "hallucination",
+    "satisfies_constraint",
+    "sexual_content",
+    "violent_content",
+    "encourages_harm",
+    "denigrates_protected_class",
+    "harmful_advice",
+    "expresses_opinion",
+    "moral_judgment",
+)
+PROMPT_LABELS = (
+    "use_case",
+    "ambiguous",
+    "sensitive_content",
+    "identity_dependent",
+    "closed_domain",
+    "continuation_style",
+    "asks_for_opinion",
+    "asks_for_advice",
+    "asks_for_moral_judgment",
+    "safety_constraints",
+    "other_constraints",
+    "intent_unclear",
+)
+SKIP_REASONS = (
+    "unclear_task",
+    "personal_data",
+    "unsafe_for_me",
+    "needs_expertise",
+    "wrong_language",
+    "broken",
+    "other",
+)
+
+Groups = list[list[str]]
+
+
+def check_form(
+    task_type: str, form: Any, positions: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The form's choices, and its free texts by field.
+
+    Raises:
+        StoreError: what is missing or wrong, by position, in words for the labeler.
+    """
+    if not isinstance(form, dict):
+        raise StoreError(f"A form is a JSON object, this is {type(form).__name__}.")
+    known = {"demonstration": {"response", "prompt_labels", "comment"}}.get(
+        task_type, {"ratings", "rank_groups", "unacceptable", "prompt_labels", "comment"}
+    )
+    if unknown := sorted(map(str, form.keys() - known)):
+        raise StoreError(
+            f"{', '.join(unknown)}: no such field here. There are {', '.join(sorted(known))}."
+        )
+    choices: dict[str, Any] = {}
+    texts = {}
+    if comment := _text(form, "comment"):
+        texts["comment"] = comment
+    if form.get("prompt_labels"):
+        choices["prompt_labels"] = _prompt_labels(form["prompt_labels"])
+    if task_type == "demonstration":
+        response = _text(form, "response")
+        if not response.strip():
+            raise StoreError("The response is empty. Write it, or skip the task with a reason.")
+        return choices, texts | {"response": response}
+    choices["ratings"] = _ratings(form.get("ratings"), positions)
+    unacceptable = form.get("unacceptable") or []
+    choices["rank_groups"] = check_groups(form.get("rank_groups"), unacceptable, positions)
+    choices["unacceptable"] = sorted(unacceptable)
+    return choices, texts
+
+
+def check_groups(groups: Any, unacceptable: Any, positions: Sequence[str]) -> Groups:
+    """Rank groups, best first: each position in exactly one, the unacceptable ones last.
+
+    Empty groups are squeezed out. An output that nobody placed is named, not ranked last.
+    """
+    if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
+        raise StoreError('"rank_groups" is a list of lists of responses, the best first.')
+    placed = [position for group in groups for position in group]
+    if strange := [str(p) for p in placed if p not in positions]:
+        raise StoreError(f"Response {_listed(strange)}: there is no such response in this task.")
+    if missing := [p for p in positions if p not in placed]:
+        raise StoreError(
+            f"{_subject(missing)} no rank yet. Give each one a place; ties are welcome."
+        )
+    if twice := sorted({p for p in placed if placed.count(p) > 1}):
+        raise StoreError(f"{_subject(twice)} two ranks. One place for each.")
+    kept = [sorted(group) for group in groups if group]
+    if not isinstance(unacceptable, list) or (
+        unacceptable and sorted(map(str, unacceptable)) != kept[-1]
+    ):
+        raise StoreError(
+            "Unacceptable responses form the last group together, and nothing else stands in it."
+        )
+    return kept
+
+
+def ranks_of(groups: Groups) -> dict[str, int]:
+    """1 + the number of responses in better groups: 1, 2, 2, 4."""
+    ranks = {}
+    better = 0
+    for group in groups:
+        ranks.update(dict.fromkeys(group, better + 1))
+        better += len(group)
+    return ranks
+
+
+def groups_of(ranks: Sequence[int], slots: Sequence[str]) -> Groups:
+    """The groups that these ranks make; smaller is better, equal ranks tie."""
+    pairs = list(zip(ranks, slots, strict=True))
+    return [sorted(s for r, s in pairs if r == rank) for rank in sorted(set(ranks))]
+
+
+def relabel(choices: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The same choices under other names: position to slot, or slot to position.
+
+    One position may stand for several slots (equal texts are shown once): they are tied there and
+    share a rating. A slot without a name is left out on the way back.
+    """
+    found = dict(choices)
+    if "ratings" in choices:
+        found["ratings"] = {
+            new: rating for old, rating in choices["ratings"].items() for new in names.get(old, ())
+        }
+    if "rank_groups" in choices:
+        found["rank_groups"] = [
+            sorted(new for old in group for new in names.get(old, ()))
+            for group in choices["rank_groups"]
+        ]
+    if "unacceptable" in choices:
+        found["unacceptable"] = sorted(
+            new for old in choices["unacceptable"] for new in names.get(old, ())
+        )
+    return found
+
+
+def require_storable(value: Any, what: str) -> None:
+    """Refuse text, in whatever it stands, that a database cannot hold."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise StoreError(
+                f"{what} has a NUL character (U+0000), which no text has. Take it out."
+            )
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise StoreError(
+                f"{what} has half a surrogate pair, which is no character. Take it out."
+            ) from None
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            require_storable(key, what)
+            require_storable(inner, what)
+    elif isinstance(value, list):
+        for inner in value:
+            require_storable(inner, what)
+
+
+def _text(form: Mapping[str, Any], field: str) -> str:
+    text = form.get(field) or ""
+    if not isinstance(text, str):
+        raise StoreError(f"The {field} must be text, it is {type(text).__name__}.")
+    require_storable(text, f"The {field}")
+    return text
+
+
+def _ratings(ratings: Any, positions: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(ratings, dict):
+        ratings = {}
+    if strange := sorted(str(p) for p in ratings if p not in positions):
+        raise StoreError(f"Response {_listed(strange)}: there is no such response in this task.")
+    rated = {}
+    for position in positions:
+        rating = ratings.get(position)
+        likert = rating.get("likert") if isinstance(rating, dict) else None
+        if likert is None:
+            continue
+        if isinstance(likert, bool) or likert not in LIKERT:
+            raise StoreError(f"Response {position}: the quality is 1 to 7, not {likert!r}.")
+        rated[position] = {"likert": likert, "flags": _flags(rating.get("flags") or {}, position)}
+    if missing := [p for p in positions if p not in rated]:
+        raise StoreError(f"{_subject(missing)} no quality yet. Rate each from 1 to 7 first.")
+    return rated
+
+
+def _flags(flags: Any, position: str) -> dict[str, bool | None]:
+    if not isinstance(flags, dict):
+        raise StoreError(f"Response {position}: flags are yes or no by name.")
+    if strange := sorted(map(str, flags.keys() - set(FLAGS))):
+        raise StoreError(f"Response {position}: no flag {_listed(strange)}.")
+    for name, value in flags.items():
+        # Whether a constraint is met has no answer where there is none.
+        if not isinstance(value, bool) and not (value is None and name == "satisfies_constraint"):
+            raise StoreError(f"Response {position}: flag {name} is yes or no, not {value!r}.")
+    return {
+        name: flags.get(name, None if name == "satisfies_constraint" else False) for name in FLAGS
+    }
+
+
+def _prompt_labels(labels: Any) -> dict[str, Any]:
+    """Only what was answered: a missing label is not "no"."""
+    if not isinstance(labels, dict):
+        raise StoreError("Labels of the prompt are yes or no by name.")
+    if strange := sorted(map(str, labels.keys() - set(PROMPT_LABELS))):
+        raise StoreError(f"The prompt has no label {_listed(strange)}.")
+    for name, value in labels.items():
+        if value is not None and not isinstance(value, str if name == "use_case" else bool):
+            raise StoreError(f"Label {name} of the prompt cannot be {value!r}.")
+    return {name: labels[name] for name in PROMPT_LABELS if labels.get(name) is not None}
+
+
+def _subject(positions: Sequence[str]) -> str:
+    return ("Response" if len(positions) == 1 else "Responses") + (
+        f" {_listed(positions)} " + ("has" if len(positions) == 1 else "have")
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,104 @@
+"""Ids made of what a row is about, and pseudonyms that hide whom it is about."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import stat
+import uuid
+from pathlib import Path
+from typing import Any
+
+from preceptor.errors import StoreError
+
+NAMESPACE = uuid.UUID("6f1d3c5e-5b0a-4a53-9d5c-0f3d6a0c7b21")
+PSEUDONYM = re.compile(r"(usr|lab)_[a-z2-7]{26}")
+KEY_VARIABLE = "PRECEPTOR_SITE_KEY"
+SPLITS = (("train", 0.8), ("valid", 0.9), ("test", 1.0))
+
+
+def identify(kind: str, *parts: Any) -> uuid.UUID:
+    """The id of the row that these parts make; equal parts, equal id, on every machine."""
+    return uuid.uuid5(NAMESPACE, canonical([kind, *parts]))
+
+
+def canonical(value: Any) -> str:
+    """One text for equal values: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def sha256_of(value: Any) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def seeded(seed: int, *parts: Any) -> int:
+    """63 bits that depend on the seed and the parts alone."""
+    key = canonical([seed, *parts]).encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
+
+
+def split_of(pseudonym: str) -> str:
+    """The user's side of the split, for good: 80 % train, 10 % valid, 10 % test."""
+    share = seeded(0, "split", pseudonym) / 2**63
+    return next(name for name, edge in SPLITS if share < edge)
+
+
+class SiteKey:
+    """Turns names into pseudonyms; without the key nobody can tell whose they are."""
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < 16:
+            raise StoreError(
+                f"the site key has {len(secret)} bytes; at least 16 random ones keep pseudonyms "
+                "from being guessed. `openssl rand -hex 32` makes some."
+            )
+        self._secret = secret
+
+    def user(self, name: str) -> str:
+        return self._pseudonym("usr", name)
+
+    def labeler(self, name: str) -> str:
+        return self._pseudonym("lab", name)
+
+    def _pseudonym(self, prefix: str, name: str) -> str:
+        # What an export holds is a pseudonym already, and stays the one it is.
+        if PSEUDONYM.fullmatch(name) and name.startswith(prefix):
+            return name
+        digest = hmac.digest(self._secret, f"{prefix}\0{name}".encode(), "sha256")
+        return f"{prefix}_{base64.b32encode(digest).decode().lower()[:26]}"
+
+
+def read_site_key(path: Path | None) -> SiteKey:
+    """The key from the environment, or from its file beside the database.
+
+    Raises:
+        StoreError: there is none, or others can read it.
+    """
+    if secret := os.environ.get(KEY_VARIABLE):
+        return SiteKey(secret.encode())
+    if path is None:
+        raise StoreError(
+            f"{KEY_VARIABLE} is not set. A database by URL has no file beside it for the site key, "
+            "so it comes from the environment; `openssl rand -hex 32` makes one."
+        )
+    if not path.is_file():
+        raise StoreError(
+            f"{path}: the site key is missing. Bring it back from where you keep it, or set "
+            f"{KEY_VARIABLE}. With another key the same people would get other pseudonyms."
+        )
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise StoreError(f"{path}: others can read the site key. Run: chmod 600 {path}")
+    return SiteKey(path.read_bytes().strip())
+
+
+def make_site_key(path: Path) -> None:
+    """Write a new random key that only its owner can read, unless there is one."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(file, "w") as stream:
+        stream.write(secrets.token_hex(32) + "\n")

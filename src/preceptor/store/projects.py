@@ -1,0 +1,244 @@
+"""Projects and their tasks: what is asked of labelers, of how many of them, and of which."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from preceptor.data.records import Messages
+from preceptor.errors import StoreError
+from preceptor.store.consent import willing_users
+from preceptor.store.names import identify, seeded
+from preceptor.store.tables import Base, Policy, Project, Prompt, Response, Task, TaskResponse
+
+SLOTS = "ABCDEFGHI"
+CHUNK = 500
+"""Ids asked for at once; SQLite takes a limited number of parameters."""
+
+
+@dataclass(frozen=True)
+class ProjectOptions:
+    """What a project is made with; the calibration pool is that of Stiennon et al."""
+
+    purpose: str = "train"
+    overlap: int = 1
+    calibration_fraction: float = 0.15
+    lease_seconds: int = 3600
+    undo_seconds: int = 60
+    groups: tuple[str, ...] = ("training", "simulated")
+    guideline: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class AskedPrompt:
+    """A prompt of the store that responses are wanted to."""
+
+    id: uuid.UUID
+    prompt: str | Messages
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A response that labelers will judge, and where it came from, which they never learn."""
+
+    text: str
+    policy_id: uuid.UUID | None = None
+    author_id: uuid.UUID | None = None
+    finished: bool | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+
+def create_project(
+    session: Session, name: str, task_type: str, options: ProjectOptions, *, now: datetime
+) -> uuid.UUID:
+    """A new project, or the one of this name if it asks for the same thing."""
+    wanted = ("demonstration", "ranking", "evaluation")
+    if task_type not in wanted:
+        raise StoreError(f"task type {task_type}: no such type. There are {', '.join(wanted)}.")
+    if options.purpose == "train" and "heldout" in options.groups:
+        raise StoreError(
+            f"{name}: held-out labelers make no training data. Leave the group out, or make the "
+            "purpose eval."
+        )
+    found = session.scalar(select(Project).where(Project.name == name))
+    if found is not None:
+        if (found.task_type, found.purpose) != (task_type, options.purpose):
+            raise StoreError(
+                f"{name}: there is a {found.task_type} project of this name for {found.purpose}. "
+                "Take another name."
+            )
+        return found.id
+    if options.overlap < 1 or not 0 <= options.calibration_fraction <= 1:
+        raise StoreError(f"{name}: overlap is 1 or more, the calibration fraction from 0 to 1.")
+    project = Project(
+        id=identify("project", name),
+        name=name,
+        task_type=task_type,
+        purpose=options.purpose,
+        overlap=options.overlap,
+        calibration_fraction=options.calibration_fraction,
+        lease_seconds=options.lease_seconds,
+        undo_seconds=options.undo_seconds,
+        groups=list(options.groups),
+        guideline=options.guideline,
+        seed=options.seed,
+        state="open",
+        created_at=now,
+    )
+    session.add(project)
+    session.flush()
+    return project.id
+
+
+def project_named(session: Session, name: str) -> Project:
+    project = session.scalar(select(Project).where(Project.name == name))
+    if project is None:
+        names = session.scalars(select(Project.name).order_by(Project.name)).all()
+        hint = f"There are {', '.join(names)}." if names else "`preceptor label add` makes one."
+        raise StoreError(f"{name}: no such project. {hint}")
+    return project
+
+
+def prompts_without_task(
+    session: Session,
+    project_id: uuid.UUID | None,
+    *,
+    split: str,
+    limit: int | None,
+    seed: int,
+    scope: str = "train",
+) -> list[AskedPrompt]:
+    """Active prompts of a split that the project does not ask about yet, in the seed's order.
+
+    Only of users who consent to what the labels are for, `scope`: train or evaluate.
+    """
+    asked = select(Task.prompt_id).where(Task.project_id == project_id)
+    rows = session.execute(
+        select(Prompt.id).where(
+            Prompt.status == "active",
+            Prompt.split == split,
+            Prompt.id.not_in(asked),
+            Prompt.user_id.in_(willing_users(scope)),
+        )
+    )
+    order = sorted(rows.scalars(), key=lambda id: seeded(seed, id))[:limit]
+    found = {}
+    for chunk in chunks(order):
+        for row in session.execute(select(Prompt.id, Prompt.content).where(Prompt.id.in_(chunk))):
+            found[row.id] = row.content
+    return [AskedPrompt(id, found[id]) for id in order]
+
+
+def add_policy(session: Session, name: str, *, run: str, weights_sha256: str) -> uuid.UUID:
+    """The row of a model version."""
+    id = identify("policy", name, run, weights_sha256)
+    values = {"id": id, "name": name, "run": run, "weights_sha256": weights_sha256}
+    insert_missing(session, Policy, {id: values})
+    return id
+
+
+def add_tasks(
+    session: Session,
+    project_id: uuid.UUID,
+    prompts: Mapping[uuid.UUID, Sequence[Candidate]],
+    *,
+    num_calibration: int = 0,
+) -> dict[str, int]:
+    """A task for each prompt; says how many were added, and what was left out why.
+
+    The first `num_calibration` by the project's seed go to the pool that every labeler gets. Slots
+    are shuffled, so that a slot says nothing of the model. Adding the same again adds nothing.
+    """
+    project = session.get_one(Project, project_id)
+    counts = {"added": 0, "there already": 0, "all responses equal": 0}
+    responses: dict[uuid.UUID, dict[str, Any]] = {}
+    tasks: dict[uuid.UUID, dict[str, Any]] = {}
+    places: list[dict[str, Any]] = []
+    for prompt_id, candidates in prompts.items():
+        ranked = project.task_type != "demonstration"
+        if ranked and not 2 <= len(candidates) <= len(SLOTS):
+            raise StoreError(
+                f"{len(candidates)} responses to one prompt; labelers compare 2 to {len(SLOTS)}."
+            )
+        if ranked and len({c.text.strip() for c in candidates}) == 1:
+            counts["all responses equal"] += 1
+            continue
+        rows = response_rows(prompt_id, candidates)
+        shuffled = sorted(
+            enumerate(rows), key=lambda row: seeded(project.seed, row[1]["id"], row[0])
+        )
+        slots = [row["id"] for _, row in shuffled]
+        task = task_row(project, prompt_id, slots)
+        responses |= {row["id"]: row for row in rows}
+        tasks[task["id"]] = task
+        places += [
+            {"task_id": task["id"], "slot": SLOTS[i], "response_id": id}
+            for i, id in enumerate(slots)
+        ]
+    pool = sorted(tasks, key=lambda id: seeded(project.seed, "calibration", id))
+    for id in pool[:num_calibration]:
+        tasks[id] |= {"kind": "calibration", "target": None}
+    insert_missing(session, Response, responses)
+    new = insert_missing(session, Task, tasks)
+    if kept := [place for place in places if place["task_id"] in new]:
+        session.execute(insert(TaskResponse), kept)
+    counts["added"], counts["there already"] = len(new), len(tasks) - len(new)
+    return counts
+
+
+def task_row(
+    project: Project, prompt_id: uuid.UUID, response_ids: Sequence[uuid.UUID]
+) -> dict[str, Any]:
+    id = identify("task", project.id, prompt_id, list(response_ids))
+    return {
+        "id": id,
+        "project_id": project.id,
+        "prompt_id": prompt_id,
+        "kind": "normal",
+        "target": project.overlap,
+        "taken": 0,
+        "state": "open",
+        "priority": 0,
+        "draw": seeded(project.seed, "draw", id),
+        "sensitive": False,
+    }
+
+
+def response_rows(prompt_id: uuid.UUID, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": identify(
+                "response", prompt_id, c.policy_id, c.author_id, c.text, c.finished, c.sampling
+            ),
+            "prompt_id": prompt_id,
+            "policy_id": c.policy_id,
+            "author_id": c.author_id,
+            "text": c.text,
+            "finished": c.finished,
+            "sampling": dict(c.sampling),
+        }
+        for c in candidates
+    ]
+
+
+def insert_missing(
+    session: Session, table: type[Base], rows: Mapping[uuid.UUID, Mapping[str, Any]]
+) -> set[uuid.UUID]:
+    """Insert the rows whose id is not there yet; returns their ids."""
+    there: set[uuid.UUID] = set()
+    column = table.__table__.c["id"]
+    for chunk in chunks(list(rows)):
+        there |= set(session.scalars(select(column).where(column.in_(chunk))))
+    new = [dict(row) for id, row in rows.items() if id not in there]
+    if new:
+        session.execute(insert(table), new)
+    return rows.keys() - there
+
+
+def chunks(ids: Sequence[uuid.UUID]) -> list[Sequence[uuid.UUID]]:
+    return [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]

@@ -1,0 +1,441 @@
+"""The queue: a task is leased to a labeler, who ends the lease with a label, a skip or silence.
+
+Each function is a part of the caller's write transaction (`Store.write`), and `now` is passed in.
+Locks are taken in one order, so that nobody waits in a circle: project, assignment, task.
+
+What holds after any calls, in any order, however many at once (tests/store/test_machine.py):
+`task.taken` is the number of its assignments that count; it is never above the target; there is at
+most one assignment for a task and an account; a label is never lost.
+"""
+
+import random
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, exists, func, literal, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from preceptor.data.records import Messages
+from preceptor.errors import StoreError
+from preceptor.store.accounts import account_of, guideline_name, newest_guideline
+from preceptor.store.forms import SKIP_REASONS, require_storable
+from preceptor.store.names import identify, seeded
+from preceptor.store.tables import (
+    Account,
+    Acknowledgement,
+    Assignment,
+    Draft,
+    Guideline,
+    Project,
+    Prompt,
+    Response,
+    Seat,
+    Submission,
+    Task,
+    TaskResponse,
+)
+
+# SQLite takes a partial index only for a value that stands in the statement itself.
+OPEN = literal("open", literal_execute=True)
+LEASED = literal("leased", literal_execute=True)
+
+# After an expiry or a release the same labeler may have a task again.
+DONE = ("submitted", "skipped", "leased")
+
+WINDOW = 100
+"""Partly filled tasks that are tried before a fresh one.
+
+A labeler who has done most of them would otherwise walk over all of their own work."""
+
+
+@dataclass(frozen=True)
+class AssignmentView:
+    """All that a labeler's page may know: texts by position, nothing of models, slots or others."""
+
+    id: uuid.UUID
+    project: str
+    task_type: str
+    state: str
+    prompt: str | Messages
+    responses: list[str]
+    key: uuid.UUID  # goes into the form; the same form sent twice is one label
+    draft: Any
+    draft_version: int
+    guideline: str | None
+    lease_expires: datetime
+
+
+def claim(
+    session: Session, project_id: uuid.UUID, account_id: uuid.UUID, *, now: datetime
+) -> AssignmentView | None:
+    """The labeler's next task, or the one they hold; None when there is nothing for them.
+
+    Raises:
+        StoreError: they may not claim here, or a new guideline is to be read first.
+    """
+    # 1. Claims of a project take turns, so two of them never see the same free place.
+    project = session.get(Project, project_id, with_for_update=True)
+    if project is None:
+        raise StoreError("There is no such project.")
+    account = account_of(session, account_id)
+    guideline = _require_allowed(session, project, account)
+    # 2. Leases that ran out give their places back.
+    expire(session, project_id, now=now)
+    # 3. A reload or a second tab gets the same task again.
+    held = session.scalar(
+        select(Assignment)
+        .join(Task)
+        .where(
+            Task.project_id == project_id,
+            Assignment.account_id == account_id,
+            Assignment.state == LEASED,
+        )
+    )
+    if held is not None:
+        _renew(held, project, now)
+        return view(session, held.id, account_id)
+    # 4. The pool that all labelers share, with its probability; else the queue.
+    seat = session.get(Seat, (project_id, account_id))
+    if seat is None:
+        seat = Seat(project_id=project_id, account_id=account_id, claims=0)
+        session.add(seat)
+    chance = seeded(project.seed, "calibration", account_id, seat.claims) / 2**63
+    first, second = _next_calibration, _next_normal
+    if chance >= project.calibration_fraction:
+        first, second = second, first
+    task = first(session, project, account) or second(session, project, account)
+    if task is None:
+        return None
+    seat.claims += 1
+    # 5. A lease on it. One that ran out or was given back is renewed, its draft with it.
+    assignment = session.scalar(
+        select(Assignment).where(Assignment.task_id == task.id, Assignment.account_id == account_id)
+    )
+    if assignment is None:
+        assignment = _new_assignment(session, project, task, account_id, now)
+        session.add(assignment)
+    take_place(task, assignment)
+    assignment.state = "leased"
+    assignment.guideline_id = guideline.id if guideline else None
+    _renew(assignment, project, now)
+    session.flush()
+    return view(session, assignment.id, account_id)
+
+
+def view(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID) -> AssignmentView:
+    """What the labeler may see of an assignment of theirs, in any state of it."""
+    assignment, task, project = _own(session, assignment_id, account_id)
+    texts = dict(
+        session.execute(
+            select(TaskResponse.slot, Response.text)
+            .join(Response)
+            .where(TaskResponse.task_id == task.id)
+        ).all()
+    )
+    draft = session.get(Draft, assignment_id)
+    guideline = assignment.guideline_id and session.get_one(Guideline, assignment.guideline_id)
+    return AssignmentView(
+        id=assignment.id,
+        project=project.name,
+        task_type=project.task_type,
+        state=assignment.state,
+        prompt=session.get_one(Prompt, task.prompt_id).content,
+        # White space at the end may tell one model from another.
+        responses=[texts[slot].rstrip() for slot in assignment.display_order],
+        key=next_key(session, assignment.id),
+        draft=draft.body if draft else None,
+        draft_version=draft.version if draft else 0,
+        guideline=guideline_name(guideline) if guideline else None,
+        lease_expires=assignment.lease_expires,
+    )
+
+
+def heartbeat(
+    session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID, *, now: datetime
+) -> bool:
+    """The labeler is still there. False if the lease ran out and the task went to others."""
+    assignment, task, project = lock(session, assignment_id, account_id)
+    return keep_lease(assignment, task, project, now)
+
+
+def skip(
+    session: Session,
+    assignment_id: uuid.UUID,
+    account_id: uuid.UUID,
+    *,
+    reason: str,
+    comment: str = "",
+    now: datetime,
+) -> None:
+    """The task goes to somebody else, and never back to this labeler. Costs them nothing."""
+    if reason not in SKIP_REASONS:
+        raise StoreError(f"{reason}: no such reason. There are {', '.join(SKIP_REASONS)}.")
+    if reason == "other" and not comment.strip():
+        raise StoreError("Say in a few words why you skip it.")
+    require_storable(comment, "The comment")
+    assignment, task, _ = lock(session, assignment_id, account_id)
+    if assignment.state == "submitted":
+        raise StoreError("This task was submitted. Undo that first, then skip it.")
+    give_place_back(task, assignment)
+    assignment.state = "skipped"
+    assignment.skip_reason = reason
+    assignment.skip_comment = comment
+    assignment.last_seen = now
+
+
+def release(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID | None) -> None:
+    """End a lease; the draft stays. A lead frees anybody's: account None."""
+    assignment, task, _ = lock(session, assignment_id, account_id)
+    if assignment.state == "leased":
+        give_place_back(task, assignment)
+        assignment.state = "released"
+
+
+def expire(session: Session, project_id: uuid.UUID, *, now: datetime) -> int:
+    """End the leases whose time is over; says how many.
+
+    A lease that ends later than a new one would was made before the clock was set back; it is cut
+    to a whole lease from now, so that no task stays locked for as long as the clock jumped.
+    """
+    project = session.get_one(Project, project_id)
+    longest = now + timedelta(seconds=project.lease_seconds)
+    # Whoever is submitting holds the row: their lease is not over but used.
+    found = session.scalars(
+        select(Assignment)
+        .join(Task)
+        .where(
+            Task.project_id == project_id,
+            Assignment.state == LEASED,
+            or_(Assignment.lease_expires <= now, Assignment.lease_expires > longest),
+        )
+        .with_for_update(of=Assignment, skip_locked=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    over = [a for a in found if a.lease_expires <= now]
+    for assignment in set(found) - set(over):
+        assignment.lease_expires = longest
+    for assignment in sorted(over, key=lambda a: a.task_id):
+        task = session.get_one(
+            Task, assignment.task_id, with_for_update=True, populate_existing=True
+        )
+        give_place_back(task, assignment)
+        assignment.state = "expired"
+    session.flush()
+    return len(over)
+
+
+def lock(
+    session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID | None
+) -> tuple[Assignment, Task, Project]:
+    """An assignment with its task, held until the transaction ends.
+
+    Raises:
+        StoreError: it is not this account's; whether it exists is not told.
+    """
+    _own(session, assignment_id, account_id)
+    assignment = session.get_one(
+        Assignment, assignment_id, with_for_update=True, populate_existing=True
+    )
+    task = session.get_one(Task, assignment.task_id, with_for_update=True, populate_existing=True)
+    return assignment, task, session.get_one(Project, task.project_id)
+
+
+def keep_lease(assignment: Assignment, task: Task, project: Project, now: datetime) -> bool:
+    """Extend a lease; one that ran out is taken up again while there is room.
+
+    What was given back stays given back: the labeler may hold another task by now.
+    """
+    if assignment.state != "leased":
+        if assignment.state != "expired" or not take_place(task, assignment):
+            return False
+        assignment.state = "leased"
+    _renew(assignment, project, now)
+    return True
+
+
+def take_place(task: Task, assignment: Assignment) -> bool:
+    """Count an assignment, if the task has room for one more."""
+    if not assignment.counted and task.state == "open":
+        assignment.counted = True
+        task.taken += 1
+        _set_state(task)
+    return assignment.counted
+
+
+def give_place_back(task: Task, assignment: Assignment) -> None:
+    if assignment.counted:
+        assignment.counted = False
+        task.taken -= 1
+        _set_state(task)
+
+
+def next_key(session: Session, assignment_id: uuid.UUID) -> uuid.UUID:
+    """The key of the form that would be the next revision."""
+    return identify("form", assignment_id, last_revision(session, assignment_id) + 1)
+
+
+def last_revision(session: Session, assignment_id: uuid.UUID) -> int:
+    revision = func.coalesce(func.max(Submission.revision), 0)
+    return session.scalar(select(revision).where(Submission.assignment_id == assignment_id)) or 0
+
+
+def _set_state(task: Task) -> None:
+    if task.state != "closed":
+        full = task.target is not None and task.taken >= task.target
+        task.state = "full" if full else "open"
+
+
+def _renew(assignment: Assignment, project: Project, now: datetime) -> None:
+    assignment.lease_expires = now + timedelta(seconds=project.lease_seconds)
+    assignment.last_seen = now
+
+
+def _own(
+    session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID | None
+) -> tuple[Assignment, Task, Project]:
+    assignment = session.get(Assignment, assignment_id)
+    if assignment is None or account_id not in (None, assignment.account_id):
+        raise StoreError("There is no such task among yours.")
+    task = session.get_one(Task, assignment.task_id)
+    return assignment, task, session.get_one(Project, task.project_id)
+
+
+def _require_allowed(session: Session, project: Project, account: Account) -> Guideline | None:
+    """The guideline that the labeler works under, if all is as it must be for a claim."""
+    if project.state != "open":
+        raise StoreError(f"{project.name} is {project.state}. Your drafts and labels are kept.")
+    wanted = "screening" if project.purpose == "screening" else "active"
+    if account.state != wanted:
+        raise StoreError(f"Your account is {account.state}; this project needs it {wanted}.")
+    if account.labeler_group not in project.groups:
+        raise StoreError(f"{project.name} is not for the group {account.labeler_group}.")
+    # Said once more here: what held-out labelers judge must never be trained on.
+    if project.purpose == "train" and account.labeler_group == "heldout":
+        raise StoreError("Held-out labelers make no training data.")
+    if project.guideline is None:
+        return None
+    guideline = newest_guideline(session, project.guideline)
+    if guideline is None:
+        raise StoreError(
+            f"{project.name} has no guideline {project.guideline} yet; the lead publishes it."
+        )
+    if session.get(Acknowledgement, (account.id, guideline.id)) is None:
+        raise StoreError(
+            f"Read {guideline_name(guideline)} and confirm it; then the next task comes."
+        )
+    return guideline
+
+
+def _next_calibration(session: Session, project: Project, account: Account) -> Task | None:
+    return _first(session, project, account, [Task.kind == "calibration"], [Task.draw])
+
+
+def _next_normal(session: Session, project: Project, account: Account) -> Task | None:
+    order = [Task.taken.desc(), Task.priority.desc(), Task.draw]
+    normal = [Task.kind == "normal"]
+    # Two steps, so that no planner of queries walks through everything that is partly filled.
+    window = session.scalars(
+        select(Task.id)
+        .where(Task.project_id == project.id, Task.state == OPEN, *normal, Task.taken > 0)
+        .order_by(*order)
+        .limit(WINDOW)
+    ).all()
+    done = set(
+        session.scalars(
+            select(Assignment.task_id).where(
+                Assignment.task_id.in_(window),
+                Assignment.account_id == account.id,
+                Assignment.state.in_(DONE),
+            )
+        )
+    )
+    first = (
+        _first(session, project, account, [Task.id == id], order) for id in window if id not in done
+    )
+    if (task := next(filter(None, first), None)) is not None:
+        return task
+    return _first(session, project, account, [*normal, Task.taken == 0], order) or _first(
+        session, project, account, [*normal, Task.taken > 0], order
+    )
+
+
+def _first(
+    session: Session,
+    project: Project,
+    account: Account,
+    conditions: Sequence[ColumnElement[bool]],
+    order: Sequence[Any],
+) -> Task | None:
+    """The first open task that is for this labeler: not sensitive, not done, not their own."""
+    own_response = aliased(Response)
+    done = (
+        Assignment.task_id == Task.id,
+        Assignment.account_id == account.id,
+        Assignment.state.in_(DONE),
+    )
+    written = (
+        TaskResponse.task_id == Task.id,
+        TaskResponse.response_id == own_response.id,
+        own_response.author_id == account.id,
+    )
+    asked = (
+        Prompt.id == Task.prompt_id,
+        Prompt.status == "active",
+        or_(Prompt.author_id.is_(None), Prompt.author_id != account.id),
+    )
+    unsuitable = [] if account.accepts_sensitive else [Task.sensitive.is_(False)]
+    return session.scalar(
+        select(Task)
+        .where(
+            Task.project_id == project.id,
+            Task.state == OPEN,
+            *conditions,
+            *unsuitable,
+            ~exists().where(*done),
+            ~exists().where(*written),
+            exists().where(*asked),
+        )
+        .order_by(*order)
+        .limit(1)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def _new_assignment(
+    session: Session, project: Project, task: Task, account_id: uuid.UUID, now: datetime
+) -> Assignment:
+    display_seed = seeded(project.seed, "display", task.id, account_id)
+    slots = shown_slots(session, task.id)
+    random.Random(display_seed).shuffle(slots)
+    return Assignment(
+        id=identify("assignment", task.id, account_id),
+        task_id=task.id,
+        account_id=account_id,
+        counted=False,
+        display_order=slots,
+        display_seed=display_seed,
+        started_at=now,
+    )
+
+
+def shown_slots(session: Session, task_id: uuid.UUID) -> list[str]:
+    """One slot of each different text, in the order of slots."""
+    return [slots[0] for slots in equal_slots(session, task_id)]
+
+
+def equal_slots(session: Session, task_id: uuid.UUID) -> list[list[str]]:
+    """Slots by text: equal ones are shown once, tied, and share a rating."""
+    rows = session.execute(
+        select(TaskResponse.slot, Response.text)
+        .join(Response)
+        .where(TaskResponse.task_id == task_id)
+        .order_by(TaskResponse.slot)
+    )
+    by_text: dict[str, list[str]] = {}
+    for slot, text in rows:
+        by_text.setdefault(text.rstrip(), []).append(slot)
+    return list(by_text.values())

@@ -1,0 +1,375 @@
+"""The rows that a file becomes, gathered by id and inserted in the order of their references."""
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from preceptor.data.records import Prompt, file_hash
+from preceptor.errors import StoreError
+from preceptor.store import tables
+from preceptor.store.layout import foreign_part, is_own
+from preceptor.store.names import SiteKey, canonical, identify, sha256_of, split_of
+from preceptor.store.projects import (
+    SLOTS,
+    Candidate,
+    chunks,
+    insert_missing,
+    response_rows,
+    task_row,
+)
+
+Values = dict[uuid.UUID, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a file came from, as the person who imports it declares."""
+
+    path: Path
+    licence: str
+    consent: str
+    now: datetime
+
+    def __post_init__(self) -> None:
+        for name in ("licence", "consent"):
+            if not getattr(self, name).strip():
+                raise StoreError(
+                    f"{self.path}: under what {name} are these texts used? Say it with --{name}; "
+                    "it is kept beside every row."
+                )
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the store keeps of one line. `own` is its meta if an export of ours wrote it."""
+
+    own: dict[str, Any]
+    foreign: dict[str, Any]
+    body: dict[str, Any]
+    texts: dict[str, str]
+    revision: int
+    submitted_at: datetime
+    started_at: datetime
+    guideline: tuple[str, int] | None
+
+
+@dataclass
+class Rows:
+    site_key: SiteKey
+    provenance: Provenance
+    kind: str
+    manifest: dict[str, Any] = field(default_factory=dict)
+    users: Values = field(default_factory=dict)
+    prompts: Values = field(default_factory=dict)
+    accounts: Values = field(default_factory=dict)
+    policies: Values = field(default_factory=dict)
+    guidelines: Values = field(default_factory=dict)
+    responses: Values = field(default_factory=dict)
+    tasks: Values = field(default_factory=dict)
+    places: list[dict[str, Any]] = field(default_factory=list)
+    assignments: Values = field(default_factory=dict)
+    labels: Values = field(default_factory=dict)
+    texts: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.sha256 = file_hash(self.provenance.path)
+        self.ingest = uuid.uuid4()  # an event: the same file again is another one
+
+    def add_prompt(
+        self, prompt: Prompt, own: dict[str, Any] | None = None, *, reason: str = ""
+    ) -> uuid.UUID:
+        """A prompt of its user; without one, it is a user of its own, and the split one by prompt.
+
+        `own` is what an export said of it; by default, in its meta.
+        """
+        if own is None:
+            own = prompt.meta if is_own(prompt.meta) else {}
+        pseudonym = self.site_key.user(prompt.user or f"prompt\0{canonical(prompt.prompt)}")
+        user = identify("user", pseudonym)
+        self.users.setdefault(
+            user,
+            {
+                "id": user,
+                "pseudonym": pseudonym,
+                "split": str(own.get("split") or split_of(pseudonym)),
+                "policy": "opt_in",
+                "first_seen": self.provenance.now,
+            },
+        )
+        id = identify("prompt", pseudonym, prompt.prompt)
+        self.prompts.setdefault(
+            id,
+            {
+                "id": id,
+                "user_id": user,
+                "ingest_id": self.ingest,
+                "origin": own.get("origin", "import"),
+                "content": prompt.prompt,
+                "use_case": prompt.use_case,
+                "split": self.users[user]["split"],
+                "status": "rejected" if reason else "active",
+                "reason": reason,
+                "received_at": self.provenance.now,
+                "meta": foreign_part(prompt.meta),
+            },
+        )
+        return id
+
+    def add_task(
+        self, project: tables.Project, prompt: uuid.UUID, texts: Sequence[str], label: Label
+    ) -> uuid.UUID:
+        responses = response_rows(prompt, self._candidates(texts, label))
+        self.responses |= {row["id"]: row for row in responses}
+        task = task_row(project, prompt, [row["id"] for row in responses])
+        id: uuid.UUID = task["id"]
+        if id not in self.tasks:
+            if label.own.get("task_kind") == "calibration":
+                task |= {"kind": "calibration", "target": None}
+            self.tasks[id] = task
+            self.places += [
+                {"task_id": id, "slot": SLOTS[i], "response_id": row["id"]}
+                for i, row in enumerate(responses)
+            ]
+        return id
+
+    def add_label(self, task: uuid.UUID, labeler: str, label: Label) -> str:
+        """Says what became of it: new, there already, or another one of the same labeler."""
+        account = self._add_account(labeler, label.own.get("labeler_group", "imported"))
+        assignment = identify("assignment", task, account)
+        id = identify("submission", assignment, label.revision)
+        digest = sha256_of([label.body, label.texts])
+        if assignment in self.assignments:
+            known = self.labels.get(id, {}).get("form_sha256")
+            return "there already" if known == digest else "another label of the same labeler"
+        guideline = self._add_guideline(label)
+        self.assignments[assignment] = {
+            "id": assignment,
+            "task_id": task,
+            "account_id": account,
+            "state": "submitted",
+            "counted": not label.own.get("surplus", False),
+            "lease_expires": label.submitted_at,
+            "display_order": label.own.get("display_order", []),
+            "display_seed": label.own.get("display_seed", 0),
+            "guideline_id": guideline,
+            "started_at": label.started_at,
+            "last_seen": label.submitted_at,
+        }
+        self.labels[id] = {
+            "id": id,
+            "assignment_id": assignment,
+            "revision": label.revision,
+            "kind": "submitted",
+            "key": identify("form", assignment, label.revision),
+            "form_sha256": digest,
+            "body": label.body,
+            "guideline_id": guideline,
+            "active_seconds": label.own.get("active_seconds"),
+            "ingest_id": self.ingest,
+            "meta": foreign_part(self._without_origins(label)),
+            "at": label.submitted_at,
+        }
+        self.texts += [
+            {"submission_id": id, "field": name, "text": text} for name, text in label.texts.items()
+        ]
+        return "new"
+
+    def insert(self, session: Session) -> set[uuid.UUID]:
+        """Everything but the labels, if it is not there yet; returns the new prompts."""
+        provenance = self.provenance
+        session.add(
+            tables.Ingest(
+                id=self.ingest,
+                kind=self.kind,
+                file_name=provenance.path.name,
+                sha256=self.sha256,
+                licence=provenance.licence,
+                consent=provenance.consent,
+                counts={},
+                at=provenance.now,
+            )
+        )
+        session.flush()
+        new_users = insert_missing(session, tables.PromptUser, self.users)
+        # A user who is known already keeps the side of the split that was drawn then.
+        splits = _splits(session, list(self.users.keys() - new_users))
+        for prompt in self.prompts.values():
+            prompt["split"] = splits.get(prompt["user_id"], prompt["split"])
+        self._declare_consent(session, new_users)
+        for table, rows in (
+            (tables.Account, self.accounts),
+            (tables.Policy, self.policies),
+            (tables.Guideline, self.guidelines),
+        ):
+            insert_missing(session, table, rows)
+        new_prompts = insert_missing(session, tables.Prompt, self.prompts)
+        insert_missing(session, tables.Response, self.responses)
+        self.new_tasks = insert_missing(session, tables.Task, self.tasks)
+        if places := [place for place in self.places if place["task_id"] in self.new_tasks]:
+            session.execute(insert(tables.TaskResponse), places)
+        return new_prompts
+
+    def insert_labels(self, session: Session) -> Counter[str]:
+        """Labels that are new, each with its place in its task."""
+        there: dict[uuid.UUID, set[str | None]] = {}
+        for chunk in chunks(list(self.assignments)):
+            found = session.execute(
+                select(tables.Assignment.id, tables.Submission.form_sha256)
+                .outerjoin(tables.Submission)
+                .where(tables.Assignment.id.in_(chunk))
+            )
+            for assignment, digest in found:
+                there.setdefault(assignment, set()).add(digest)
+        counts: Counter[str] = Counter()
+        kept: Values = {}
+        for id, label in self.labels.items():
+            known = there.get(label["assignment_id"])
+            if known is None:
+                kept[id] = label
+                counts["added"] += 1
+            elif label["form_sha256"] in known:
+                counts["there already"] += 1
+            else:
+                counts["another label of the same labeler"] += 1
+        ours = {
+            label["assignment_id"]: self.assignments[label["assignment_id"]]
+            for label in kept.values()
+        }
+        self._take_places(session, Counter(r["task_id"] for r in ours.values() if r["counted"]))
+        insert_missing(session, tables.Assignment, ours)
+        insert_missing(session, tables.Submission, kept)
+        if texts := [text for text in self.texts if text["submission_id"] in kept]:
+            session.execute(insert(tables.SubmissionText), texts)
+        return counts
+
+    def finish(self, session: Session, counts: Counter[str]) -> Counter[str]:
+        counts = +counts
+        session.get_one(tables.Ingest, self.ingest).counts = dict(counts)
+        return counts
+
+    def _take_places(self, session: Session, places: Counter[uuid.UUID]) -> None:
+        for chunk in chunks(list(places)):
+            for task in session.scalars(
+                select(tables.Task).where(tables.Task.id.in_(chunk)).with_for_update()
+            ):
+                count = task.taken + places[task.id]
+                if task.target is not None:
+                    # Labels from elsewhere are all there are of a task that came with them; to a
+                    # task of ours they add what is wanted of it, should they be more.
+                    new = task.id in self.new_tasks
+                    task.target = count if new else max(task.target, count)
+                    task.state = "full" if count >= task.target else task.state
+                task.taken = count
+        session.flush()
+
+    def _declare_consent(self, session: Session, users: set[uuid.UUID]) -> None:
+        digest = sha256_of(self.provenance.consent)
+        events = [
+            {
+                "user_id": id,
+                "scope": scope,
+                "channel": "declared",
+                "event": "given",
+                "text_sha256": digest,
+                "at": self.provenance.now,
+            }
+            for id in sorted(users)
+            for scope in ("train", "evaluate")
+        ]
+        if events:
+            session.execute(insert(tables.Consent), events)
+
+    def _candidates(self, texts: Sequence[str], label: Label) -> list[Candidate]:
+        """Responses with what is known of their origin: an export's word, a run's, or nothing."""
+        slots = label.own.get("slots", {})
+        finished = _each(label.foreign.get("finished"), len(texts), bool)
+        sources = _each(label.foreign.get("sources"), len(texts), str)
+        found = []
+        for i, text in enumerate(texts):
+            own = slots.get(SLOTS[i], {})
+            policy = own.get("policy") or (sources[i] and {"name": sources[i]})
+            author = own.get("author")
+            found.append(
+                Candidate(
+                    text,
+                    policy_id=self._add_policy(policy) if policy else None,
+                    author_id=self._add_account(author, "imported") if author else None,
+                    finished=own.get("finished", finished[i]),
+                    sampling=own.get("sampling", {}),
+                )
+            )
+        return found
+
+    def _without_origins(self, label: Label) -> dict[str, Any]:
+        """A run's `finished` and `sources` went to the responses, and come back from there."""
+        if is_own(label.foreign):
+            return label.foreign
+        num = sum(len(group) for group in label.body.get("rank_groups", []))
+        taken = {
+            key
+            for key, kind in (("finished", bool), ("sources", str))
+            if _each(label.foreign.get(key), num, kind)[:1] not in ([], [None])
+        }
+        return {key: value for key, value in label.foreign.items() if key not in taken}
+
+    def _add_policy(self, policy: dict[str, str]) -> uuid.UUID:
+        values = {key: policy.get(key, "") for key in ("name", "run", "weights_sha256")}
+        id = identify("policy", *values.values())
+        self.policies[id] = {"id": id, **values}
+        return id
+
+    def _add_account(self, name: str, group: str) -> uuid.UUID:
+        pseudonym = self.site_key.labeler(name)
+        id = identify("account", pseudonym)
+        row = {
+            "id": id,
+            "pseudonym": pseudonym,
+            "role": "labeler",
+            "labeler_group": group,
+            "state": "left",
+            "accepts_sensitive": False,
+            "created_at": self.provenance.now,
+        }
+        known = self.accounts.setdefault(id, row)
+        if known["labeler_group"] == "imported":  # named as an author before as a labeler
+            known["labeler_group"] = group
+        return id
+
+    def _add_guideline(self, label: Label) -> uuid.UUID | None:
+        if label.guideline is None:
+            return None
+        name, version = label.guideline
+        id = identify("guideline", name, version)
+        markdown = self.manifest.get("guidelines", {}).get(f"{name}@{version}", "")
+        self.guidelines[id] = {
+            "id": id,
+            "name": name,
+            "version": version,
+            "markdown": markdown,
+            "sha256": sha256_of(markdown),
+            "at": self.provenance.now,
+        }
+        return id
+
+
+def _each(value: Any, count: int, kind: type) -> list[Any]:
+    """One value a response, or nothing: somebody else's file may mean another thing by the key."""
+    if isinstance(value, list) and len(value) == count and all(type(v) is kind for v in value):
+        return value
+    return [None] * count
+
+
+def _splits(session: Session, users: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+    table = tables.PromptUser
+    found: dict[uuid.UUID, str] = {}
+    for chunk in chunks(users):
+        rows = session.execute(select(table.id, table.split).where(table.id.in_(chunk)))
+        found.update({id: split for id, split in rows})
+    return found

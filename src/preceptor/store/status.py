@@ -1,0 +1,79 @@
+"""How far the work is: counts for the command line and the lead's pages."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy.orm import Session
+
+from preceptor.store.tables import Assignment, Project, Prompt, Task
+
+
+@dataclass(frozen=True)
+class ProjectStatus:
+    name: str
+    task_type: str
+    state: str
+    num_tasks: int
+    num_full: int
+    num_labels: int
+    num_labelers: int
+    num_leased: int
+    num_skipped: int
+    num_surplus: int
+
+
+def prompt_status(session: Session) -> dict[str, int]:
+    """Prompts by split, and by status where they are not active."""
+    rows = session.execute(
+        select(Prompt.status, Prompt.split, func.count())
+        .group_by(Prompt.status, Prompt.split)
+        .order_by(Prompt.status, Prompt.split)
+    )
+    return {
+        split if status == "active" else f"{split}, {status}": count
+        for status, split, count in rows
+    }
+
+
+def project_status(session: Session) -> list[ProjectStatus]:
+    """Every project by name. Labels are those that count; surplus ones stand apart."""
+    found = []
+    tasks = {
+        id: (num, full)
+        for id, num, full in session.execute(
+            select(
+                Task.project_id, func.count(), func.sum(case((Task.state == "full", 1), else_=0))
+            ).group_by(Task.project_id)
+        )
+    }
+
+    def number(condition: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.sum(case((condition, 1), else_=0))
+
+    submitted = Assignment.state == "submitted"
+    counts = {
+        row[0]: row[1:]
+        for row in session.execute(
+            select(
+                Task.project_id,
+                number(submitted & Assignment.counted),
+                func.count(func.distinct(case((submitted, Assignment.account_id)))),
+                number(Assignment.state == "leased"),
+                number(Assignment.state == "skipped"),
+                number(submitted & ~Assignment.counted),
+            )
+            .join(Task, Task.id == Assignment.task_id)
+            .group_by(Task.project_id)
+        )
+    }
+    for project in session.scalars(select(Project).order_by(Project.name)):
+        found.append(
+            ProjectStatus(
+                project.name,
+                project.task_type,
+                project.state,
+                *tasks.get(project.id, (0, 0)),
+                *counts.get(project.id, (0,) * 5),
+            )
+        )
+    return found

@@ -1,0 +1,364 @@
+"""The tables. People's free text stands only in columns that say so, so that it can be erased.
+
+Ids are made of what a row is about (`preceptor.store.names.identify`), so the same row has the same
+id wherever it is imported. Times are UTC. A migration says what changes; this says what is.
+"""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    MetaData,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+APPEND_ONLY = ("consent", "guideline", "acknowledgement", "submission", "export")
+"""Triggers refuse UPDATE and DELETE on these, in both databases."""
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware time. SQLite keeps no zone, so the zone is UTC on the way in and on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone; pass datetime.now(UTC).")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {
+        uuid.UUID: Uuid(),
+        datetime: UTCDateTime(),
+        str: Text(),
+        dict[str, Any]: JSON(),
+        list[str]: JSON(),
+        Any: JSON(none_as_null=True),
+    }
+
+
+def one_of(column: str, *values: str) -> CheckConstraint:
+    names = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({names})", name=column)
+
+
+def reference(table: str, **options: Any) -> Any:
+    return mapped_column(ForeignKey(f"{table}.id"), **options)
+
+
+class PromptUser(Base):
+    """Who wrote prompts, by pseudonym only."""
+
+    __tablename__ = "prompt_user"
+    __table_args__ = (
+        one_of("split", "train", "valid", "test"),
+        one_of("policy", "opt_in", "never"),
+    )
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    pseudonym: Mapped[str] = mapped_column(unique=True)
+    split: Mapped[str]  # drawn once from the pseudonym, never changed
+    policy: Mapped[str]
+    first_seen: Mapped[datetime]
+    erased_at: Mapped[datetime | None]
+
+
+class Consent(Base):
+    """Append-only; the newest event of a scope counts."""
+
+    __tablename__ = "consent"
+    __table_args__ = (
+        one_of("scope", "train", "evaluate", "publish"),
+        one_of("channel", "api_store", "chat_page", "contract", "declared"),
+        one_of("event", "given", "withdrawn"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)  # the order of events, whatever the clock did
+    user_id: Mapped[uuid.UUID] = reference("prompt_user", index=True)
+    scope: Mapped[str]
+    channel: Mapped[str]
+    event: Mapped[str]
+    text_sha256: Mapped[str]  # of the consent text that the user was shown
+    at: Mapped[datetime]
+
+
+class Ingest(Base):
+    """A file that was imported: where its rows came from, what became of each."""
+
+    __tablename__ = "ingest"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    file_name: Mapped[str]
+    sha256: Mapped[str]
+    licence: Mapped[str]
+    consent: Mapped[str]  # what the person who imported declares
+    counts: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+
+
+class Prompt(Base):
+    __tablename__ = "prompt"
+    __table_args__ = (
+        one_of("origin", "api", "chat_page", "labeler", "import", "miniature"),
+        one_of("status", "active", "quarantined", "rejected", "erased"),
+        Index("ix_prompt_choice", "status", "split"),
+    )
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = reference("prompt_user", index=True)
+    author_id: Mapped[uuid.UUID | None] = reference("account")  # a labeler who wrote it
+    ingest_id: Mapped[uuid.UUID | None] = reference("ingest")
+    origin: Mapped[str]
+    content: Mapped[Any]  # free text: a string or messages
+    use_case: Mapped[str]
+    split: Mapped[str]  # its user's
+    status: Mapped[str]
+    reason: Mapped[str]  # why it is not active
+    received_at: Mapped[datetime]
+    meta: Mapped[dict[str, Any]]
+
+
+class Policy(Base):
+    """One row a model version; never shown to labelers."""
+
+    __tablename__ = "policy"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    run: Mapped[str]
+    weights_sha256: Mapped[str]
+
+
+class Response(Base):
+    __tablename__ = "response"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    prompt_id: Mapped[uuid.UUID] = reference("prompt", index=True)
+    policy_id: Mapped[uuid.UUID | None] = reference("policy")  # null: a person's, or unknown
+    author_id: Mapped[uuid.UUID | None] = reference("account")
+    text: Mapped[str]  # free text
+    finished: Mapped[bool | None]  # it ended by itself; null: unknown
+    sampling: Mapped[dict[str, Any]]
+
+
+class Account(Base):
+    __tablename__ = "account"
+    __table_args__ = (
+        one_of("role", "labeler", "researcher", "admin"),
+        one_of("labeler_group", "training", "heldout", "researcher", "simulated", "imported"),
+        one_of("state", "invited", "screening", "active", "paused", "left"),
+    )
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    login: Mapped[str | None] = mapped_column(unique=True)  # null: only known from an import
+    password_hash: Mapped[str | None]
+    pseudonym: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    labeler_group: Mapped[str]
+    state: Mapped[str]
+    accepts_sensitive: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
+class Invitation(Base):
+    __tablename__ = "invitation"
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)  # the token itself is never kept
+    account_id: Mapped[uuid.UUID] = reference("account", index=True)
+    expires: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class Guideline(Base):
+    """Append-only: a label keeps the version that its labeler saw."""
+
+    __tablename__ = "guideline"
+    __table_args__ = (UniqueConstraint("name", "version"),)
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    version: Mapped[int]
+    markdown: Mapped[str]
+    sha256: Mapped[str]
+    at: Mapped[datetime]
+
+
+class Acknowledgement(Base):
+    __tablename__ = "acknowledgement"
+    account_id: Mapped[uuid.UUID] = reference("account", primary_key=True)
+    guideline_id: Mapped[uuid.UUID] = reference("guideline", primary_key=True)
+    at: Mapped[datetime]
+
+
+class Project(Base):
+    __tablename__ = "project"
+    __table_args__ = (
+        one_of("task_type", "demonstration", "ranking", "evaluation"),
+        one_of("purpose", "train", "eval", "screening"),
+        one_of("state", "open", "paused", "closed"),
+    )
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    task_type: Mapped[str]
+    purpose: Mapped[str]
+    overlap: Mapped[int]  # labels wanted of each task
+    calibration_fraction: Mapped[float]  # share of a labeler's tasks from the pool all of them get
+    lease_seconds: Mapped[int]
+    undo_seconds: Mapped[int]
+    groups: Mapped[list[str]]  # of accounts that may claim
+    guideline: Mapped[str | None]  # its name; the newest version is the one shown
+    seed: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Seat(Base):
+    """One labeler in one project: counts claims, so that the calibration draw has an index."""
+
+    __tablename__ = "seat"
+    project_id: Mapped[uuid.UUID] = reference("project", primary_key=True)
+    account_id: Mapped[uuid.UUID] = reference("account", primary_key=True)
+    claims: Mapped[int]
+
+
+class Task(Base):
+    __tablename__ = "task"
+    __table_args__ = (
+        one_of("kind", "normal", "calibration"),
+        one_of("state", "open", "full", "closed"),
+        CheckConstraint("target IS NULL OR taken <= target", name="taken"),
+    )
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[uuid.UUID] = reference("project")
+    prompt_id: Mapped[uuid.UUID] = reference("prompt", index=True)
+    kind: Mapped[str]
+    target: Mapped[int | None]  # labels wanted; null: everybody's (calibration)
+    taken: Mapped[int]  # assignments that count: live leases and labels; open when below target
+    state: Mapped[str]
+    priority: Mapped[int]
+    draw: Mapped[int] = mapped_column(BigInteger)  # the order within a priority, from the seed
+    sensitive: Mapped[bool]
+
+
+# What a claim walks through: open tasks, partly filled ones first.
+Index(
+    "ix_task_queue",
+    Task.project_id,
+    Task.kind,
+    Task.taken.desc(),
+    Task.priority.desc(),
+    Task.draw,
+    sqlite_where=text("state = 'open'"),
+    postgresql_where=text("state = 'open'"),
+)
+
+
+class TaskResponse(Base):
+    __tablename__ = "task_response"
+    task_id: Mapped[uuid.UUID] = reference("task", primary_key=True)
+    slot: Mapped[str] = mapped_column(primary_key=True)  # A..I; labelers see positions instead
+    response_id: Mapped[uuid.UUID] = reference("response")
+
+
+class Assignment(Base):
+    __tablename__ = "assignment"
+    __table_args__ = (
+        UniqueConstraint("task_id", "account_id"),
+        one_of("state", "leased", "submitted", "skipped", "expired", "released"),
+        Index(
+            "ix_assignment_lease",
+            "account_id",
+            "lease_expires",
+            sqlite_where=text("state = 'leased'"),
+            postgresql_where=text("state = 'leased'"),
+        ),
+        Index("ix_assignment_account", "account_id"),
+    )
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    task_id: Mapped[uuid.UUID] = reference("task")
+    account_id: Mapped[uuid.UUID] = reference("account")
+    state: Mapped[str]
+    counted: Mapped[bool]  # has one of the task's places; a submitted label without is surplus
+    lease_expires: Mapped[datetime]
+    display_order: Mapped[list[str]]  # position -> slot; equal texts are shown once
+    display_seed: Mapped[int] = mapped_column(BigInteger)
+    guideline_id: Mapped[uuid.UUID | None] = reference("guideline")
+    started_at: Mapped[datetime]
+    last_seen: Mapped[datetime]
+    skip_reason: Mapped[str | None]
+    skip_comment: Mapped[str | None]  # free text
+
+
+class Draft(Base):
+    __tablename__ = "draft"
+    assignment_id: Mapped[uuid.UUID] = reference("assignment", primary_key=True)
+    version: Mapped[int]
+    body: Mapped[Any]  # free text: the form as it stands, by position
+    saved_at: Mapped[datetime]
+
+
+class Submission(Base):
+    """Append-only. The newest revision of an assignment counts; a withdrawal is one too."""
+
+    __tablename__ = "submission"
+    __table_args__ = (
+        UniqueConstraint("assignment_id", "revision"),
+        one_of("kind", "submitted", "withdrawn"),
+    )
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    assignment_id: Mapped[uuid.UUID] = reference("assignment")
+    revision: Mapped[int]
+    kind: Mapped[str]
+    key: Mapped[uuid.UUID] = mapped_column(unique=True)  # the form's; the same again is a repeat
+    form_sha256: Mapped[str]  # of the form as it was sent, texts included
+    body: Mapped[dict[str, Any]]  # choices only, by slot
+    guideline_id: Mapped[uuid.UUID | None] = reference("guideline")
+    active_seconds: Mapped[float | None]  # null without JavaScript
+    ingest_id: Mapped[uuid.UUID | None] = reference("ingest")
+    meta: Mapped[dict[str, Any]]  # what an imported row had besides
+    at: Mapped[datetime]
+
+
+class SubmissionText(Base):
+    __tablename__ = "submission_text"
+    submission_id: Mapped[uuid.UUID] = reference("submission", primary_key=True)
+    field: Mapped[str] = mapped_column(primary_key=True)
+    text: Mapped[str]  # free text
+    erased_at: Mapped[datetime | None]
+
+
+class Export(Base):
+    """Append-only: which files hold whose text."""
+
+    __tablename__ = "export"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    filters: Mapped[dict[str, Any]]
+    file_name: Mapped[str]
+    num_rows: Mapped[int]
+    sha256: Mapped[str]
+    at: Mapped[datetime]

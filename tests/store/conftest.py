@@ -1,0 +1,123 @@
+"""Every test of the store runs on SQLite and, where a server can be started, on PostgreSQL."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from people import Fresh
+from sqlalchemy import delete, text
+
+from preceptor.store.database import Store, create_store, open_store
+from preceptor.store.tables import Base
+
+KEY = "a key that is only known to these tests"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def site_key() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRECEPTOR_SITE_KEY", KEY)
+        yield
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The socket folder of a PostgreSQL server of our own, with nothing to keep it for."""
+    found = [shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
+    programs = next((Path(p).parent for p in reversed(found) if p), None)
+    if programs is None:
+        pytest.skip("PostgreSQL half: no initdb in PATH or /usr/lib/postgresql; install postgresql")
+    owner = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    prefix = []
+    if os.geteuid() == 0:  # a server refuses to be root's
+        if not shutil.which("setpriv") or owner not in {user.pw_name for user in pwd.getpwall()}:
+            pytest.skip("PostgreSQL half: run by root, and there is no setpriv or user postgres")
+        prefix = ["setpriv", f"--reuid={owner}", f"--regid={owner}", "--clear-groups"]
+    folder = Path(tempfile.mkdtemp(prefix="preceptor-postgres-"))
+    shutil.chown(folder, owner)
+
+    def call(program: str, *arguments: str) -> None:
+        command = [*prefix, str(programs / program), "-D", str(folder / "cluster"), *arguments]
+        done = subprocess.run(
+            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+        )
+        assert not done.returncode, done.stderr.decode()
+
+    try:
+        call("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        settings = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+        call("pg_ctl", "-w", "-l", str(folder / "log"), "-o", settings, "start")
+        yield str(folder)
+        call("pg_ctl", "-w", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def fresh(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fresh]:
+    """Makes empty stores, each a database of its own; they are closed with the last test."""
+    opened: list[Store] = []
+    if request.param == "sqlite":
+        folder = tmp_path_factory.mktemp("stores")
+        create_store(str(folder / "empty.db"))
+
+        def make() -> str:
+            path = folder / f"{len(opened)}.db"
+            shutil.copy(folder / "empty.db", path)
+            return str(path)
+
+    else:
+        socket = request.getfixturevalue("server")
+
+        def make() -> str:
+            name = f"store_{len(opened)}"
+            with psycopg.connect(host=socket, user="postgres", autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {name} TEMPLATE empty")
+            return f"postgresql://postgres@/{name}?host={socket}"
+
+        with psycopg.connect(host=socket, user="postgres", autocommit=True) as connection:
+            connection.execute("CREATE DATABASE empty")
+        create_store(f"postgresql://postgres@/empty?host={socket}")
+
+    def new() -> Store:
+        opened.append(open_store(make()))
+        return opened[-1]
+
+    yield new
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture(scope="session")
+def shared(fresh: Fresh) -> Store:
+    return fresh()
+
+
+@pytest.fixture
+def num_examples(shared: Store) -> int:
+    """For Hypothesis: a server takes longer to make a database, and runs the same code."""
+    return 24 if shared.engine.dialect.name == "sqlite" else 6
+
+
+@pytest.fixture
+def store(shared: Store, fresh: Fresh) -> Iterator[Store]:
+    """An empty store. Copying a file is cheap; a database of a server is emptied instead."""
+    if shared.engine.dialect.name == "sqlite":
+        made = fresh()
+        yield made
+        made.close()
+        return
+    with shared.write() as session:
+        # Without triggers, which refuse it.
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        for table in Base.metadata.sorted_tables:
+            session.execute(delete(table))
+    yield shared

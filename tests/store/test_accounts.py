@@ -1,0 +1,79 @@
+"""Accounts by invitation, which is used once and runs out."""
+
+from datetime import timedelta
+
+import pytest
+from people import START
+from sqlalchemy import select
+
+from preceptor.errors import StoreError
+from preceptor.store.accounts import accept_invitation, account_of, invite, invite_again, set_state
+from preceptor.store.database import Store
+from preceptor.store.tables import Account, Invitation
+
+DAY = timedelta(days=1)
+
+
+def test_a_new_store_has_no_account(store: Store):
+    with store.read() as session:
+        assert session.scalars(select(Account)).all() == []
+
+
+def test_an_invitation_makes_one_account_once(store: Store):
+    with store.write() as session:
+        account, token = invite(session, store.site_key, "ann@example.org", now=START)
+        assert account_of(session, account).state == "invited"
+        assert accept_invitation(session, token, password_hash="h", now=START) == account
+        assert account_of(session, account).state == "screening"
+        for wrong in (token, "made up"):
+            with pytest.raises(StoreError, match="was used, or is none"):
+                accept_invitation(session, wrong, password_hash="other", now=START)
+        assert account_of(session, account).password_hash == "h"
+
+
+def test_the_token_is_nowhere_in_the_database_and_the_login_not_in_the_pseudonym(store: Store):
+    with store.write() as session:
+        account, token = invite(session, store.site_key, "ann", now=START)
+        [kept] = session.scalars(select(Invitation.token_sha256)).all()
+        assert token not in kept
+        assert "ann" not in account_of(session, account).pseudonym[4:]
+        assert account_of(session, account).pseudonym.startswith("lab_")
+
+
+def test_an_invitation_runs_out_and_a_new_one_ends_the_old(store: Store):
+    with store.write() as session:
+        account, first = invite(session, store.site_key, "ann", now=START)
+        with pytest.raises(StoreError, match="has run out"):
+            accept_invitation(session, first, password_hash="h", now=START + 14 * DAY)
+        second = invite_again(session, account, now=START + 14 * DAY)
+        with pytest.raises(StoreError, match="was used, or is none"):
+            accept_invitation(session, first, password_hash="h", now=START)
+        accept_invitation(session, second, password_hash="h", now=START + 15 * DAY)
+        with pytest.raises(StoreError, match="was accepted already"):
+            invite_again(session, account, now=START)
+
+
+@pytest.mark.parametrize(
+    ("login", "group", "words"),
+    [
+        (" ", "training", "needs a login"),
+        ("ann", "training", "there is such an account"),
+        ("bob", "robots", "no such group. There are training, heldout"),
+    ],
+)
+def test_who_cannot_be_invited_is_told(store: Store, login: str, group: str, words: str):
+    with store.write() as session:
+        invite(session, store.site_key, "ann", now=START)
+        with pytest.raises(StoreError, match=words):
+            invite(session, store.site_key, login, group=group, now=START)
+
+
+def test_states_are_set_by_a_person(store: Store):
+    with store.write() as session:
+        account, token = invite(session, store.site_key, "ann", now=START)
+        with pytest.raises(StoreError, match="not accepted yet"):
+            set_state(session, account, "active")
+        accept_invitation(session, token, password_hash="h", now=START)
+        set_state(session, account, "active")
+        with pytest.raises(StoreError, match="an account is screening, active"):
+            set_state(session, account, "gone")

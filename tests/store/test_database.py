@@ -1,0 +1,188 @@
+"""The database: migrations both ways, rows that nobody changes, versions that are told."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from people import START, Fresh, add_labeler, add_project, add_prompt
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from preceptor.errors import StoreError
+from preceptor.store.database import (
+    Store,
+    create_store,
+    head,
+    migrations,
+    open_store,
+    url_of,
+    version_of,
+)
+from preceptor.store.names import SiteKey
+from preceptor.store.tables import APPEND_ONLY, Base, Task
+
+
+def test_the_migrations_make_the_tables_that_the_code_has(store: Store):
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+        assert version_of(connection) == head()
+
+
+def test_the_migrations_go_down_to_nothing_and_up_again(fresh: Fresh):
+    store = fresh()
+    with store.engine.execution_options(writes=True).begin() as connection:
+        command.downgrade(migrations(connection), "base")
+    with store.engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+    with store.engine.execution_options(writes=True).begin() as connection:
+        command.upgrade(migrations(connection), "head")
+    test_the_migrations_make_the_tables_that_the_code_has(store)
+    store.close()
+
+
+SAMPLES = {
+    "consent": "(id, user_id, scope, channel, event, text_sha256, at) SELECT 1, id, 'train', "
+    "'declared', 'given', '', first_seen FROM prompt_user",
+    "guideline": "(id, name, version, markdown, sha256, at) SELECT id, 'n', 1, '', '', first_seen "
+    "FROM prompt_user",
+    "acknowledgement": "(account_id, guideline_id, at) SELECT account.id, guideline.id, "
+    "account.created_at FROM account, guideline",
+    "submission": "(id, assignment_id, revision, kind, key, form_sha256, body, meta, at) SELECT id,"
+    " id, 1, 'submitted', id, '', '{}', '{}', last_seen FROM assignment",
+    "export": "(id, kind, filters, file_name, num_rows, sha256, at) SELECT 1, '', '{}', '', 0, '', "
+    "first_seen FROM prompt_user",
+}
+
+
+@pytest.mark.parametrize("change", ["UPDATE {0} SET {1} = {1}", "DELETE FROM {0}"])
+@pytest.mark.parametrize("table", APPEND_ONLY)
+def test_what_is_added_is_never_changed(store: Store, table: str, change: str):
+    assert set(SAMPLES) == set(APPEND_ONLY)
+    with store.write() as session:
+        add_prompt(session, "q")
+        ann = add_labeler(session, store, "ann")
+        project = add_project(session, num_tasks=1)
+        from preceptor.store.queue import claim
+
+        assert claim(session, project, ann, now=START)
+        for name in ("guideline", table):
+            there = session.execute(text(f"SELECT count(*) FROM {name}")).scalar()
+            if (name == table or table == "acknowledgement") and not there:
+                session.execute(text(f"INSERT INTO {name} {SAMPLES[name]}"))
+    statement = change.format(table, "at")
+    with pytest.raises(DBAPIError, match=f"{table} is append-only"), store.write() as session:
+        session.execute(text(statement))
+    with store.read() as session:
+        assert session.execute(text(f"SELECT count(*) FROM {table}")).scalar() == 1
+
+
+def test_the_database_itself_refuses_one_label_too_many(store: Store):
+    with store.write() as session:
+        add_project(session, num_tasks=1, overlap=2)
+    with pytest.raises(IntegrityError, match="taken"), store.write() as session:
+        session.query(Task).update({"taken": 3})
+
+
+def test_a_transaction_that_fails_leaves_nothing(store: Store):
+    with pytest.raises(ZeroDivisionError), store.write() as session:
+        add_prompt(session, "q")
+        raise ZeroDivisionError
+    with store.read() as session:
+        assert session.execute(text("SELECT count(*) FROM prompt")).scalar() == 0
+
+
+def test_errors_of_the_database_carry_no_text_of_people(store: Store):
+    with store.write() as session:
+        add_prompt(session, "a secret of somebody")
+    with pytest.raises(IntegrityError) as told, store.write() as session:
+        add_prompt(session, "a secret of somebody")
+    assert "secret" not in str(told.value)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    create_store(str(tmp_path / "s.db"))
+    return str(tmp_path / "s.db")
+
+
+def set_version(path: str, version: str) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [version])
+    connection.close()
+
+
+def test_a_store_of_a_newer_version_is_not_touched(path: str):
+    set_version(path, "9999")
+    for attempt in (open_store, create_store):
+        with pytest.raises(StoreError, match="9999, which a newer Preceptor made. Upgrade"):
+            attempt(path)
+
+
+def test_a_database_of_something_else_is_not_touched(tmp_path: Path):
+    connection = sqlite3.connect(tmp_path / "other.db")
+    with connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+    connection.close()
+    with pytest.raises(StoreError, match="a database of something else. Name a new file"):
+        create_store(str(tmp_path / "other.db"))
+    with pytest.raises(StoreError, match="not a label store"):
+        open_store(str(tmp_path / "other.db"))
+
+
+def test_sqlite_waits_for_writers_and_survives_a_power_cut(path: str):
+    store = open_store(path)
+    with store.write() as session:
+        settings = {
+            name: session.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert settings == {
+        "journal_mode": "wal",
+        "synchronous": 2,  # FULL
+        "foreign_keys": 1,
+        "busy_timeout": 30_000,
+    }
+    store.close()
+
+
+def test_a_reader_sees_one_state_while_another_writes(path: str):
+    store = open_store(path)
+    with store.read() as reader:
+        before = reader.execute(text("SELECT count(*) FROM prompt")).scalar()
+        with store.write() as writer:
+            add_prompt(writer, "q")
+        assert reader.execute(text("SELECT count(*) FROM prompt")).scalar() == before == 0
+    store.close()
+
+
+@pytest.mark.parametrize("where", ["postgresql://u@h/d", "postgresql+psycopg://u@h/d"])
+def test_postgresql_is_reached_by_psycopg(where: str):
+    assert url_of(where).drivername == "postgresql+psycopg"
+
+
+def test_without_its_driver_postgresql_says_what_to_install(tmp_path: Path):
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from preceptor.store.database import *\n"
+        "try: connect(url_of('postgresql://u@h/d'))\n"
+        "except Exception as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'preceptor[postgres]'" in done.stdout
+
+
+def test_pseudonyms_depend_on_the_key_and_on_the_name_alone():
+    one, other = SiteKey(b"k" * 16), SiteKey(b"l" * 16)
+    assert one.user("ann") == SiteKey(b"k" * 16).user("ann")
+    names: list[Any] = [one.user("ann"), one.user("bob"), one.labeler("ann"), other.user("ann")]
+    assert len(set(names)) == 4
+    with pytest.raises(StoreError, match="the site key has 3 bytes"):
+        SiteKey(b"abc")

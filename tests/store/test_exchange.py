@@ -1,0 +1,529 @@
+"""Import and export: all of a file or nothing, and back without loss."""
+
+import json
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from people import START, Fresh, add_labeler, add_project, at, fill_in
+from sqlalchemy import func, insert, select
+
+from preceptor.data.files import read_demonstrations, read_prompts, read_rankings
+from preceptor.data.records import Demonstration, Ranking, read_records, write_records
+from preceptor.errors import DataError, StoreError
+from preceptor.store import tables
+from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline
+from preceptor.store.database import Store
+from preceptor.store.export import Exported, Filter, export_records
+from preceptor.store.ingest import import_labels, import_prompts
+from preceptor.store.labels import submit, undo
+from preceptor.store.projects import Candidate, add_policy, add_tasks, prompts_without_task
+from preceptor.store.queue import claim
+from preceptor.store.rows import Provenance
+
+LATER = START + timedelta(days=1)
+KINDS: dict[str, Any] = {"demonstrations": Demonstration, "rankings": Ranking}
+
+
+def source(path: Path) -> Provenance:
+    return Provenance(path, licence="CC0", consent="They said yes.", now=START)
+
+
+def bring(store: Store, path: Path, kind: str, **options: Any) -> Counter[str]:
+    with store.write() as session:
+        if kind == "prompts":
+            return import_prompts(session, store.site_key, source(path), **options)
+        kinds = KINDS | {"evaluations": Ranking}
+        return import_labels(session, store.site_key, source(path), kinds[kind], **options)
+
+
+def take_out(store: Store, folder: Path, kind: str, **options: Any) -> Exported:
+    with store.write() as session:
+        return export_records(session, Filter(kind, **options), folder, now=LATER)
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def count(store: Store, table: Any) -> int:
+    with store.read() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def labeled_store(store: Store, task_type: str) -> None:
+    """Prompts of users with meta, models' responses, a guideline, three labelers, ties, an undo."""
+    with store.write() as session:
+        publish_guideline(session, "rules", "Be *true*.", now=START)
+        project = add_project(
+            session,
+            task_type,
+            num_tasks=0,
+            overlap=2,
+            guideline="rules",
+            purpose="eval" if task_type == "evaluation" else "train",
+            calibration_fraction=0.3,
+        )
+        policy = add_policy(session, "sft", run="runs/x", weights_sha256="c" * 64)
+        prompts = prompts_without_task(session, project, split="train", limit=None, seed=1)
+        tasks = {
+            p.id: [
+                Candidate(text, policy_id=policy, finished=text != "b", sampling={"seed": i})
+                for i, text in enumerate(["a", "b", "a ", "ü\u2028"])
+            ]
+            for p in prompts
+        }
+        if task_type == "demonstration":
+            tasks = dict.fromkeys(tasks, [])
+        add_tasks(session, project, tasks, num_calibration=2)
+        labelers = [add_labeler(session, store, name) for name in ("ann", "bob", "cem")]
+        rules = newest_guideline(session, "rules")
+        assert rules is not None
+        for labeler in labelers:
+            acknowledge(session, labeler, rules.id, now=START)
+    for turn, labeler in enumerate(labelers * 4):
+        with store.write() as session:
+            held = claim(session, project, labeler, now=at(turn))
+            if held is None:
+                continue
+            form = fill_in(held, turn) | {"comment": f"thought {turn}"}
+            submit(
+                session, held.id, labeler, key=held.key, form=form, now=at(turn), active_seconds=2.5
+            )
+            if turn == 3:
+                key = undo(session, held.id, labeler, now=at(turn))
+                submit(session, held.id, labeler, key=key, form=form, now=at(turn))
+            if turn == 11:
+                undo(session, held.id, labeler, now=at(turn))
+
+
+def some_prompts(path: Path, num: int = 12) -> Path:
+    rows = [
+        {
+            "prompt": f"question {i}" if i % 3 else [{"role": "user", "content": f"say {i}"}],
+            "user": f"person-{i % 7}",
+            "use_case": "chat",
+            "task": {"number": i},
+            "split": "mine",  # a key that exports have too
+        }
+        for i in range(num)
+    ]
+    return write(path, rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "task_type"),
+    [
+        ("rankings", "ranking"),
+        ("demonstrations", "demonstration"),
+        ("evaluations", "evaluation"),
+    ],
+)
+def test_what_is_exported_comes_back_without_loss(
+    fresh: Fresh, tmp_path: Path, kind: str, task_type: str
+):
+    store = fresh()
+    bring(store, some_prompts(tmp_path / "prompts.jsonl"), "prompts")
+    labeled_store(store, task_type)
+    first = take_out(store, tmp_path, kind)
+    again = take_out(store, tmp_path, kind)
+    assert first == again
+    assert first.num_rows >= 8
+    assert first.left_out == {"withdrawn": 1}
+    empty = fresh()
+    counts = bring(empty, first.path, kind)
+    assert counts == {"added": first.num_rows}
+    second = take_out(empty, tmp_path / "second", kind)
+    assert second.path.read_bytes() == first.path.read_bytes()
+    assert second.sha256 == first.sha256
+    assert bring(empty, first.path, kind) == {"there already": first.num_rows}
+    with empty.read() as session:
+        assert session.scalars(select(tables.Guideline.markdown)).all() == ["Be *true*."]
+    if kind != "demonstrations":
+        row = read_records(first.path, Ranking)[0]
+        assert row.meta["sources"] == ["sft"] * 4
+        assert row.meta["finished"] == [text != "b" for text in row.responses]
+        assert row.meta["task"]["number"] >= 0  # the prompt's own meta stays where it was
+        assert row.meta["extra"] == {"split": "mine"}
+    for other in (store, empty):
+        other.close()
+
+
+def test_training_takes_what_is_exported(store: Store, tmp_path: Path):
+    bring(store, some_prompts(tmp_path / "prompts.jsonl", 40), "prompts")
+    labeled_store(store, "ranking")
+    train, valid = read_rankings(str(take_out(store, tmp_path, "rankings").path))
+    assert train
+    assert valid
+    assert all(
+        [1 + sum(other < rank for other in r.ranks) for rank in r.ranks] == r.ranks for r in train
+    )
+    assert len(read_prompts(str(take_out(store, tmp_path, "prompts").path))) == 5
+    labeled = write(
+        tmp_path / "d.jsonl",
+        [{"prompt": f"q {i}", "response": f" r {i}\n", "user": "u1"} for i in range(9)],
+    )
+    bring(store, labeled, "demonstrations")
+    exported = []
+    for split in ("train", "valid", "test"):
+        try:
+            exported.append(take_out(store, tmp_path, "demonstrations", split=split))
+        except StoreError:
+            continue
+    assert len(exported) == 1, "a user stands on two sides"
+    both = read_demonstrations(str(exported[0].path))
+    assert sorted(d.response for part in both for d in part) == [f" r {i}\n" for i in range(9)]
+
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+texts = words.filter(lambda text: bool(text.strip()))
+
+
+@st.composite
+def foreign_rankings(draw: Any) -> list[Ranking]:
+    rows = []
+    for _ in range(draw(st.integers(1, 4))):
+        k = draw(st.integers(2, 9))
+        rows.append(
+            Ranking(
+                draw(texts),
+                draw(
+                    st.lists(
+                        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+                        min_size=k,
+                        max_size=k,
+                    )
+                ),
+                draw(st.lists(st.integers(-9, 9), min_size=k, max_size=k)),
+                labeler=draw(st.sampled_from(["", "lab-1", "lab-2"])),
+                user=draw(st.sampled_from(["", "u"])),
+                meta=draw(
+                    st.dictionaries(
+                        st.sampled_from(["seconds", "split", "schema", "k"]), st.integers() | words
+                    )
+                ),
+            )
+        )
+    return rows
+
+
+def test_other_people_s_rankings_keep_their_order_and_their_meta(
+    fresh: Fresh, tmp_path: Path, num_examples: int
+):
+    @settings(
+        max_examples=num_examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(foreign_rankings())
+    def check(rankings: list[Ranking]) -> None:
+        store = fresh()
+        write_records(tmp_path / "in.jsonl", rankings)
+        counts = bring(store, tmp_path / "in.jsonl", "rankings")
+        assert counts.total() == len(rankings)
+        found = []
+        for split in ("train", "valid", "test"):
+            try:
+                path = take_out(store, tmp_path, "rankings", split=split).path
+            except StoreError:
+                continue
+            found += read_records(path, Ranking)
+        store.close()
+        assert len(found) == counts["added"]
+        for out in found:
+            pairs = {(a, b) for a in range(len(out.ranks)) for b in range(len(out.ranks))}
+            [given] = [
+                r
+                for r in rankings
+                if (r.prompt, r.responses) == (out.prompt, out.responses)
+                and all(
+                    (r.ranks[a] < r.ranks[b]) == (out.ranks[a] < out.ranks[b]) for a, b in pairs
+                )
+                and (out.meta.get("extra", {}) | out.meta).items()
+                >= {k: v for k, v in r.meta.items() if k in ("seconds", "k")}.items()
+            ][:1]
+            hidden = {k: v for k, v in given.meta.items() if k in ("split", "schema")}
+            assert out.meta.get("extra", {}) == hidden
+
+    check()
+
+
+def test_a_run_s_rankings_keep_what_the_reward_model_reads(store: Store, tmp_path: Path):
+    ranking = {
+        "prompt": "q",
+        "responses": ["a", "b", "c"],
+        "ranks": [1, 1, 3],
+        "labeler": "labeler-3",
+        "finished": [True, False, True],
+        "sources": ["sft", "sft", "ppo, round 1"],
+        "task": "x",
+    }
+    bring(store, write(tmp_path / "r.jsonl", [ranking]), "rankings")
+    for split in ("train", "valid", "test"):
+        try:
+            [out] = read_records(take_out(store, tmp_path, "rankings", split=split).path, Ranking)
+        except StoreError:
+            continue
+    assert {k: out.meta[k] for k in ("finished", "sources", "task")} == {
+        k: ranking[k] for k in ("finished", "sources", "task")
+    }
+    assert "extra" not in out.meta
+    assert out.ranks == [1, 1, 3]
+
+
+def test_names_become_pseudonyms(store: Store, tmp_path: Path):
+    row = {"prompt": "q", "responses": ["a", "b"], "ranks": [1, 2]}
+    rows = [row | {"labeler": "Ann Example", "user": "bob@example.org"}]
+    bring(store, write(tmp_path / "r.jsonl", rows), "rankings")
+    with store.read() as session:
+        [user] = session.scalars(select(tables.PromptUser.pseudonym)).all()
+        [labeler] = session.scalars(select(tables.Account.pseudonym)).all()
+    assert user.startswith("usr_")
+    assert labeler.startswith("lab_")
+    assert store.site_key.user("bob@example.org") == user
+    assert store.site_key.user(user) == user  # what is a pseudonym already stays the one it is
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"prompt": "q", "responses": ["a", "b"], "ranks": [1]}', "2 responses and 1 ranks"),
+        ('{"prompt": "q", "responses": ["a"], "ranks": [1]}', "compares at least 2"),
+        ('{"prompt": "q", "respo', "not JSON"),
+        ("[1]", "a ranking is a JSON object"),
+        ('{"prompt": "q\\u0000", "responses": ["a", "b"], "ranks": [1, 2]}', "NUL character"),
+        (
+            '{"prompt": "q", "responses": ["a","b","c","d","e","f","g","h","i","j"], '
+            '"ranks": [1,1,1,1,1,1,1,1,1,1]}',
+            "10 responses; labelers compare 2 to 9",
+        ),
+        (
+            '{"prompt": "q", "responses": ["a", "b"], "ranks": [1, 2], "meta": {"schema": '
+            '"preceptor.ranking/1", "rank_groups": [["B"], ["A"]]}}',
+            "ranks and meta.rank_groups say different things",
+        ),
+        (
+            '{"prompt": "q", "responses": ["a", "b"], "ranks": [1, 2], "meta": {"schema": '
+            '"preceptor.ranking/1", "rank_groups": [["A"]]}}',
+            "Response B has no rank yet",
+        ),
+        (
+            '{"prompt": "q", "responses": ["a", "b"], "ranks": [1, 2], "meta": {"schema": '
+            '"preceptor.ranking/1", "submitted_at": "yesterday"}}',
+            "meta is not what an export writes",
+        ),
+    ],
+)
+def test_a_broken_line_is_named_and_nothing_is_imported_or_it_is_counted(
+    store: Store, tmp_path: Path, line: str, words: str
+):
+    good = '{"prompt": "good %d", "responses": ["a", "b"], "ranks": [1, 2], "labeler": "x"}'
+    path = tmp_path / "r.jsonl"
+    path.write_text("\n".join([good % 1, "", line, good % 2]) + "\n")
+    with pytest.raises(DataError, match=rf"r.jsonl:3: .*{words}(.|\n)*nothing was imported"):
+        bring(store, path, "rankings")
+    assert count(store, tables.Prompt) == count(store, tables.Ingest) == 0
+    counts = bring(store, path, "rankings", skip_broken=True)
+    assert counts["added"] == 2
+    [reason] = [reason for reason in counts if reason.startswith("broken: ")]
+    assert counts[reason] == 1
+    assert "r.jsonl" not in reason
+    with store.read() as session:
+        ingest = session.scalars(select(tables.Ingest)).one()
+    assert ingest.counts == dict(counts)
+    assert (ingest.licence, ingest.file_name) == ("CC0", "r.jsonl")
+
+
+def test_a_failure_in_the_middle_leaves_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    row = {"prompt": "q", "responses": ["a", "b"], "ranks": [1, 2]}
+    path = write(tmp_path / "r.jsonl", [row])
+
+    def fail(*arguments: Any) -> None:
+        raise OSError("pulled the plug")
+
+    monkeypatch.setattr("preceptor.store.rows.Rows.insert_labels", fail)
+    with pytest.raises(OSError, match="plug"):
+        bring(store, path, "rankings")
+    assert count(store, tables.Prompt) == count(store, tables.Response) == 0
+
+
+def test_many_broken_lines_are_summed_up(store: Store, tmp_path: Path):
+    path = tmp_path / "p.jsonl"
+    path.write_text("x\n" * 9)
+    with pytest.raises(DataError) as told:
+        bring(store, path, "prompts")
+    lines = str(told.value).splitlines()
+    assert len(lines) == 7
+    assert lines[5] == f"{path}: and 4 more"
+    with pytest.raises(DataError, match="no prompt in it"):
+        bring(store, path, "prompts", skip_broken=True)
+    with pytest.raises(DataError, match="no such file"):
+        bring(store, tmp_path / "none.jsonl", "prompts")
+
+
+def test_a_second_import_adds_nothing(store: Store, tmp_path: Path):
+    path = some_prompts(tmp_path / "p.jsonl")
+    assert bring(store, path, "prompts") == {"added": 12}
+    assert bring(store, path, "prompts") == {"there already": 12}
+    assert count(store, tables.Prompt) == 12
+    assert count(store, tables.Ingest) == 2  # both are on record
+
+
+def test_another_label_of_the_same_labeler_is_counted_and_changes_nothing(
+    store: Store, tmp_path: Path
+):
+    row = {"prompt": "q", "responses": ["a", "b"], "ranks": [1, 2], "labeler": "ann"}
+    other = row | {"ranks": [2, 1]}
+    path = write(tmp_path / "r.jsonl", [row, other, row])
+    counts = bring(store, path, "rankings")
+    assert counts == {"added": 1, "another label of the same labeler": 1, "there already": 1}
+    assert bring(store, write(tmp_path / "s.jsonl", [other]), "rankings") == {
+        "another label of the same labeler": 1
+    }
+    unnamed = {k: v for k, v in row.items() if k != "labeler"}
+    twice = write(tmp_path / "t.jsonl", [unnamed, unnamed])
+    assert bring(store, twice, "rankings")["added"] == 2  # two people, for all we know
+
+
+def test_users_keep_their_side_and_stand_on_one(store: Store, tmp_path: Path):
+    rows = [{"prompt": f"q {i}", "user": f"u {i % 40}"} for i in range(400)]
+    bring(store, write(tmp_path / "p.jsonl", rows), "prompts")
+    with store.read() as session:
+        sides = session.execute(
+            select(tables.Prompt.user_id, func.count(func.distinct(tables.Prompt.split))).group_by(
+                tables.Prompt.user_id
+            )
+        ).all()
+        shares = Counter(session.scalars(select(tables.PromptUser.split)))
+        apart = select(func.count()).where(tables.Prompt.split != tables.PromptUser.split)
+        assert session.scalar(apart.select_from(tables.Prompt).join(tables.PromptUser)) == 0
+    assert {number for _, number in sides} == {1}
+    assert shares["train"] > shares["valid"] + shares["test"]
+    # The side that was drawn once stays, whatever would be drawn today.
+    with store.write() as session:
+        moved = session.scalars(
+            select(tables.PromptUser).where(
+                tables.PromptUser.pseudonym == store.site_key.user("u 1")
+            )
+        ).one()
+        moved.split = "valid" if moved.split == "test" else "test"
+    path = write(tmp_path / "more.jsonl", [{"prompt": "one more", "user": "u 1"}])
+    bring(store, path, "prompts")
+    with store.read() as session:
+        more = session.scalars(select(tables.Prompt).where(tables.Prompt.ingest_id.is_not(None)))
+        assert {p.split for p in more if p.content == "one more"} == {moved.split}
+
+
+def test_what_hygiene_leaves_out_is_kept_with_its_reason(store: Store, tmp_path: Path):
+    def hygiene(prompts: Any) -> list[str | None]:
+        return ["too long" if p.prompt.endswith("7") else None for p in prompts]
+
+    rows = [{"prompt": f"q {i}"} for i in range(10)]
+    path = write(tmp_path / "p.jsonl", rows)
+    assert bring(store, path, "prompts", hygiene=hygiene) == {"added": 9, "too long": 1}
+    with store.read() as session:
+        kept = session.scalars(select(tables.Prompt).where(tables.Prompt.status == "rejected"))
+        assert [(p.content, p.reason) for p in kept] == [("q 7", "too long")]
+
+
+def test_what_does_not_go_out_is_counted_by_reason(store: Store, tmp_path: Path):
+    bring(store, some_prompts(tmp_path / "p.jsonl", 60), "prompts")
+    labeled_store(store, "ranking")
+    whole = take_out(store, tmp_path, "rankings")
+    with store.write() as session:
+        user = session.scalars(
+            select(tables.Prompt.user_id)
+            .join(tables.Task)
+            .join(tables.Assignment)
+            .where(tables.Assignment.state == "submitted")
+        ).first()
+        withdrawn = {
+            "user_id": user,
+            "scope": "train",
+            "channel": "declared",
+            "event": "withdrawn",
+            "text_sha256": "",
+            "at": START,
+        }
+        session.execute(insert(tables.Consent), [withdrawn])
+    less = take_out(store, tmp_path, "rankings")
+    assert less.num_rows + less.left_out["no consent"] == whole.num_rows
+    assert less.sha256 != whole.sha256
+    names = json.loads(Path(str(less.path).replace(".jsonl", ".manifest.json")).read_text())
+    assert names["left_out"] == less.left_out
+    assert names["num_rows"] == less.num_rows == len(read_records(less.path, Ranking))
+    with store.write() as session, pytest.raises(StoreError, match="can still be undone"):
+        session.execute(insert(tables.Consent), [withdrawn | {"scope": "train"}])
+        export_records(session, Filter("rankings"), tmp_path, now=at(5))
+    with pytest.raises(StoreError, match="No evaluations to export in split test. There are none"):
+        take_out(store, tmp_path, "evaluations", split="test")
+
+
+def test_surplus_stays_here_unless_it_is_asked_for_and_comes_back_as_surplus(
+    fresh: Fresh, tmp_path: Path
+):
+    store, empty = fresh(), fresh()
+    bring(store, some_prompts(tmp_path / "p.jsonl", 30), "prompts")
+    labeled_store(store, "ranking")
+    whole = take_out(store, tmp_path, "rankings")
+    with store.write() as session:
+        one = session.scalars(
+            select(tables.Assignment).where(tables.Assignment.state == "submitted")
+        ).first()
+        one.counted = False
+        session.get_one(tables.Task, one.task_id).taken -= 1
+    less = take_out(store, tmp_path, "rankings")
+    assert (less.num_rows, less.left_out["surplus"]) == (whole.num_rows - 1, 1)
+    every = take_out(store, tmp_path, "rankings", include_surplus=True)
+    assert every.num_rows == whole.num_rows
+    bring(empty, every.path, "rankings")
+    assert take_out(empty, tmp_path, "rankings").path.read_bytes() == less.path.read_bytes()
+    for other in (store, empty):
+        other.close()
+
+
+def test_nobody_is_asked_about_prompts_whose_users_do_not_consent(store: Store, tmp_path: Path):
+    bring(store, some_prompts(tmp_path / "p.jsonl", 30), "prompts")
+    with store.write() as session:
+        before = prompts_without_task(session, None, split="train", limit=None, seed=0)
+        user = session.get_one(tables.Prompt, before[0].id).user_id
+        session.execute(
+            insert(tables.Consent),
+            [
+                {
+                    "user_id": user,
+                    "scope": "train",
+                    "channel": "declared",
+                    "event": "withdrawn",
+                    "text_sha256": "",
+                    "at": START,
+                }
+            ],
+        )
+        after = prompts_without_task(session, None, split="train", limit=None, seed=0)
+        own = select(tables.Prompt.id).where(tables.Prompt.user_id == user)
+        assert {p.id for p in before} - {p.id for p in after} == set(session.scalars(own))
+
+
+def test_a_changed_export_is_not_taken_for_the_exported_one(store: Store, tmp_path: Path):
+    bring(store, some_prompts(tmp_path / "p.jsonl", 30), "prompts")
+    labeled_store(store, "ranking")
+    exported = take_out(store, tmp_path, "rankings")
+    exported.path.write_bytes(exported.path.read_bytes() + b"\n")
+    with pytest.raises(StoreError, match="not the file that was exported"):
+        bring(store, exported.path, "rankings")
+
+
+@pytest.mark.parametrize("name", ["licence", "consent"])
+def test_licence_and_consent_are_declared(name: str):
+    words = {"licence": "CC0", "consent": "yes", name: " "}
+    with pytest.raises(StoreError, match=f"under what {name} are these texts used"):
+        Provenance(Path("x.jsonl"), now=START, **words)

@@ -1,0 +1,97 @@
+"""Rank groups, ranks and pairs, for any ranking."""
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preceptor.errors import StoreError
+from preceptor.store.forms import (
+    SKIP_REASONS,
+    check_form,
+    check_groups,
+    groups_of,
+    ranks_of,
+    relabel,
+)
+
+SLOTS = "ABCDEFGHI"
+
+
+@st.composite
+def rankings(draw: Any) -> tuple[list[list[str]], list[str], list[str]]:
+    """Groups with empty ones among them, the slots, and the unacceptable ones."""
+    slots = list(SLOTS[: draw(st.integers(2, 9))])
+    buckets: list[list[str]] = [[] for _ in range(draw(st.integers(1, 9)))]
+    for slot in slots:
+        buckets[draw(st.integers(0, len(buckets) - 1))].append(slot)
+    last = next(bucket for bucket in reversed(buckets) if bucket)
+    return buckets, slots, draw(st.sampled_from([[], last]))
+
+
+@given(rankings())
+def test_every_response_is_in_one_group_and_ranks_count_those_above(ranking: Any):
+    buckets, slots, unacceptable = ranking
+    groups = check_groups(buckets, unacceptable, slots)
+    assert sorted(itertools.chain(*groups)) == slots
+    assert all(groups)
+    place = {slot: i for i, bucket in enumerate(buckets) for slot in bucket}
+    ranks = ranks_of(groups)
+    for slot in slots:
+        assert ranks[slot] == 1 + sum(place[other] < place[slot] for other in slots)
+    pairs = sum(ranks[a] < ranks[b] for a in slots for b in slots)
+    tied = sum(ranks[a] == ranks[b] for a, b in itertools.combinations(slots, 2))
+    assert pairs == len(slots) * (len(slots) - 1) // 2 - tied
+    assert groups_of([ranks[slot] for slot in slots], slots) == groups
+
+
+@given(rankings(), st.randoms())
+def test_what_is_shown_elsewhere_is_stored_alike(ranking: Any, draws: Any):
+    """The pairs do not depend on the order of display."""
+    buckets, slots, unacceptable = ranking
+    positions = [str(i + 1) for i in range(len(slots))]
+    shown = draws.sample(slots, len(slots))
+    there = dict(zip(shown, positions, strict=True))
+    form = {
+        "rank_groups": [[there[slot] for slot in bucket] for bucket in buckets],
+        "unacceptable": [there[slot] for slot in unacceptable],
+        "ratings": {p: {"likert": 4} for p in positions},
+    }
+    choices, _ = check_form("ranking", form, positions)
+    back = relabel(choices, {p: [s] for s, p in there.items()})
+    assert back["rank_groups"] == check_groups(buckets, unacceptable, slots)
+    assert back["unacceptable"] == sorted(unacceptable)
+
+
+def test_ranks_with_ties_by_hand():
+    assert ranks_of([["B"], ["A", "D"], ["C"]]) == {"B": 1, "A": 2, "D": 2, "C": 4}
+    assert groups_of([2, 1, 9, 2], "ABCD") == [["B"], ["A", "D"], ["C"]]
+
+
+def test_flags_default_to_no_and_a_constraint_to_none():
+    positions = ["1", "2"]
+    form = {
+        "ratings": {p: {"likert": 7, "flags": {"hallucination": True}} for p in positions},
+        "rank_groups": [["1"], ["2"]],
+    }
+    choices, _ = check_form("ranking", form, positions)
+    flags = choices["ratings"]["1"]["flags"]
+    assert len(flags) == 11
+    assert flags["hallucination"] is True
+    assert flags["satisfies_constraint"] is None
+    assert flags["sexual_content"] is False
+    form["ratings"]["1"]["flags"] = {"hallucination": None}
+    with pytest.raises(StoreError, match="flag hallucination is yes or no, not None"):
+        check_form("ranking", form, positions)
+
+
+@pytest.mark.parametrize("form", [None, [], "x", 3])
+def test_a_form_is_an_object(form: Any):
+    with pytest.raises(StoreError, match="A form is a JSON object"):
+        check_form("ranking", form, ["1", "2"])
+
+
+def test_every_task_can_be_skipped_for_seven_reasons():
+    assert len(SKIP_REASONS) == len(set(SKIP_REASONS)) == 7

@@ -1,0 +1,358 @@
+"""The queue: who gets what, and what becomes of leases that run out."""
+
+import uuid
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from people import START, add_labeler, add_project, add_prompt, at, fill_in
+from sqlalchemy import select
+
+from preceptor.errors import StoreError
+from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline, set_state
+from preceptor.store.database import Store
+from preceptor.store.labels import save_draft, submit
+from preceptor.store.projects import Candidate, add_tasks
+from preceptor.store.queue import AssignmentView, claim, expire, heartbeat, release, skip, view
+from preceptor.store.tables import Assignment, Project, Task
+
+
+def take(
+    store: Store, project: uuid.UUID, account: uuid.UUID, seconds: float = 0
+) -> AssignmentView | None:
+    with store.write() as session:
+        return claim(session, project, account, now=at(seconds))
+
+
+def finish(store: Store, account: uuid.UUID, held: AssignmentView, seconds: float = 1) -> Any:
+    with store.write() as session:
+        return submit(session, held.id, account, key=held.key, form=fill_in(held), now=at(seconds))
+
+
+def people(store: Store, *names: str, **options: Any) -> list[uuid.UUID]:
+    with store.write() as session:
+        return [add_labeler(session, store, name, **options) for name in names]
+
+
+def project_of(store: Store, *arguments: Any, **options: Any) -> uuid.UUID:
+    with store.write() as session:
+        return add_project(session, *arguments, **options)
+
+
+def test_a_labeler_gets_each_task_once_and_then_nothing(store: Store):
+    project, [ann] = project_of(store, num_tasks=4, overlap=3), people(store, "ann")
+    prompts = []
+    while held := take(store, project, ann):
+        prompts.append(held.prompt)
+        finish(store, ann, held)
+    assert sorted(prompts) == ["p0", "p1", "p2", "p3"]
+
+
+def test_a_task_goes_to_as_many_labelers_as_it_wants(store: Store):
+    project = project_of(store, num_tasks=3, overlap=2)
+    asked = Counter()
+    for labeler in people(store, "ann", "bob", "cem", "dee"):
+        while held := take(store, project, labeler):
+            asked[held.prompt] += 1
+            finish(store, labeler, held)
+    assert asked == {"p0": 2, "p1": 2, "p2": 2}
+
+
+def test_a_reload_and_a_second_tab_get_the_task_that_is_held(store: Store):
+    project, [ann] = project_of(store), people(store, "ann")
+    first, second = take(store, project, ann), take(store, project, ann, 100)
+    assert first is not None
+    assert second is not None
+    assert (first.id, first.key, first.responses) == (second.id, second.key, second.responses)
+
+
+def test_what_is_partly_done_comes_first(store: Store):
+    project = project_of(store, num_tasks=5, overlap=2)
+    ann, bob = people(store, "ann", "bob")
+    held = take(store, project, ann)
+    other = take(store, project, bob)
+    assert held is not None
+    assert other is not None
+    assert held.prompt == other.prompt
+
+
+def test_higher_priority_comes_before_the_drawn_order(store: Store):
+    project, [ann] = project_of(store, num_tasks=5), people(store, "ann")
+    with store.write() as session:
+        last = session.scalars(select(Task).order_by(Task.draw.desc())).first()
+        assert last is not None
+        last.priority = 7
+        wanted = last.id
+    held = take(store, project, ann)
+    with store.read() as session:
+        assert session.get_one(Assignment, held.id).task_id == wanted
+
+
+def test_a_lease_that_ran_out_goes_to_others_and_its_work_still_counts_while_there_is_room(
+    store: Store,
+):
+    project = project_of(store, num_tasks=1, overlap=1, lease_seconds=60)
+    ann, bob = people(store, "ann", "bob")
+    held = take(store, project, ann)
+    assert take(store, project, bob, 59) is None
+    stolen = take(store, project, bob, 60)
+    assert stolen is not None
+    assert finish(store, ann, held, 61).outcome == "surplus"
+    assert finish(store, bob, stolen, 62).outcome == "counted"
+
+
+def test_a_late_submit_counts_if_nobody_else_has_the_task(store: Store):
+    project, [ann] = project_of(store, num_tasks=1, lease_seconds=60), people(store, "ann")
+    held = take(store, project, ann)
+    with store.write() as session:
+        assert expire(session, project, now=at(3600)) == 1
+    assert finish(store, ann, held, 3601).outcome == "counted"
+
+
+def test_a_heartbeat_keeps_the_lease_and_takes_it_up_again_while_there_is_room(store: Store):
+    project = project_of(store, num_tasks=1, lease_seconds=60)
+    ann, bob = people(store, "ann", "bob")
+    held = take(store, project, ann)
+    with store.write() as session:
+        assert heartbeat(session, held.id, ann, now=at(59))
+    assert take(store, project, bob, 100) is None
+    with store.write() as session:
+        assert expire(session, project, now=at(200)) == 1
+        assert heartbeat(session, held.id, ann, now=at(201))
+    assert take(store, project, bob, 202) is None
+    assert take(store, project, bob, 300) is not None
+    with store.write() as session:
+        assert not heartbeat(session, held.id, ann, now=at(301))
+
+
+def test_what_was_skipped_goes_to_another_and_never_back(store: Store):
+    project = project_of(store, num_tasks=1)
+    ann, bob = people(store, "ann", "bob")
+    held = take(store, project, ann)
+    with store.write() as session:
+        skip(session, held.id, ann, reason="unclear_task", now=at(1))
+    assert take(store, project, ann, 2) is None
+    assert take(store, project, bob, 3) is not None
+
+
+@pytest.mark.parametrize(
+    ("reason", "comment", "words"),
+    [("bored", "", "bored: no such reason. There are unclear_task"), ("other", " ", "a few words")],
+)
+def test_a_skip_needs_a_reason(store: Store, reason: str, comment: str, words: str):
+    project, [ann] = project_of(store), people(store, "ann")
+    held = take(store, project, ann)
+    with pytest.raises(StoreError, match=words), store.write() as session:
+        skip(session, held.id, ann, reason=reason, comment=comment, now=at(1))
+    assert take(store, project, ann, 2).id == held.id
+
+
+def test_what_was_submitted_is_not_skipped_by_another_tab(store: Store):
+    project, [ann] = project_of(store), people(store, "ann")
+    held = take(store, project, ann)
+    finish(store, ann, held)
+    with pytest.raises(StoreError, match="Undo that first"), store.write() as session:
+        skip(session, held.id, ann, reason="broken", now=at(2))
+
+
+def test_a_lead_frees_a_lease_and_the_task_is_there_for_all_again(store: Store):
+    project = project_of(store, num_tasks=1)
+    ann, bob = people(store, "ann", "bob")
+    held = take(store, project, ann)
+    with store.write() as session:
+        release(session, held.id, None)
+    assert take(store, project, bob, 1) is not None
+
+
+def test_nobody_judges_their_own_prompt_or_response(store: Store):
+    ann, bob = people(store, "ann", "bob")
+    project = project_of(store, num_tasks=0)
+    with store.write() as session:
+        own_prompt = add_prompt(session, "by ann", author=ann)
+        other = add_prompt(session, "by a customer")
+        add_tasks(
+            session,
+            project,
+            {
+                own_prompt: [Candidate("x"), Candidate("y")],
+                other: [Candidate("of a model"), Candidate("of ann", author_id=ann)],
+            },
+        )
+    assert take(store, project, ann) is None
+    held = take(store, project, bob)
+    finish(store, bob, held)
+    assert {held.prompt, take(store, project, bob, 2).prompt} == {"by ann", "by a customer"}
+
+
+def test_sensitive_tasks_go_to_those_who_accept_them(store: Store):
+    project, [ann] = project_of(store, num_tasks=1), people(store, "ann")
+    with store.write() as session:
+        session.scalars(select(Task)).one().sensitive = True
+    assert take(store, project, ann) is None
+    with store.write() as session:
+        from preceptor.store.accounts import account_of
+
+        account_of(session, ann).accepts_sensitive = True
+    assert take(store, project, ann) is not None
+
+
+def test_everybody_gets_the_calibration_pool_in_about_its_share(store: Store):
+    project = project_of(store, num_tasks=100, num_calibration=25, calibration_fraction=0.2)
+    shares = []
+    for labeler in people(store, "ann", "bob", "cem"):
+        seen = []
+        for turn in range(25):
+            held = take(store, project, labeler, turn)
+            finish(store, labeler, held, turn)
+            with store.read() as session:
+                task = session.get_one(Task, session.get_one(Assignment, held.id).task_id)
+                seen.append((task.kind, held.prompt))
+        shares.append({prompt for kind, prompt in seen if kind == "calibration"})
+    counts = [len(share) for share in shares]
+    assert all(1 <= count <= 11 for count in counts), counts  # 5 expected, 2 the deviation
+    # The same pool in the same order for all, so that two labelers meet.
+    assert all(a <= b or b <= a for a in shares for b in shares)
+
+
+def test_held_out_labelers_make_no_training_data(store: Store):
+    project, [eve] = project_of(store), people(store, "eve", group="heldout")
+    with pytest.raises(StoreError, match="not for the group heldout"):
+        take(store, project, eve)
+    with store.write() as session:
+        session.get_one(Project, project).groups = ["training", "heldout"]
+    with pytest.raises(StoreError, match="make no training data"):
+        take(store, project, eve)
+    evaluation = project_of(store, "evaluation", purpose="eval", groups=("heldout",), num_tasks=0)
+    assert take(store, evaluation, eve) is None
+
+
+def test_only_active_accounts_claim_and_only_open_projects_give(store: Store):
+    project, [ann] = project_of(store), people(store, "ann")
+    with store.write() as session:
+        set_state(session, ann, "paused")
+    with pytest.raises(StoreError, match="Your account is paused"):
+        take(store, project, ann)
+    with store.write() as session:
+        set_state(session, ann, "active")
+        session.get_one(Project, project).state = "closed"
+    with pytest.raises(StoreError, match="is closed. Your drafts and labels are kept"):
+        take(store, project, ann)
+
+
+def test_a_new_guideline_is_read_before_the_next_task_and_a_label_keeps_its_version(store: Store):
+    project, [ann] = project_of(store, guideline="ranking"), people(store, "ann")
+    with pytest.raises(StoreError, match="has no guideline ranking yet"):
+        take(store, project, ann)
+    versions = []
+    for text in ("Be kind.", "Be true."):
+        with store.write() as session:
+            assert publish_guideline(session, "ranking", text, now=START).startswith("ranking@")
+        with pytest.raises(StoreError, match=r"Read ranking@\d and confirm it"):
+            take(store, project, ann)
+        with store.write() as session:
+            acknowledge(session, ann, newest_guideline(session, "ranking").id, now=START)
+        held = take(store, project, ann)
+        versions.append(held.guideline)
+        finish(store, ann, held)
+    assert versions == ["ranking@1", "ranking@2"]
+
+
+def test_a_task_that_is_taken_up_again_is_under_the_guideline_of_now(store: Store):
+    project = project_of(store, num_tasks=1, guideline="ranking", lease_seconds=60)
+    [ann] = people(store, "ann")
+    for turn, text in enumerate(["Be kind.", "Be true."], 1):
+        with store.write() as session:
+            publish_guideline(session, "ranking", text, now=START)
+            acknowledge(session, ann, newest_guideline(session, "ranking").id, now=START)
+        held = take(store, project, ann, 100 * turn)
+        assert held.guideline == f"ranking@{turn}"
+
+
+def test_what_was_given_back_is_not_taken_up_by_an_old_page(store: Store):
+    project = project_of(store, num_tasks=2)
+    [ann] = people(store, "ann")
+    held = take(store, project, ann)
+    with store.write() as session:
+        release(session, held.id, ann)
+        assert not heartbeat(session, held.id, ann, now=at(1))
+        save_draft(session, held.id, ann, {"comment": "so far"}, version=0, now=at(2))
+        assert view(session, held.id, ann).state == "released"
+        assert view(session, held.id, ann).draft == {"comment": "so far"}
+    assert finish(store, ann, held, 3).outcome == "counted"  # but finished work counts
+
+
+def test_the_same_guideline_published_twice_is_one_version(store: Store):
+    with store.write() as session:
+        names = [publish_guideline(session, "r", t, now=START) for t in ("a", "a", "b", "a")]
+    assert names == ["r@1", "r@1", "r@2", "r@3"]
+
+
+def test_a_clock_that_is_set_back_locks_no_task_for_longer_than_a_lease(store: Store):
+    project = project_of(store, num_tasks=1, lease_seconds=60)
+    ann, bob = people(store, "ann", "bob")
+    take(store, project, ann, 86_400)
+    assert take(store, project, bob, 0) is None
+    assert take(store, project, bob, 61) is not None
+
+
+def test_a_clock_that_jumps_ahead_loses_nothing(store: Store):
+    project = project_of(store, num_tasks=1, overlap=2, lease_seconds=60)
+    ann, bob = people(store, "ann", "bob")
+    held = take(store, project, ann)
+    other = take(store, project, bob, 10**8)
+    assert finish(store, bob, other, 10**8).outcome == "counted"
+    assert finish(store, ann, held, 5).outcome == "counted"
+
+
+def test_a_page_knows_texts_by_position_and_nothing_of_models(store: Store):
+    project, [ann] = project_of(store, num_tasks=0), people(store, "ann")
+    with store.write() as session:
+        from preceptor.store.projects import add_policy
+
+        policy = add_policy(session, "secret-model", run="secret-run", weights_sha256="ab" * 32)
+        tasks = {
+            add_prompt(session, "q"): [
+                Candidate(t, policy_id=policy, finished=True, sampling={"seed": 77})
+                for t in ("one", "two  \n", "one", "three")
+            ]
+        }
+        add_tasks(session, project, tasks)
+    held = take(store, project, ann)
+    assert sorted(held.responses) == ["one", "three", "two"]  # equal texts once, no trailing space
+    shown = repr(held)
+    assert not [s for s in ("secret", "77", "abab", str(policy), "slot") if s in shown]
+
+
+def test_display_orders_differ_between_labelers_and_are_kept(store: Store):
+    project = project_of(store, num_tasks=1, num_responses=6, overlap=9)
+    labelers = people(store, *"abcdefghi")
+    held = [take(store, project, labeler) for labeler in labelers]
+    assert len({tuple(h.responses) for h in held}) > 5
+    with store.read() as session:
+        again = [view(session, h.id, a) for h, a in zip(held, labelers, strict=True)]
+    assert [h.responses for h in held] == [a.responses for a in again]
+
+
+def test_a_labeler_reaches_own_assignments_only(store: Store):
+    project = project_of(store)
+    ann, bob = people(store, "ann", "bob")
+    held = take(store, project, ann)
+    words = "There is no such task among yours"
+    for attempt in (
+        lambda s: view(s, held.id, bob),
+        lambda s: submit(s, held.id, bob, key=held.key, form=fill_in(held), now=at(1)),
+        lambda s: heartbeat(s, held.id, bob, now=at(1)),
+        lambda s: skip(s, held.id, bob, reason="broken", now=at(1)),
+        lambda s: release(s, held.id, bob),
+        lambda s: release(s, uuid.uuid4(), bob),
+    ):
+        with pytest.raises(StoreError, match=words), store.write() as session:
+            attempt(session)
+    assert take(store, project, ann, 2).id == held.id
+
+
+def test_times_without_a_zone_are_refused(store: Store):
+    project, [ann] = project_of(store), people(store, "ann")
+    with pytest.raises(Exception, match="has no time zone"), store.write() as session:
+        claim(session, project, ann, now=START.replace(tzinfo=None) + timedelta(1))

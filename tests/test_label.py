@@ -1,0 +1,290 @@
+"""`preceptor label`: from an empty folder to files that training takes, and every wrong turn."""
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from people import START, add_labeler, fill_in
+from sqlalchemy import select
+from toys import tiny_model, tiny_tokenizer
+from typer.testing import CliRunner, Result
+
+from preceptor.cli import app
+from preceptor.data.records import Prompt, Ranking, read_records
+from preceptor.models import save_model
+from preceptor.recipes import dump_recipe, load_recipe
+from preceptor.store.database import open_store
+from preceptor.store.labels import submit
+from preceptor.store.names import identify
+from preceptor.store.queue import claim
+from preceptor.store.tables import Policy, Response
+
+DECLARED = ["--licence", "CC0", "--consent", "the writers agreed"]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    for seed, stage in enumerate(("sft", "ppo_ptx")):
+        save_model(tiny_model(seed=seed), tiny_tokenizer(), folder / stage / "model")
+        (folder / stage / "done.json").write_text("{}")
+    keys = ["max_response_tokens=20", "max_prompt_tokens=20", "sft.precision=fp32"]
+    (folder / "recipe.yaml").write_text(dump_recipe(load_recipe("miniature", keys)))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PRECEPTOR_SITE_KEY", raising=False)
+    return tmp_path
+
+
+def label(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["label", *map(str, arguments)])
+
+
+def told(*arguments: str | Path) -> str:
+    result = label(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(*arguments: str | Path) -> str:
+    result = label(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    return result.stderr
+
+
+def filled(num: int = 40, *, too_long: int = 0) -> None:
+    told("init")
+    letters = "abcdefghijklmn"
+    rows = [
+        {"prompt": f"{letters[i % 14]} {letters[i // 14]}", "user": f"u{i}"} for i in range(num)
+    ]
+    rows += [{"prompt": " ".join(letters * 4)}] * too_long
+    Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert told("import", "p.jsonl", "--kind", "prompts", *DECLARED) == f"{len(rows):>8,}  added\n"
+
+
+def work(*projects: str) -> int:
+    """Two labelers finish all that there is in these projects."""
+    store, done = open_store("labels.db"), 0
+    with store.write() as session:
+        labelers = [add_labeler(session, store, name) for name in ("ann", "bob")]
+    for project, labeler in itertools.product(projects, labelers):
+        while True:
+            with store.write() as session:
+                held = claim(session, identify("project", project), labeler, now=START)
+                if held is None:
+                    break
+                submit(session, held.id, labeler, key=held.key, form=fill_in(held), now=START)
+                done += 1
+    store.close()
+    return done
+
+
+def test_a_store_is_made_once_and_only_its_owner_reads_it(here: Path):
+    assert told("init") == "labels.db\n"
+    key = Path("labels.db.key").read_bytes()
+    assert told("init") == "labels.db\n"
+    assert Path("labels.db.key").read_bytes() == key
+    for name in ("labels.db", "labels.db.key"):
+        assert (here / name).stat().st_mode & 0o077 == 0
+    assert "no project yet" in told("status")
+
+
+def test_from_prompts_to_a_file_that_training_takes(run_folder: Path):
+    filled()
+    add = ["add", "--run", run_folder, "--model", "sft", "--k", "6", "--prompts", "12"]
+    assert re.search(r"^ +12  added$", told(*add, "--calibration", "2"), re.MULTILINE)
+    assert re.search(r"^ +12  added$", told(*add), re.MULTILINE)  # twelve others
+    assert work("rankings") == 22 + 2 * 2
+    out = told("export", "rankings", "--out", "out").strip()
+    rankings = read_records(out, Ranking)
+    assert len(rankings) == 26
+    assert {len(r.responses) for r in rankings} == {6}
+    assert {source for r in rankings for source in r.meta["sources"]} == {"sft"}
+    assert told("status").splitlines()[-1] == (
+        "rankings (ranking, open): tasks 24, done 22; labels 26 of labelers 2; "
+        "leased 0, skipped 0, surplus 0"
+    )
+    told("init", "--store", "other.db")
+    again = ["import", out, "--kind", "rankings", *DECLARED, "--store", "other.db"]
+    assert told(*again) == "      26  added\n"
+    assert Path(told("export", "rankings", "--store", "other.db").strip()).name == Path(out).name
+
+
+def test_responses_are_those_of_the_models_and_the_same_seed_draws_the_same(run_folder: Path):
+    filled()
+    both = ["--model", "sft", "--model", "ppo_ptx"]
+    told("add", "--run", run_folder, *both, "--k", "4", "--prompts", "9", "--seed", "3")
+    found = []
+    for name in ("labels.db", "two.db"):
+        if name == "two.db":  # pseudonyms, and with them the split, depend on the site key
+            shutil.copy("labels.db.key", "two.db.key")
+            told("init", "--store", name)
+            told("import", "p.jsonl", "--kind", "prompts", *DECLARED, "--store", name)
+            options = [*both, "--k", "4", "--prompts", "9", "--seed", "3", "--store", name]
+            told("add", "--run", run_folder, *options)
+        store = open_store(name)
+        with store.read() as session:
+            rows = session.execute(
+                select(Policy.name, Response.prompt_id, Response.text, Policy.weights_sha256)
+                .join(Policy)
+                .order_by(Response.id)
+            ).all()
+        store.close()
+        found.append([tuple(row) for row in rows])
+    assert found[0] == found[1]
+    by_model = {name: {row[3] for row in found[0] if row[0] == name} for name, *_ in found[0]}
+    assert by_model.keys() == {"sft", "ppo_ptx"}
+    assert all(len(hashes) == 1 and len(hashes.pop()) == 64 for hashes in by_model.values())
+
+
+def test_prompts_that_are_too_long_are_left_out_and_said(run_folder: Path):
+    filled(0, too_long=1)
+    for split in ("train", "valid", "test"):
+        result = label("add", "--run", run_folder, "--split", split)
+        assert result.exit_code == 2
+    assert "every prompt is longer than the run's max_prompt_tokens 20" in "".join(
+        label("add", "--run", run_folder, "--split", s).stderr for s in ("train", "valid", "test")
+    )
+
+
+def test_demonstrations_need_no_model_and_no_torch(here: Path):
+    filled()
+    code = (
+        "import sys; from preceptor.cli import main\n"
+        "for words in (['--help'], ['init', '--help'], ['status'],\n"
+        "              ['add', '--task', 'demonstration', '--prompts', '5'],\n"
+        "              ['export', 'prompts', '--split', 'train']):\n"
+        "    sys.argv[1:] = ['label', *words]\n"
+        "    try: main()\n"
+        "    except SystemExit as end: assert not end.code, end.code\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'matplotlib', 'peft'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "       5  added\n" in done.stdout
+    assert done.stdout.endswith("heavy: []\n")
+    assert work("demonstrations") == 5
+    [path] = here.glob("prompts-train-*.jsonl")
+    assert read_records(path, Prompt)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["status"], "labels.db: no label store. `preceptor label init --store labels.db`"),
+        (["init", "--store", "mysql://x/y"], "in SQLite or PostgreSQL, not in mysql"),
+        (["init", "--store", "x:/y://z"], "not the address of a database"),
+        (["init", "--store", "sqlite://"], "a store in memory would be lost"),
+        (["init", "--store", "postgresql://a:secret@127.0.0.1:1/b"], "PRECEPTOR_SITE_KEY is not"),
+        (["add"], "a ranking compares responses of models: name the run"),
+        (["add", "--task", "demonstration", "--model", "sft"], "written by hand"),
+        (["add", "--run", "nowhere"], "nowhere: not a run folder"),
+        (["add", "--run", "x", "--model", "a", "--model", "a"], "name each once"),
+        (
+            ["import", "p.jsonl", "--kind", "prompts", "--project", "x", *DECLARED],
+            "goes with label",
+        ),
+    ],
+)
+def test_a_wrong_turn_is_named_with_the_way_out(arguments: list[str], words: str):
+    assert words in refused(*arguments)
+
+
+def test_a_server_that_cannot_be_reached_is_told_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("PRECEPTOR_SITE_KEY", "0123456789abcdef")
+    said = refused("init", "--store", "postgresql://ann:secret@127.0.0.1:1/labels")
+    assert said.startswith("error: postgresql://ann:***@127.0.0.1:1/labels: cannot be opened: ")
+    assert "secret" not in said
+
+
+def test_a_wrong_file_is_not_a_store():
+    Path("other.db").write_text("hello")
+    for verb in ("status", "init"):
+        assert "other.db: not a database, or a damaged one" in refused(verb, "--store", "other.db")
+    assert Path("other.db").read_text() == "hello"
+
+
+def test_a_key_that_others_can_read_or_that_is_missing_stops_the_command():
+    filled()
+    key = Path("labels.db.key")
+    key.chmod(0o644)
+    assert "others can read the site key. Run: chmod 600 labels.db.key" in refused("status")
+    key.rename("elsewhere")
+    assert "the site key is missing. Bring it back" in refused("status")
+
+
+def test_a_broken_file_is_named_and_nothing_of_it_imported():
+    filled(3)
+    Path("bad.jsonl").write_text('{"prompt": "new"}\n{"prompt": ""}\n')
+    command = ["import", "bad.jsonl", "--kind", "prompts", *DECLARED]
+    said = refused(*command)
+    assert said.splitlines() == [
+        'error: bad.jsonl:2: "prompt" is empty. A prompt needs text there.',
+        "bad.jsonl: nothing was imported. Mend what is broken, or leave it out with --skip-broken.",
+    ]
+    assert told(*command, "--skip-broken").splitlines() == [
+        '       1  broken: "prompt" is empty. A prompt needs text there.',
+        "       1  added",
+    ]
+
+
+def test_models_and_projects_that_are_not_there_are_named_with_those_that_are(run_folder: Path):
+    filled(9)
+    assert "nope: no such model. " in refused("add", "--run", run_folder, "--model", "nope")
+    assert "has sft, ppo_ptx." in refused("add", "--run", run_folder, "--model", "nope")
+    told("add", "--task", "demonstration")
+    taken = refused("add", "--run", run_folder, "--project", "demonstrations")
+    assert taken.startswith("error: demonstrations: there is a demonstration project of this name")
+    assert "x: no such project. There are demonstrations." in refused(
+        "export", "rankings", "--project", "x"
+    )
+    assert "No rankings to export in split train. There are none yet." in refused(
+        "export", "rankings"
+    )
+    assert "No evaluations to export in split test." in refused("export", "evaluations")
+    said = refused("add", "--task", "demonstration")
+    assert "no prompt in split train that demonstrations does not ask about already" in said
+
+
+@pytest.mark.slow
+def test_sft_and_reward_train_on_what_is_exported(run_folder: Path, here: Path):
+    """The whole way by the commands that a person types."""
+    filled(60)
+    told("add", "--run", run_folder, "--model", "sft", "--k", "4")
+    told("add", "--task", "demonstration")
+    work("rankings", "demonstrations")
+    files = {
+        kind: told("export", kind, "--out", "out").strip()
+        for kind in ("rankings", "demonstrations")
+    }
+    recipe = {
+        "extends": str(Path(__file__).parent / "tiny.yaml"),
+        "name": "people",
+        "model": str(run_folder / "sft" / "model"),
+        "max_prompt_tokens": 20,
+        "max_response_tokens": 20,
+        "judge": "rubric",
+        "corpus": None,
+        "prompts": None,
+        **dict.fromkeys(("pretrain", "ppo", "ppo_ptx")),
+        **files,
+    }
+    Path("people.yaml").write_text(yaml.safe_dump(recipe))
+    for stage in ("sft", "reward"):
+        done = CliRunner().invoke(app, [stage, "people.yaml"])
+        assert done.exit_code == 0, done.output
+        assert (here / "runs" / "people" / stage / "done.json").is_file()
