@@ -211,6 +211,22 @@ def test_a_server_that_cannot_be_reached_is_told_without_its_password(
     assert "secret" not in said
 
 
+def test_prompts_that_repeat_others_are_kept_and_not_asked_about():
+    told("init")
+    long = "Please write a short and friendly letter to my neighbour about the garden. " * 2
+    rows = [{"prompt": f"{long}{word}", "user": word} for word in ("Now.", "Soon.")]
+    rows += [{"prompt": f"{i * 7919 % 997} {i * 104729:x}", "user": "a"} for i in range(1, 221)]
+    Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    counts = told("import", "p.jsonl", "--kind", "prompts", *DECLARED)
+    assert "1  begins as an earlier one for long" in counts
+    assert "20  more than 200 of its user" in counts and "201  added" in counts
+    assert "222  there already" in told("import", "p.jsonl", "--kind", "prompts", *DECLARED)
+    told("init", "--store", "all.db")
+    arguments = ["p.jsonl", "--kind", "prompts", "--keep-all", "--store", "all.db", *DECLARED]
+    assert "222  added" in told("import", *arguments)
+    assert "goes with prompts" in refused("import", "p.jsonl", "--kind", "rankings", *arguments[3:])
+
+
 def test_a_wrong_file_is_not_a_store():
     Path("other.db").write_text("hello")
     for verb in ("status", "init"):

@@ -60,23 +60,37 @@ def import_file(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Count broken lines and import the others.")
     ] = False,
+    keep_all: Annotated[
+        bool,
+        typer.Option("--keep-all", help="Prompts that repeat others, and over 200 of a user, too."),
+    ] = False,
     store: Where = STORE,
 ) -> None:
     """Import records: all of a file, or nothing.
 
-    Names of users and labelers become pseudonyms. The same file again adds nothing. Prints what
-    became of the lines.
+    Names of users and labelers become pseudonyms. The same file again adds nothing. Of prompts that
+    repeat others of the file the first is asked about, and at most 200 of a user; the rest is kept
+    with the reason. Prints what became of the lines.
     """
+    from preceptor.data.hygiene import why_dropped
     from preceptor.data.records import Demonstration, Ranking
     from preceptor.store.ingest import import_labels, import_prompts
     from preceptor.store.rows import Provenance
 
+    if keep_all and kind != "prompts":
+        raise StoreError("--keep-all goes with prompts; of labels all are kept.")
     if kind == "prompts" and project:
         raise StoreError("--project goes with labels; `preceptor label add` asks about prompts.")
     source = Provenance(file, licence, consent, _now())
     with _opened(store) as opened, opened.write() as session:
         if kind == "prompts":
-            counts = import_prompts(session, opened.site_key, source, skip_broken=skip_broken)
+            counts = import_prompts(
+                session,
+                opened.site_key,
+                source,
+                skip_broken=skip_broken,
+                hygiene=None if keep_all else why_dropped,
+            )
         else:
             counts = import_labels(
                 session,

@@ -16,6 +16,16 @@ from preceptor.data.records import Prompt, text_of
 
 MAX_PER_USER = 200
 SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
+IN_WORDS = {
+    "empty": "nothing in it",
+    "too_long": "too long",
+    "language": "in another language",
+    "same": "the same as an earlier one",
+    "prefix": "begins as an earlier one for long",
+    "near": "nearly the same as an earlier one",
+    "cap": f"more than {MAX_PER_USER} of its user",
+}
+"""The reasons as a person is told them."""
 FEW_USERS = 50
 """Below this, a draw for each user alone would miss the shares by too much."""
 
@@ -104,6 +114,15 @@ def clean_prompts(
         splits["train"][at] = replace(prompt, prompt=text_or_turns)
         counts += found_here
     return CleanPrompts(splits, dropped, counts)
+
+
+def why_dropped(prompts: Sequence[Prompt], **options: Any) -> list[str | None]:
+    """For each prompt the reason for which `clean_prompts` leaves it out, in words, or None."""
+    numbered = [replace(prompt, meta={"at": at}) for at, prompt in enumerate(prompts)]
+    reasons: list[str | None] = [None] * len(prompts)
+    for gone in clean_prompts(numbered, **options).dropped:
+        reasons[gone.prompt.meta["at"]] = IN_WORDS[gone.reason]
+    return reasons
 
 
 def cap_per_user(
