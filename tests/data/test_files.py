@@ -2,9 +2,12 @@
 
 import json
 import random
+import tracemalloc
 
 import pytest
+from toys import tiny_tokenizer
 
+from preceptor.data.batching import pack_documents
 from preceptor.data.files import (
     PROMPT_SPLITS,
     Reading,
@@ -75,7 +78,7 @@ def test_documents_of_text_and_jsonl(tmp_path):
     text = tmp_path / "t.txt"
     text.write_text("one\n\ntwo\n\n\n\nthree\n\nfour")
     train, valid = read_documents(str(text))
-    assert sorted(d.text for d in train + valid) == ["four", "one", "three", "two"]
+    assert sorted(d.text for d in (*train, *valid)) == ["four", "one", "three", "two"]
     rows = [{"text": f"d{i}", "source": "s"} for i in range(20)]
     train, valid = read_documents(write(tmp_path / "d.jsonl", rows))
     assert (len(train), len(valid)) == (18, 2)
@@ -85,6 +88,36 @@ def test_documents_of_text_and_jsonl(tmp_path):
     text.write_text("only one")
     with pytest.raises(DataError, match="At least 2"):
         read_documents(str(text))
+
+
+def test_a_document_that_stands_twice_is_on_one_side_and_the_parts_can_be_read_again(tmp_path):
+    rows = [{"text": f"d{i % 15}", "source": "s"} for i in range(60)]
+    train, valid = read_documents(write(tmp_path / "d.jsonl", rows))
+    assert len(train) + len(valid) == 60 and len(valid) == 8  # six, and the copies of the last
+    for _ in range(2):
+        assert (len(list(train)), len(list(valid))) == (len(train), len(valid))
+    assert not {d.text for d in train} & {d.text for d in valid}
+    path = write(tmp_path / "same.jsonl", [{"text": "same"}] * 4)
+    with pytest.raises(DataError, match="4 times the same document. At least 2"):
+        read_documents(path)
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path):
+    """Reading and packing 20 times the text holds no more Python objects at any time."""
+    peaks = []
+    for name, count in (("small", 2_000), ("large", 40_000)):
+        rows = ({"text": f"{i} " + "a b c d e f g h " * 12} for i in range(count))
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        tracemalloc.start()
+        train, valid = read_documents(str(path))
+        for part in (train, valid):
+            pack_documents(part, tiny_tokenizer(), tmp_path / "tokens.npy")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (len(train), len(valid)) == (0.9 * count, 0.1 * count)
+    grown = 38_000 * (8 + 8 + 8 + 2)  # hashes, sorted once, cut once, and a part for each document
+    assert peaks[1] - peaks[0] < 2 * grown
 
 
 def test_prompts_of_demonstrations_are_split_the_same_way(tmp_path):

@@ -1,8 +1,8 @@
 """From records to token rows: encoding with limits, packing, microbatches by token budget."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from preceptor.models.tokenizers import (
 )
 
 Item = TypeVar("Item", Prompt, Demonstration, Ranking)
+TEXTS_AT_ONCE, CHARS_AT_ONCE = 1000, 4_000_000
 
 
 def fit_prompts(
@@ -64,26 +65,47 @@ def encode_demonstrations(
 
 
 def pack_documents(
-    documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, path: Path
+    documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase, path: Path
 ) -> int:
     """Tokenize documents into one stream on disk, each ended by the separator; returns its length.
 
-    GPT-3 appendix B: full sequences of packed documents, no mask between them.
+    GPT-3 appendix B: full sequences of packed documents, no mask between them. The tokens go to the
+    disk as they come.
     """
     separator = separator_id(tokenizer)
-    parts = []
-    for start in range(0, len(documents), 1000):  # many at once, so that all threads tokenize
-        texts = [document.text for document in documents[start : start + 1000]]
-        parts += [
-            np.asarray([*ids, separator], dtype=np.int32) for ids in encode_texts(tokenizer, texts)
-        ]
-    stream = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
+    count = 0
     with partial.open("wb") as file:
-        np.save(file, stream, allow_pickle=False)
+        write_header(file, 0)
+        for texts in batches_of_texts(documents):
+            for ids in encode_texts(tokenizer, texts):
+                file.write(np.asarray([*ids, separator], dtype=np.int32).tobytes())
+                count += len(ids) + 1
+        file.seek(0)
+        write_header(file, count)
     partial.replace(path)
-    return len(stream)
+    return count
+
+
+def write_header(file: BinaryIO, count: int) -> None:
+    """The header of a .npy file of so many int32; NumPy leaves it room for any count."""
+    fields = {"descr": "<i4", "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(file, fields)
+
+
+def batches_of_texts(documents: Iterable[Document]) -> Iterator[list[str]]:
+    """Texts, many at once so that all threads tokenize, and not too many for memory."""
+    texts: list[str] = []
+    chars = 0
+    for document in documents:
+        texts.append(document.text)
+        chars += len(document.text)
+        if len(texts) == TEXTS_AT_ONCE or chars >= CHARS_AT_ONCE:
+            yield texts
+            texts, chars = [], 0
+    if texts:
+        yield texts
 
 
 def open_sequences(path: Path, sequence_length: int) -> npt.NDArray[np.int32]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from preceptor.data.files import Documents
 from preceptor.data.records import Demonstration, Document, Prompt, Ranking
 
 
@@ -23,8 +24,8 @@ class Choice:
 class Dataset:
     """Everything the stages read. A set that a source cannot give is empty."""
 
-    corpus_train: list[Document] = field(default_factory=list)
-    corpus_valid: list[Document] = field(default_factory=list)
+    corpus_train: list[Document] | Documents = field(default_factory=list)
+    corpus_valid: list[Document] | Documents = field(default_factory=list)
     demonstrations_train: list[Demonstration] = field(default_factory=list)
     demonstrations_valid: list[Demonstration] = field(default_factory=list)
     prompts_reward_train: list[Prompt] = field(default_factory=list)

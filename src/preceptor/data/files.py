@@ -1,12 +1,22 @@
 """A user's own files, of any known format, split so that no prompt or user stands on two sides."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from preceptor.data.conversations import GROUP
-from preceptor.data.formats import OnError, load_records
+from preceptor.data.formats import (
+    Loaded,
+    OnError,
+    load_records,
+    nothing_in,
+    stream_records,
+)
 from preceptor.data.records import Demonstration, Document, Prompt, Ranking, Record, text_of
 from preceptor.errors import DataError
 
@@ -48,20 +58,57 @@ class Reading:
         self.notes.extend(loaded.lines(path))
         return loaded.records
 
+    def stream(self, path: str, kind: type[Record], left_out: Loaded[Record]) -> Iterator[Record]:
+        """The same one after another, without a note."""
+        return stream_records(
+            path, kind, format=self.format, on_error=self.on_error, left_out=left_out
+        )
+
+
+@dataclass(frozen=True)
+class Documents:
+    """One part of a file's documents, read from it each time that they are asked for.
+
+    Of the texts nothing stays in memory: a corpus may be larger than that.
+    """
+
+    path: str
+    reading: Reading
+    is_mine: npt.NDArray[np.bool_]  # for each document of the file
+
+    def __len__(self) -> int:
+        return int(self.is_mine.sum())
+
+    def __iter__(self) -> Iterator[Document]:
+        found = self.reading.stream(self.path, Document, Loaded([]))
+        return (document for document, mine in zip(found, self.is_mine, strict=True) if mine)
+
 
 def read_documents(
     path: str, valid_share: float = 0.1, reading: Reading | None = None
-) -> tuple[list[Document], list[Document]]:
+) -> tuple[Documents, Documents]:
     """Documents of a file or of plain text: training and held-out part, whole documents each.
 
-    In a text file a blank line ends a document.
+    In a text file a blank line ends a document. Which part one is in depends on its text alone, so
+    that none stands in both, be it in the file twice.
     """
-    documents = (reading or Reading()).load(path, Document)
-    if len(documents) < 2:
-        raise DataError(f"{path}: one document. At least 2 are needed, one is held out.")
-    ordered = sorted(documents, key=lambda d: _draw(d.text))
-    num_valid = max(1, round(valid_share * len(documents)))
-    return ordered[num_valid:], ordered[:num_valid]
+    reading = reading or Reading()
+    left_out: Loaded[Document] = Loaded([])
+    drawn = array("Q")  # eight bytes a document
+    for document in reading.stream(path, Document, left_out):
+        drawn.append(int.from_bytes(_draw(document.text)[:8], "big"))
+    if not drawn:
+        raise nothing_in(path, Document, left_out)
+    reading.notes.extend(left_out.lines(path))
+    numbers = np.frombuffer(drawn, dtype=np.uint64)
+    different = np.unique(numbers)
+    if len(different) < 2:
+        one = "one document" if len(drawn) == 1 else f"{len(drawn)} times the same document"
+        raise DataError(f"{path}: {one}. At least 2 are needed, one is held out.")
+    num_valid = max(1, round(valid_share * len(drawn)))
+    limit = np.partition(numbers, num_valid - 1)[num_valid - 1]
+    is_valid = numbers <= min(limit, different[-2])
+    return Documents(path, reading, ~is_valid), Documents(path, reading, is_valid)
 
 
 def read_demonstrations(

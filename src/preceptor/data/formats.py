@@ -241,9 +241,28 @@ def load_records(
         DataError: a row is broken and `on_error` is "refuse"; or nothing of the file is left.
     """
     loaded: Loaded[Record] = Loaded([])
+    loaded.records += stream_records(path, kind, format=format, on_error=on_error, left_out=loaded)
+    if not loaded.records:
+        raise nothing_in(path, kind, loaded)
+    return loaded
+
+
+def stream_records(
+    path: str | Path,
+    kind: type[Record],
+    *,
+    format: str | None = None,
+    on_error: OnError = "refuse",
+    left_out: Loaded[Any],
+) -> Iterator[Record]:
+    """The same records one after another; what is left out is counted in `left_out`.
+
+    Raises:
+        DataError: a row is broken and `on_error` is "refuse".
+    """
     for where, found in read_file(path, kind, format=format):
         if not isinstance(found, DataError) and found:
-            loaded.records += found
+            yield from found
             continue
         if isinstance(found, DataError):
             if on_error == "refuse":
@@ -251,12 +270,14 @@ def load_records(
             reason = str(found).removeprefix(f"{where}: ")
         else:
             reason = f"it has none of the {kind_name(kind)}."
-        loaded.skipped[reason] += 1
-        loaded.first.setdefault(reason, where)
-    if not loaded.records:
-        told = next(loaded.lines(path), "")
-        raise DataError(f"{path}: no {kind_name(kind)} in it." + (f"\n{told}" if told else ""))
-    return loaded
+        left_out.skipped[reason] += 1
+        left_out.first.setdefault(reason, where)
+
+
+def nothing_in(path: str | Path, kind: type, left_out: Loaded[Any]) -> DataError:
+    """The error for a file of which nothing is left, and why."""
+    told = next(left_out.lines(path), "")
+    return DataError(f"{path}: no {kind_name(kind)} in it." + (f"\n{told}" if told else ""))
 
 
 def write_format(path: str | Path, records: Iterable[Any], format: str) -> str:

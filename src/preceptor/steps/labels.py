@@ -40,9 +40,8 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
     dataset = assemble(recipe)
     for note in dataset.notes:
         say(f"data: {note}")
+    corpus = {"train": dataset.corpus_train, "valid": dataset.corpus_valid}
     sets: dict[str, list[Any]] = {
-        "corpus-train": dataset.corpus_train,
-        "corpus-valid": dataset.corpus_valid,
         "demonstrations-train": dataset.demonstrations_train,
         "demonstrations-valid": dataset.demonstrations_valid,
         "prompts-reward-train": dataset.prompts_reward_train,
@@ -54,7 +53,7 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
     if recipe.rankings:
         sets |= {"rankings-train": dataset.rankings_train, "rankings-valid": dataset.rankings_valid}
     # What another recipe has left would be read as if it were this one's.
-    for pattern in ("tokens-*", "task-*", *(f"{name}.jsonl" for name in sets)):
+    for pattern in ("corpus-*", "tokens-*", "task-*", *(f"{name}.jsonl" for name in sets)):
         for old in folder.glob(pattern):
             old.unlink()
     written = []
@@ -72,11 +71,11 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
         if records:
             write_records(folder / f"{name}.jsonl", records)
             written.append(folder / f"{name}.jsonl")
-    for part, documents in (("train", dataset.corpus_train), ("valid", dataset.corpus_valid)):
-        if documents:
-            path = folder / f"tokens-{part}.npy"
-            pack_documents(documents, tokenizer, path)
-            written.append(path)
+    for part, documents in corpus.items():
+        if len(documents):
+            write_records(folder / f"corpus-{part}.jsonl", documents)
+            pack_documents(documents, tokenizer, folder / f"tokens-{part}.npy")
+            written += [folder / f"corpus-{part}.jsonl", folder / f"tokens-{part}.npy"]
     for task, items in dataset.tasks.items():
         path = folder / f"task-{task}.jsonl"
         write_records(path, items)
