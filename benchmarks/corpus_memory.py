@@ -65,9 +65,8 @@ def main() -> None:
     if sys.argv[1] == "--pack":
         pack(Path(sys.argv[2]))
         return
-    print(
-        "| MB | tokens | seconds | MB/s | peak memory, MB (before any text) |\n|---|---|---|---|---|"
-    )
+    print("| MB | tokens | seconds | MB/s | peak memory, MB (before any text) |")
+    print("|---|---|---|---|---|")
     for size in map(int, sys.argv[1:]):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "corpus.jsonl"
