@@ -2,8 +2,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-# The tests' models are so small that a second thread only waits for the first.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+# The tests' models are so small that a second thread only waits for the first; a second process
+# with whole files of tests does not.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: help demo test test-slow check format docs clean install bench-peers
 

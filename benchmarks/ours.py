@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from turns import Turns
-from works import EOS, SHAPES, WORKS, Work, read_inputs
+from works import EOS, SHAPES, Work, read_inputs, work_named
 
 from preceptor.config import LoRAConfig, PPOConfig, PretrainConfig, RewardConfig, SFTConfig
 from preceptor.data.dataset import Judgement
@@ -237,7 +237,7 @@ def main() -> None:
     keep_freed_memory()
     kinds = {"ppo": ppo, "rollout": rollout, "reward": reward, "sft": sft, "pretrain": pretrain}
     turns = Turns()
-    work = WORKS[name]
+    work = work_named(name)
     if work.kind != "rollout":
         turns.begin()  # the first turn has all that a stage does before its first step
     kinds[work.kind](work, folder, read_inputs(folder), turns)

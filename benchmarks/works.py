@@ -34,10 +34,12 @@ class Shape:
 
 
 SHAPES = {
+    "2M": Shape(4096, 128, 6, 2, 2, 352),
     "6M": Shape(4096, 256, 6, 4, 4, 704),
+    "21M": Shape(4096, 512, 6, 8, 8, 1408),
     "135M": Shape(49152, 576, 30, 9, 3, 1536),
 }
-"""The two of the peers' measurements: 5.9 million weights, and SmolLM2-135M's."""
+"""6M and 135M (SmolLM2's) are those of the peers' measurements; the others show how cost grows."""
 
 
 @dataclass(frozen=True)
@@ -195,9 +197,14 @@ def end_with_chance(model: Any, hazard: float) -> None:
         table[EOS, 0] = ((others + wanted) / states[..., 0]).mean()
 
 
+def work_named(text: str) -> Work:
+    """A work by its name, or one that is not in the table by its fields in JSON."""
+    return Work(**json.loads(text)) if text.startswith("{") else WORKS[text]
+
+
 def write_inputs(name: str, folder: Path) -> None:
     """Everything that a worker reads."""
-    work = WORKS[name]
+    work = work_named(name)
     write_models(work, folder)
     count = 64 * work.batch
     data: dict[str, Any] = {}
