@@ -1,9 +1,11 @@
 """Hygiene of prompts: nothing lost uncounted, nothing twice, no user on two sides or over 200."""
 
 import json
+import os
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from preceptor.cli import app
+from preceptor.data import duplicates
+from preceptor.data.conversations import GROUP
 from preceptor.data.duplicates import DuplicateIndex, jaccard, normal_form, shingles
 from preceptor.data.hygiene import cap_per_user, clean_prompts, split_by_user, split_of
 from preceptor.data.languages import identify_language
@@ -99,6 +103,54 @@ def test_a_key_is_taken_once_and_the_threshold_is_one_that_is_held():
         index.add("a", "y")
     with pytest.raises(ValueError, match=r"near is 0\.3"):
         DuplicateIndex(near=0.3)
+
+
+def shared_beginnings(count: int) -> list[str]:
+    """Texts alike in their first 150 of 500 characters: too little to be dropped."""
+    shared = sentence(random.Random(1), 40)[:150]
+    return [shared + sentence(random.Random(seed), 90)[:350] for seed in range(2, count + 2)]
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.7, 0.9])
+def test_prefixes_are_found_as_by_comparing_every_pair(fraction: float):
+    """The index against the quadratic way, on texts cut anywhere from what begins alike."""
+    rng = random.Random(3)
+    texts = [text[: rng.randint(120, 500)] for text in shared_beginnings(30)]
+    texts += [text[: rng.randint(90, 300)] + sentence(rng, 20) for text in texts]
+    texts = [normal_form(text) for text in rng.sample(texts, len(texts))]
+    index, kept, found = DuplicateIndex(prefix_fraction=fraction, near=1.0), list[str](), 0
+    for number, text in enumerate(texts):
+        common = [len(os.path.commonprefix([text, other])) for other in kept]
+        expected = any(
+            length >= 100 and length >= fraction * min(len(text), len(other))
+            for length, other in zip(common, kept, strict=True)
+        )
+        duplicate = index.find(text)
+        assert (duplicate is not None and duplicate.rule == "prefix") == expected
+        found += expected
+        if not expected:
+            kept.append(text)
+            index.add(str(number), text)
+    assert 10 < found < len(texts) - 1
+
+
+def test_texts_that_begin_alike_are_not_held_against_each_other_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    calls = Counter[str]()
+    for module, name in ((duplicates.os.path, "commonprefix"), (duplicates, "_minhash")):
+        made = getattr(module, name)
+
+        def counted(found: Any, made: Any = made, name: str = name) -> Any:
+            calls[name] += 1
+            return made(found)
+
+        monkeypatch.setattr(module, name, counted)
+    index = DuplicateIndex()
+    for number, text in enumerate(shared_beginnings(200)):
+        assert index.find(text) is None
+        index.add(str(number), text)
+    assert calls == {"_minhash": 200}, "once a text, and no text compared with every other"
 
 
 # --- cap and split ---------------------------------------------------------------------------
@@ -217,6 +269,42 @@ def test_what_a_store_has_already_is_not_taken_again():
     later = clean_prompts([*second, *first], index=index)
     assert later.counts()["dropped: same"] == 40
     assert sum(map(len, later.splits.values())) == 40
+
+
+SYSTEM = {"role": "system", "content": "You are the assistant of a shop. " * 10}
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    roles = ("user", "assistant")
+    return [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]
+
+
+def test_a_system_turn_that_many_share_makes_no_repetition():
+    asked = ["Who wrote Hamlet?", "List five uses of a brick."]
+    found = clean_prompts([Prompt([SYSTEM, *turns(text)]) for text in asked])
+    assert found.dropped == []
+    again = clean_prompts([Prompt(asked[0]), Prompt([SYSTEM, *turns(asked[0])])])
+    assert [gone.reason for gone in again.dropped] == ["same"]
+
+
+def test_later_turns_of_a_conversation_repeat_nothing_and_the_whole_of_it_again_does():
+    first, reply = sentence(random.Random(1), 40), sentence(random.Random(2), 40)
+    conversation = [
+        Prompt(found, meta={GROUP: "c"})
+        for found in (first, turns(first, reply, "Shorter."), turns(first, reply, "Shorter!"))
+    ]
+    assert clean_prompts(conversation).dropped == []
+    twice = clean_prompts([*conversation, *conversation])
+    assert [gone.reason for gone in twice.dropped] == ["same"] * 3
+    other = [Prompt(prompt.prompt) for prompt in conversation]
+    assert [gone.reason for gone in clean_prompts(other).dropped] == ["prefix"]
+
+
+def test_an_index_may_have_keys_of_any_name():
+    index = DuplicateIndex()
+    index.add("3", "One that was asked before, under a number.")
+    assert clean_prompts(many(count=5), index=index).dropped == []
+    assert len(index) == 6
 
 
 def test_the_command_writes_splits_and_what_went_with_its_reason(tmp_path: Path):

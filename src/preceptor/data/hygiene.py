@@ -3,6 +3,7 @@ user, splits by user, personal data out of the training split. Every prompt that
 """
 
 import hashlib
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from preceptor.data.duplicates import DuplicateIndex, normal_form
 from preceptor.data.files import origin_of
 from preceptor.data.languages import identify_language
 from preceptor.data.personal import REGION, mask_personal
-from preceptor.data.records import Prompt, text_of
+from preceptor.data.records import Messages, Prompt, text_of
 
 MAX_PER_USER = 200
 SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
@@ -79,6 +80,8 @@ def clean_prompts(
 ) -> CleanPrompts:
     """All steps of InstructGPT section 3.2 in their order; the earliest of duplicates is kept.
 
+    What counts as a repetition is what was asked, without system turns: many prompts share one.
+    Later turns of a conversation, and examples of one few-shot prompt, do not repeat each other.
     Languages are noted in `meta` and kept whatever they are, unless `languages` names some. Two
     prompts that differ in personal data alone are the same. Only the split `train` is masked.
     `index` brings texts that were asked before, in a store for instance, and takes the new ones.
@@ -87,6 +90,8 @@ def clean_prompts(
     dropped: list[Dropped] = []
     kept: list[Prompt] = []
     texts: dict[str, str] = {}
+    kin: dict[str, set[str]] = defaultdict(set)  # by origin: keys of those that are kept
+    numbers = itertools.count(len(index) + 1)
     for prompt in prompts:
         text = text_of(prompt.prompt)
         language = identify_language(text)
@@ -97,12 +102,14 @@ def clean_prompts(
         elif languages and language.code not in languages:
             dropped.append(Dropped(prompt, "language"))
         else:
-            masked = text_of(mask_personal(prompt.prompt, region)[0])
-            if found := index.find(masked):
+            masked = asked_text(mask_personal(prompt.prompt, region)[0])
+            own = kin[origin_of(prompt)]
+            if found := index.find(masked, kin=own):
                 dropped.append(Dropped(prompt, found.rule, texts.get(found.of, found.of)))
                 continue
-            key = f"{len(index) + 1}"
+            key = next(name for name in map(str, numbers) if name not in index)
             index.add(key, masked)
+            own.add(key)
             texts[key] = text
             kept.append(replace(prompt, meta=prompt.meta | {"language": language.code}))
     kept, over = cap_per_user(kept, max_per_user, seed=seed)
@@ -114,6 +121,14 @@ def clean_prompts(
         splits["train"][at] = replace(prompt, prompt=text_or_turns)
         counts += found_here
     return CleanPrompts(splits, dropped, counts)
+
+
+def asked_text(prompt: str | Messages) -> str:
+    """What was asked, without what a system turn says before it."""
+    if isinstance(prompt, str):
+        return prompt
+    turns = [turn for turn in prompt if turn["role"] != "system"]
+    return turns[0]["content"] if len(turns) == 1 else text_of(turns)
 
 
 def why_dropped(prompts: Sequence[Prompt], **options: Any) -> list[str | None]:
