@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from preceptor.cli import app
 from preceptor.data import duplicates
 from preceptor.data.conversations import GROUP
 from preceptor.data.duplicates import DuplicateIndex, jaccard, normal_form, shingles
+from preceptor.data.formats import load_records
 from preceptor.data.hygiene import cap_per_user, clean_prompts, split_by_user, split_of
 from preceptor.data.languages import identify_language
 from preceptor.data.personal import find_personal
 from preceptor.data.records import Prompt, text_of, write_records
+from preceptor.errors import DataError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -216,6 +218,15 @@ def test_languages_are_told(text: str, code: str):
     assert 0 <= found.score <= 1
 
 
+def test_of_few_words_no_language_is_told_and_they_are_kept():
+    assert identify_language("Write a poem.").code == "und"
+    assert identify_language("Write a poem.").score > 0
+    found = clean_prompts([Prompt("Write a poem."), Prompt("1 + 1 = ?")], languages=["de"])
+    assert found.dropped == []
+    with pytest.raises(DataError, match=r"no language english\. Codes known: .*\ben\b"):
+        clean_prompts([Prompt("Write a poem.")], languages=["english"])
+
+
 # --- all of it -------------------------------------------------------------------------------
 
 
@@ -252,6 +263,37 @@ def test_personal_data_goes_from_the_training_split_and_from_there_only():
     for name in ("valid", "test"):
         assert found.splits[name]
         assert all("@x.org" in text_of(p.prompt) for p in found.splits[name])
+
+
+def test_what_is_known_beside_a_training_prompt_is_masked_too(tmp_path: Path):
+    who = "bob@x.org"
+    rows = [
+        {"prompt": f"Write {sentence(random.Random(i), 9)} to {who}.", "response": f"Dear {who}"}
+        | {"user": who, "email": who, "more": {"cc": [who, "ann@x.org"]}, GROUP: f"{who}/{i}"}
+        for i in range(6)
+    ]
+    write_records(tmp_path / "p.jsonl", rows)
+    prompts = load_records(tmp_path / "p.jsonl", Prompt).records
+    train = clean_prompts(prompts, shares={"train": 1.0}).splits["train"]
+    for prompt in train:
+        assert not find_personal(json.dumps(vars(prompt)))
+        assert "<EMAIL_1>" in text_of(prompt.prompt)
+        assert prompt.meta["email"] == "<EMAIL_1>"
+        assert prompt.meta["more"] == {"cc": ["<EMAIL_1>", "<EMAIL_2>"]}
+        assert "response" not in prompt.meta
+    assert len({p.user for p in train}) == 1
+    assert len({p.meta[GROUP] for p in train}) == 6
+
+
+def test_a_user_who_is_an_address_has_one_pseudonym_in_every_split_and_others_stay():
+    prompts = [Prompt(p.prompt, f"{p.user}@x.org" if p.user < "u5" else p.user) for p in many()]
+    splits = clean_prompts(prompts).splits
+    users = {p.user for split in splits.values() for p in split}
+    assert len(users) == len({p.user for p in prompts})
+    assert not [user for user in users if "@" in user]
+    assert {u for u in users if not u.startswith("user-")} == {
+        p.user for p in prompts if "@" not in p.user
+    }
 
 
 def test_prompts_that_differ_in_personal_data_alone_are_the_same():
@@ -325,6 +367,43 @@ def test_the_command_writes_splits_and_what_went_with_its_reason(tmp_path: Path)
     lines = [len(path.read_text().splitlines()) for path in written]
     assert sum(lines) == 330 and lines[0] == 30
     assert json.loads(written[0].read_text().splitlines()[0])["reason"] == "same"
+
+
+def clean(path: Path, *options: str) -> Result:
+    arguments = ["data", "clean", str(path), "--out", str(path.with_name("out")), *options]
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["--language", "english"], "no language english"),
+        (["--language", "ja"], "of 1 prompts none is left (dropped: language 1)"),
+        (["--region", "Europe"], "no region Europe"),
+        (["--format", "alpaca"], "alpaca needs the keys instruction, output"),
+    ],
+)
+def test_what_would_leave_nothing_is_refused(tmp_path: Path, options: list[str], rule: str):
+    path = tmp_path / "p.jsonl"
+    write_records(path, [Prompt("Write a short poem about the sea and the people beside it.")])
+    result = clean(path, *options)
+    assert result.exit_code == 2
+    assert rule in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_rows_are_refused_or_left_out_and_the_format_may_be_named(tmp_path: Path):
+    path = tmp_path / "p.jsonl"
+    row = {"instruction": "Ruf 030 901820 an.", "output": "A", "messages": turns("Q")}
+    rows = [row, {"x": 1}]
+    write_records(path, rows)
+    assert "Name the format" in clean(path).stderr
+    assert clean(path, "--format", "alpaca").exit_code == 2
+    result = clean(path, "--format", "alpaca", "--on-error", "skip", "--region", "de")
+    assert result.exit_code == 0, result.stderr
+    assert "1 left out" in result.stderr
+    written = [line for p in (tmp_path / "out").iterdir() for line in p.read_text().splitlines()]
+    assert [json.loads(line)["prompt"][:4] for line in written] == ["Ruf "]
 
 
 words = st.lists(st.sampled_from(["sun", "moon", "a", "b", "sea"]), max_size=6).map(" ".join)

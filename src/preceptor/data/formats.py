@@ -329,6 +329,8 @@ def _try_row(row: Any, kind: type[Record], found: Format, where: str) -> list[Re
         if not isinstance(row, dict):
             return _no_object(kind, where, row)
         if found.name == OWN:
+            if kind is Prompt:
+                row = {key: value for key, value in row.items() if key not in ANSWERS}
             return [parse_record(row, kind, where)]
         missing = sorted(key for key in found.keys if row.get(key) is None)
         if missing:
