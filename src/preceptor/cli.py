@@ -296,7 +296,7 @@ def check_data(
     from preceptor.data.profile import Measure, profile_file, training_prompts
 
     measure = Measure(context=context) if model is None else _tokens_of(model, context)
-    training = None if against is None else training_prompts(against)
+    training = None if against is None else training_prompts(against, format=format_name)
     wanted = None if kind is None else KINDS[kind]
     profiles = []
     for file in files:

@@ -258,3 +258,12 @@ def test_training_prompts_need_prompts(tmp_path: Path):
     assert len(training_prompts(path).prompts) == 1
     with pytest.raises(DataError):
         training_prompts(write(tmp_path / "e.jsonl", []))
+
+
+def test_a_named_format_is_the_training_file_s_too_where_it_fits(tmp_path: Path):
+    both = {"messages": [{"role": "user", "content": "M"}], "instruction": "Q", "output": "A"}
+    file = write(tmp_path / "f.jsonl", [both])
+    other = write(tmp_path / "t.jsonl", [{"prompt": "Q", "response": "A"}])
+    for training in (file, other):
+        found = profile(file, "--format", "alpaca", "--against", training)
+        assert [error["count"] for error in found["errors"]] == [1]

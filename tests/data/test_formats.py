@@ -17,6 +17,7 @@ from preceptor.data.formats import (
     load_records,
     read_file,
     rows_of,
+    tell_format,
     write_format,
 )
 from preceptor.data.records import Demonstration, Document, Prompt, Ranking, messages_of
@@ -101,6 +102,14 @@ SAMPLES: dict[str, tuple[Any, list[Any]]] = {
             "system": "Be brief.",
             "history": [["Hi", "Hello."]],
         },
+        [Demonstration(CHAT, "Me.")],
+    ),
+    "completion": (
+        {"prompt": "Q", "completion": " A", "source": "s"},
+        [Demonstration("Q", " A", meta={"source": "s"})],
+    ),
+    "completion, turns": (
+        {"prompt": CHAT, "completion": [{"role": "assistant", "content": "Me."}]},
         [Demonstration(CHAT, "Me.")],
     ),
     "messages": (
@@ -411,6 +420,14 @@ def test_what_the_assistant_says_unasked_is_no_response(tmp_path: Path):
     assert (found.prompt, found.response) == ([greeting, CHAT[1]], "Hello.")
 
 
+def test_nor_is_what_it_says_after_the_system_alone(tmp_path: Path):
+    said = [("system", "S"), ("gpt", "hello"), ("human", "q"), ("gpt", "a")]
+    row = {"conversations": [{"from": who, "value": text} for who, text in said]}
+    [found] = load_records(write(tmp_path / "d.jsonl", row), Demonstration).records
+    assert found.response == "a"
+    assert [turn["content"] for turn in messages_of(found.prompt)] == ["S", "hello", "q"]
+
+
 def test_as_prompts_a_conversation_is_what_the_assistant_was_asked(tmp_path: Path):
     path = write(tmp_path / "d.jsonl", {"messages": TURNS}, {"messages": CHAT[1:2]})
     found = load_records(path, Prompt).records
@@ -640,6 +657,37 @@ def test_an_ambiguous_file_is_refused_until_its_format_is_named(tmp_path: Path):
         load_records(path, Demonstration)
     [found] = load_records(path, Demonstration, format="alpaca").records
     assert (found.prompt, found.response) == ("Q", "A")
+
+
+def test_a_text_beside_another_tool_s_keys_is_theirs(tmp_path: Path):
+    row = {"instruction": "Q", "input": "", "output": "A", "text": "Below is .. Q .. A"}
+    path = write(tmp_path / "d.jsonl", row)
+    assert tell_format(path) == ("alpaca", Demonstration)
+    assert load_records(path, Prompt).records[0].prompt == "Q"
+    assert load_records(path, Document).records[0].text == row["text"]
+
+
+def test_a_first_row_whose_format_cannot_be_told_is_one_broken_row(tmp_path: Path):
+    rows = [{"version": 1}, {"instruction": "Q", "output": "A"}, {"prompt": "Q", "response": "A"}]
+    path = write(tmp_path / "d.jsonl", *rows)
+    assert tell_format(path) == ("alpaca", Demonstration)
+    with pytest.raises(DataError, match=r"d\.jsonl:1: no known format has the keys version"):
+        load_records(path, Demonstration)
+    found = load_records(path, Demonstration, on_error="skip")
+    assert (len(found.records), sum(found.skipped.values())) == (1, 2)
+    path = write(tmp_path / "e.jsonl", *[rows[0]] * 150, rows[1])
+    with pytest.raises(DataError, match=r"e\.jsonl:1: no known format"):
+        load_records(path, Demonstration, on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("name", "format"), [("argilla, a written response", "argilla"), ("messages", "messages")]
+)
+def test_a_kind_that_nobody_names_is_one_that_the_rows_hold(tmp_path: Path, name: str, format: str):
+    row, expected = SAMPLES[name]
+    assert tell_format(write(tmp_path / "d.jsonl", row)) == (format, type(expected[0]))
+    asked = {"messages": [{"role": "user", "content": "Q"}]}
+    assert tell_format(write(tmp_path / "d.jsonl", asked)) == ("messages", Prompt)
 
 
 def test_a_key_that_is_null_is_absent(tmp_path: Path):

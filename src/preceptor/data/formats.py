@@ -99,6 +99,13 @@ FORMATS = (
         conversations.write_alpaca,
     ),
     _format(
+        "completion",
+        "prompt completion",
+        (Demonstration,),
+        conversations.read_completion,
+        conversations.write_completion,
+    ),
+    _format(
         "messages",
         "messages",
         (Demonstration, Prompt),
@@ -147,12 +154,17 @@ def detect(row: Row, kind: Kind | None, where: str, name: str | None = None) -> 
     present = {key for key, value in row.items() if value is not None}
     seen = [f for f in named if f.keys <= present] or [f for f in named if f.keys <= row.keys()]
     fitting = _most_telling([f for f in seen if kind is None or f.gives(kind)])
+    # A text beside another tool's keys is theirs: Alpaca's has the whole prompt again.
+    fitting = [f for f in fitting if f.keys != {"text"}] or fitting
     if len({f.name for f in fitting}) == 1:
         return fitting[0]
     keys = ", ".join(row) or "none"
     if fitting:
         told = " and ".join(sorted({f.name for f in fitting}))
-        raise DataError(f"{where}: the keys {keys} fit {told}. Name the format that is meant.")
+        raise DataError(
+            f"{where}: the keys {keys} fit {told}. Name the format that is meant: --format NAME, "
+            "in a recipe such as data.demonstrations_format."
+        )
     only_ours = name in (None, OWN) and {f.name for f in seen} <= {OWN}
     if kind is not None and only_ours and present & {"text", "prompt"}:
         # Ours, with something missing: parsing it says what.
@@ -161,7 +173,8 @@ def detect(row: Row, kind: Kind | None, where: str, name: str | None = None) -> 
         telling = _most_telling(seen)
         held = ", ".join(dict.fromkeys(kind_name(k) for f in telling for k in f.kinds))
         told = f"this is {telling[0].name}, which holds {held}"
-        raise DataError(f"{where}: {told}; {kind_name(kind)} are needed.")
+        wanted = kind_name(kind)
+        raise DataError(f"{where}: {told}; {wanted} are needed. In a check, --kind says which.")
     if name is not None:
         wanted = " or ".join(", ".join(sorted(f.keys)) for f in named)
         raise DataError(f"{where}: {name} needs the keys {wanted}; found are {keys}.")
@@ -182,15 +195,16 @@ def read_file(
     """
     rows = read_rows(path)
     broken: list[Placed] = []
+    untold: DataError | None = None
     for where, row in rows:
-        if not isinstance(row, dict):
-            broken.append(
-                (where, row if isinstance(row, DataError) else _no_object(kind, where, row))
-            )
+        found = _detect_or_error(row, kind, where, format)
+        if isinstance(found, DataError):
+            if isinstance(row, dict):
+                untold = untold or found
+            broken.append((where, found))
             if len(broken) == MOST_BROKEN:
                 raise broken[0][1]
             continue
-        found = detect(row, kind, where, format)
         rows = itertools.chain(broken, [(where, row)], rows)
         if "message_id" in found.keys:
             rows = trees.trees_of_messages(rows)
@@ -198,6 +212,8 @@ def read_file(
         for where, row in rows:
             yield where, _try_row(row, kind, found, where)
         return
+    if untold is not None:
+        raise untold
     yield from broken
 
 
@@ -209,13 +225,40 @@ def tell_format(
     Raises:
         DataError: no row can be read, or its format or kind cannot be told.
     """
-    first: Any = None
+    first: DataError | None = None
     for where, row in itertools.islice(read_rows(path), MOST_BROKEN):
-        if isinstance(row, dict):
-            found = detect(row, kind, where, format)
-            return found.name, kind or found.kinds[0]
-        first = first or (row if isinstance(row, DataError) else _no_object(Document, where, row))
+        found = _detect_or_error(row, kind, where, format)
+        if not isinstance(found, DataError):
+            return found.name, kind or _kind_in(path, found, format)
+        first = first or found
     raise first or DataError(f"{path}: there is nothing in it.")
+
+
+def _detect_or_error(
+    row: Any, kind: Kind | None, where: str, format: str | None
+) -> Format | DataError:
+    if isinstance(row, DataError):
+        return row
+    if not isinstance(row, dict):
+        return _no_object(kind or Document, where, row)
+    if format is not None and format not in format_names():
+        detect(row, kind, where, format)  # no other row would have it
+    try:
+        return detect(row, kind, where, format)
+    except DataError as error:
+        return error
+
+
+def _kind_in(path: str | Path, found: Format, format: str | None) -> Kind:
+    """Of what a format can hold the first that one of the first rows does hold."""
+    if found.name == OWN or len(found.kinds) == 1:
+        return found.kinds[0]
+    for kind in found.kinds:
+        read: Iterator[Any] = read_file(path, kind, format=format)
+        for _, records in itertools.islice(read, MOST_BROKEN):
+            if records and not isinstance(records, DataError):
+                return kind
+    return found.kinds[0]
 
 
 @dataclass
@@ -346,7 +389,14 @@ def _try_row(row: Any, kind: type[Record], found: Format, where: str) -> list[Re
         return [parse_record(r, kind, where) for r in made]
     except DataError as error:
         return error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         # Somebody else's file may hold anything anywhere; what a reader trips over is the file's.
         told = f"{type(error).__name__}: {error}".split("\n")[0][:200]
         return DataError(f"{where}: not laid out as rows of {found.name} are ({told}).")

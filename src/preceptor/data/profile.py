@@ -149,11 +149,12 @@ def profile_file(
 
 
 def training_prompts(path: str | Path, *, format: str | None = None) -> Training:
-    """What of a training file must not be tested on.
+    """What of a training file must not be tested on; a format named for both may fit one alone.
 
     Raises:
         DataError: it has a broken row, of which nobody knows what it holds, or no prompts at all.
     """
+    format = None if format is None else _fitting(path, format)
     hashes, lines, users = array("Q"), array("Q"), set[str]()
     for where, found in read_file(path, Prompt, format=format):
         if isinstance(found, DataError):
@@ -169,6 +170,15 @@ def training_prompts(path: str | Path, *, format: str | None = None) -> Training
     prompts = np.frombuffer(hashes, dtype=np.uint64)
     order = prompts.argsort(kind="stable")
     return Training(str(path), prompts[order], np.frombuffer(lines, np.uint64)[order], users)
+
+
+def _fitting(path: str | Path, format: str) -> str | None:
+    """The format where it fits the file's rows, or None: told by their keys."""
+    try:
+        tell_format(path, Prompt, format=format)
+    except DataError:
+        return None
+    return format
 
 
 class _Ranked:
