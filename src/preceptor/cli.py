@@ -271,7 +271,7 @@ def check_data(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Count lengths in tokens of this model.  [words]"),
+        typer.Option("--model", help="Count in tokens of this model, or of smollm2.  [words]"),
     ] = None,
     context: Annotated[
         int | None,
@@ -282,14 +282,14 @@ def check_data(
         typer.Option("--against", metavar="TRAIN", help="Nothing of this file may be in them."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="For programs, with every place.")
+        bool, typer.Option("--json", help="For programs; up to 1,000 places of a problem.")
     ] = False,
 ) -> None:
     """Validate files of records and say what they hold.
 
     Formats: our own, TRL and HH-RLHF pairs, scores, Alpaca, OpenAI messages, ShareGPT, few-shot
     pairs, Open-Assistant trees, exports of Argilla and Label Studio. Files: .jsonl, .json, .csv,
-    .parquet, compressed or not. The status is 0 only if there is no error.
+    .tsv, .parquet, .txt, compressed or not. The status is 0 only if there is no error.
     """
     from preceptor.data.check import num_errors, profile_text
     from preceptor.data.formats import KINDS
@@ -377,10 +377,13 @@ def clean(
 
 def _tokens_of(model: str, context: int | None) -> Any:
     from preceptor.data.profile import Measure
+    from preceptor.models import gguf
     from preceptor.models.load import load_tokenizer
     from preceptor.models.tokenizers import encode_prompt, encode_response
     from preceptor.recipes.files import model_context
 
+    if model == "smollm2":
+        model = str(gguf.smollm2_folder())
     tokenizer = load_tokenizer(model, vocabulary_size=2**31)
     return Measure(
         "tokens",

@@ -4,6 +4,7 @@ The format is seen from the keys of the first row, or named; rows of another are
 """
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ KINDS: dict[str, Kind] = {
 }
 MOST_BROKEN = 100
 """Rows at a file's beginning that may be broken before its format is given up."""
+_WITHIN = re.compile(r"[,:]?(?: (?:at byte|at char|line|column) \d+)+(?: \(char \d+\))?")
 ANSWERS = ("response", "responses", "ranks", "labeler")
 
 
@@ -310,11 +312,16 @@ def stream_records(
         if isinstance(found, DataError):
             if on_error == "refuse":
                 raise found
-            reason = str(found).removeprefix(f"{where}: ")
+            reason = general(str(found).removeprefix(f"{where}: "))
         else:
             reason = f"it has none of the {kind_name(kind)}."
         left_out.skipped[reason] += 1
         left_out.first.setdefault(reason, where)
+
+
+def general(reason: str) -> str:
+    """A reason without the column or byte, which are of one row alone: for counting rows by it."""
+    return _WITHIN.sub("", reason)
 
 
 def nothing_in(path: str | Path, kind: type, left_out: Loaded[Any]) -> DataError:
