@@ -75,6 +75,10 @@ SAMPLES: dict[str, tuple[Any, list[Any]]] = {
         },
         [Ranking(UNNAMED, ["good", ""], [1, 2])],
     ),
+    "pairs, HH-RLHF with the prompt apart": (
+        {"prompt": TRANSCRIPT.rstrip(), "chosen": " good", "rejected": " bad"},
+        [Ranking(UNNAMED, ["good", "bad"], [1, 2])],
+    ),
     "scores": (
         {"prompt": "Q", "responses": ["a", "b", "c", "d"], "scores": [3.5, 9, 3.5, 1]},
         [Ranking("Q", list("abcd"), [2, 1, 2, 4], meta={"scores": [3.5, 9, 3.5, 1]})],
