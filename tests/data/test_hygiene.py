@@ -140,16 +140,21 @@ def test_texts_that_begin_alike_are_not_held_against_each_other_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ):
     calls = Counter[str]()
-    for module, name in ((duplicates.os.path, "commonprefix"), (duplicates, "_minhash")):
+    names = (
+        (duplicates.os.path, "commonprefix"),
+        (duplicates, "_minhash"),
+        (duplicates, "jaccard"),
+    )
+    for module, name in names:
         made = getattr(module, name)
 
-        def counted(found: Any, made: Any = made, name: str = name) -> Any:
+        def counted(*found: Any, made: Any = made, name: str = name) -> Any:
             calls[name] += 1
-            return made(found)
+            return made(*found)
 
         monkeypatch.setattr(module, name, counted)
     index = DuplicateIndex()
-    for number, text in enumerate(shared_beginnings(200)):
+    for number, text in enumerate(text[:320] for text in shared_beginnings(200)):
         assert index.find(text) is None
         index.add(str(number), text)
     assert calls == {"_minhash": 200}, "once a text, and no text compared with every other"

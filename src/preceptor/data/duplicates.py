@@ -15,12 +15,17 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 PREFIX_CHARS = 100
 PREFIX_FRACTION = 0.5
 NEAR = 0.8
 SHINGLE = 5
 # 25 bands of 5: a pair at 0.8 is missed once in 20,000, one at 0.5 is looked at every other time.
 NUM_HASHES, BANDS, ROWS = 128, 25, 5
+SKETCH_ERROR = 0.16
+"""Four standard deviations and a half of what 128 hashes tell of an overlap of 0.8."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class DuplicateIndex:
         self._by_text: dict[str, str] = {}
         self._by_prefix: dict[str, _Beginnings] = defaultdict(_Beginnings)
         self._near_index = MinHashLSH(num_perm=NUM_HASHES, params=(BANDS, ROWS))
+        self._sketches: dict[str, npt.NDArray[np.uint32]] = {}
         self._last: tuple[str, set[str], Any] = ("", set(), None)
 
     def __len__(self) -> int:
@@ -86,8 +92,9 @@ class DuplicateIndex:
                     common = len(os.path.commonprefix([text, other]))
                     return Duplicate(key, "prefix", common / min(len(text), len(other)))
         own, sketch = self._shingled(text)
-        candidates = sorted(key for key in self._near_index.query(sketch) if key not in kin)
-        likeness = {key: self._likeness(text, own, self._texts[key]) for key in candidates}
+        found = (key for key in self._near_index.query(sketch) if key not in kin)
+        candidates = sorted(key for key in found if self._may_be_near(sketch, key))
+        likeness = {key: jaccard(own, shingles(self._texts[key])) for key in candidates}
         best = max(candidates, key=lambda key: likeness[key], default=None)
         if best is not None and likeness[best] >= self._near:
             return Duplicate(best, "near", likeness[best])
@@ -106,7 +113,9 @@ class DuplicateIndex:
         self._by_text.setdefault(text, key)
         if len(text) >= self._prefix_chars:
             self._by_prefix[text[: self._prefix_chars]].add(key, text, self._stem(text))
-        self._near_index.insert(key, self._shingled(text)[1], check_duplication=False)
+        sketch = self._shingled(text)[1]
+        self._sketches[key] = sketch.hashvalues.astype(np.uint32)
+        self._near_index.insert(key, sketch, check_duplication=False)
 
     def _stem(self, text: str) -> str:
         """As much of its beginning as another must have to share a prefix with it."""
@@ -121,11 +130,10 @@ class DuplicateIndex:
         self._last = (text, own, _minhash(own))
         return self._last[1:]
 
-    def _likeness(self, text: str, own: set[str], other: str) -> float:
-        # A text has at most as many shingles as characters: one far shorter cannot be alike.
-        if min(len(text), len(other)) < self._near * len(own):
-            return 0.0
-        return jaccard(own, shingles(other))
+    def _may_be_near(self, sketch: Any, key: str) -> bool:
+        """Whether so many of the 128 numbers agree that the true overlap is worth counting."""
+        agree = np.count_nonzero(sketch.hashvalues == self._sketches[key]) / NUM_HASHES
+        return bool(agree >= self._near - SKETCH_ERROR)
 
 
 class _Beginnings:
