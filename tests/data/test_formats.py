@@ -667,7 +667,7 @@ def test_a_text_beside_another_tool_s_keys_is_theirs(tmp_path: Path):
     row = {"instruction": "Q", "input": "", "output": "A", "text": "Below is .. Q .. A"}
     path = write(tmp_path / "d.jsonl", row)
     assert tell_format(path) == ("alpaca", Demonstration)
-    assert load_records(path, Prompt).records[0].prompt == "Q"
+    assert load_records(path, Prompt).records == [Prompt("Q")], "without the answer in its text"
     assert load_records(path, Document).records[0].text == row["text"]
 
 

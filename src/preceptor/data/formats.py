@@ -39,6 +39,8 @@ MOST_BROKEN = 100
 """Rows at a file's beginning that may be broken before its format is given up."""
 _WITHIN = re.compile(r"[,:]?(?: (?:at byte|at char|line|column) \d+)+(?: \(char \d+\))?")
 ANSWERS = ("response", "responses", "ranks", "labeler")
+BESIDE_ANSWERS = ("text", "messages", "chosen", "rejected", "completion")
+"""Where other tools have prompt and answer once more; none of these stays with a prompt alone."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,10 @@ def detect(row: Row, kind: Kind | None, where: str, name: str | None = None) -> 
         telling = _most_telling(seen)
         held = ", ".join(dict.fromkeys(kind_name(k) for f in telling for k in f.kinds))
         told = f"this is {telling[0].name}, which holds {held}"
-        wanted = kind_name(kind)
-        raise DataError(f"{where}: {told}; {wanted} are needed. In a check, --kind says which.")
+        raise DataError(
+            f"{where}: {told}; {kind_name(kind)} are needed. `preceptor data check` takes it with "
+            f"--kind {kind_name(telling[0].kinds[0])}."
+        )
     if name is not None:
         wanted = " or ".join(", ".join(sorted(f.keys)) for f in named)
         raise DataError(f"{where}: {name} needs the keys {wanted}; found are {keys}.")
@@ -392,7 +396,8 @@ def _try_row(row: Any, kind: type[Record], found: Format, where: str) -> list[Re
             made: Iterable[Row] = found.read(row, where, kind)
         else:
             read = found.read(row, where, found.kinds[0])
-            made = ({k: v for k, v in r.items() if k not in ANSWERS} for r in read)
+            answers = {*ANSWERS, *BESIDE_ANSWERS}
+            made = ({k: v for k, v in r.items() if k not in answers} for r in read)
         return [parse_record(r, kind, where) for r in made]
     except DataError as error:
         return error
