@@ -17,7 +17,7 @@ from preceptor.data import duplicates
 from preceptor.data.conversations import GROUP
 from preceptor.data.duplicates import DuplicateIndex, jaccard, normal_form, shingles
 from preceptor.data.formats import load_records
-from preceptor.data.hygiene import cap_per_user, clean_prompts, split_by_user, split_of
+from preceptor.data.hygiene import cap_per_user, clean_prompts, split_by_user, split_of, why_dropped
 from preceptor.data.languages import identify_language
 from preceptor.data.personal import find_personal
 from preceptor.data.records import Prompt, text_of, write_records
@@ -341,6 +341,7 @@ def test_later_turns_of_a_conversation_repeat_nothing_and_the_whole_of_it_again_
         for found in (first, turns(first, reply, "Shorter."), turns(first, reply, "Shorter!"))
     ]
     assert clean_prompts(conversation).dropped == []
+    assert why_dropped(conversation) == [None] * 3
     twice = clean_prompts([*conversation, *conversation])
     assert [gone.reason for gone in twice.dropped] == ["same"] * 3
     other = [Prompt(prompt.prompt) for prompt in conversation]

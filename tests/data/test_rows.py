@@ -262,7 +262,7 @@ def test_a_document_too_long_is_named_and_passed_over(tmp_path: Path, monkeypatc
     path.write_text(f"one\n\n{line}\nits end\n\ntwo\n")
     (_, first), (where, second), (_, third) = read_rows(path)
     assert (first["text"], third["text"], where) == ("one", "two", f"{path}:3")
-    assert "a row of over" in str(second)
+    assert "A blank line ends a document." in str(second)
 
 
 def test_plain_text_is_documents_with_a_blank_line_between(tmp_path: Path):

@@ -114,7 +114,7 @@ def clean_prompts(
             dropped.append(Dropped(prompt, "language"))
         else:
             masked = asked_text(mask_personal(prompt.prompt, region)[0])
-            own = kin[origin_of(prompt)]
+            own = kin[origin_of(prompt)] if GROUP in prompt.meta else set[str]()
             if found := index.find(masked, kin=own):
                 dropped.append(Dropped(prompt, found.rule, texts.get(found.of, found.of)))
                 continue
@@ -162,7 +162,7 @@ def asked_text(prompt: str | Messages) -> str:
 
 def why_dropped(prompts: Sequence[Prompt], **options: Any) -> list[str | None]:
     """For each prompt the reason for which `clean_prompts` leaves it out, in words, or None."""
-    numbered = [replace(prompt, meta={"at": at}) for at, prompt in enumerate(prompts)]
+    numbered = [replace(prompt, meta=prompt.meta | {"at": at}) for at, prompt in enumerate(prompts)]
     reasons: list[str | None] = [None] * len(prompts)
     for gone in clean_prompts(numbered, **options).dropped:
         reasons[gone.prompt.meta["at"]] = IN_WORDS[gone.reason]

@@ -172,7 +172,7 @@ def _read_text(path: Path) -> Iterator[Placed]:
                     while line and not line.endswith(b"\n"):
                         line = file.readline(READ_BYTES)
                     if held:
-                        yield f"{path}:{first}", DataError(f"{path}:{first}: {_too_long()}")
+                        yield f"{path}:{first}", DataError(f"{path}:{first}: {_endless()}")
                     lines = []
                     continue
                 try:
@@ -370,6 +370,10 @@ def _try(parse: Callable[[Any, str], Any], found: Any, where: str) -> Any:
         return parse(found, where)
     except DataError as error:
         return error
+
+
+def _endless() -> str:
+    return f"a document of over {LONGEST_ROW // 2**20} MiB. A blank line ends a document."
 
 
 def _too_long() -> str:
