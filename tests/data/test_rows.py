@@ -182,6 +182,7 @@ def test_a_row_too_long_is_named_and_passed_over(tmp_path: Path, monkeypatch: An
         ("d.csv", b"a,ranks\n1," + b"[" * 50_000, ':2: "ranks" is JSON that is nested too deep'),
         ("d.jsonl", b"[" * 500 + b"]" * 500, ":1: JSON that is nested too deep"),
         ("d.json", b"[" * 501 + b"]" * 501, ":1: JSON that is nested too deep"),
+        ("d.csv", b"prompt,a\n\"[{'role': 'user'}]\",1\n", ':2: "prompt" has turns as Python'),
         ("d.csv", b"a\ncaf\xe9\n", "not UTF-8 after this"),
         ("d.csv", b'a\n"open\n', "not CSV after this"),
     ],

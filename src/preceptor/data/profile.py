@@ -302,13 +302,13 @@ def _keys(record: Any, prompt: int | None = None) -> Iterator[int]:
         yield _hash([GROUP, record.meta[GROUP]])
 
 
-def _again(hashes: "array[int]") -> list[int]:
+def _again(hashes: "array[int]") -> NDArray[np.int64]:
     """Which are there again after their first."""
     if not hashes:
-        return []
+        return np.zeros(0, np.int64)
     values = np.frombuffer(hashes, dtype=np.uint64)
     order = values.argsort(kind="stable")
-    return sorted(order[1:][values[order][1:] == values[order][:-1]].tolist())
+    return np.sort(order[1:][values[order][1:] == values[order][:-1]])
 
 
 def _lengths(seen: _Seen) -> Json:

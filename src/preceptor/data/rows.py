@@ -43,6 +43,9 @@ DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 # Cells of a table that hold a list are JSON; only these keys can hold one.
 LISTS = ("messages", "conversations", "responses", "ranks", "scores", "completions", "pairs")
 
+TURNS = ("prompt", "chosen", "rejected")
+"""What may be a text or turns."""
+
 
 def read_rows(path: str | Path) -> Iterator[Placed]:
     """The rows of a file, or of `hf:NAME[:CONFIG][@SPLIT]`, each with its place.
@@ -279,7 +282,10 @@ def _with_lists(row: dict[str, str], where: str) -> Row:
     for key, value in row.items():
         if key in LISTS and value.lstrip().startswith(("[", "{")):
             found[key] = _cell(value, key, where)
-        elif key in ("prompt", "chosen", "rejected") and value.startswith('[{"'):
+        elif key in TURNS and value.startswith(("[{'role'", "[{'content'", "[{'from'")):
+            told = f'"{key}" has turns as Python prints them, which is not JSON'
+            raise DataError(f"{where}: {told}. Write the column with json.dumps.")
+        elif key in TURNS and value.startswith('[{"'):
             # Turns as a rule; but a text may begin like that too, and be about JSON.
             with contextlib.suppress(DataError):
                 turns = _cell(value, key, where)
