@@ -271,7 +271,7 @@ def check_data(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Count lengths in tokens of this model.  [words]"),
+        typer.Option("--model", help="Count in tokens of this model, or of smollm2.  [words]"),
     ] = None,
     context: Annotated[
         int | None,
@@ -282,21 +282,21 @@ def check_data(
         typer.Option("--against", metavar="TRAIN", help="Nothing of this file may be in them."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="For programs, with every place.")
+        bool, typer.Option("--json", help="For programs; up to 1,000 places of a problem.")
     ] = False,
 ) -> None:
     """Validate files of records and say what they hold.
 
     Formats: our own, TRL and HH-RLHF pairs, scores, Alpaca, OpenAI messages, ShareGPT, few-shot
     pairs, Open-Assistant trees, exports of Argilla and Label Studio. Files: .jsonl, .json, .csv,
-    .parquet, compressed or not. The status is 0 only if there is no error.
+    .tsv, .parquet, .txt, compressed or not. The status is 0 only if there is no error.
     """
     from preceptor.data.check import num_errors, profile_text
     from preceptor.data.formats import KINDS
     from preceptor.data.profile import Measure, profile_file, training_prompts
 
     measure = Measure(context=context) if model is None else _tokens_of(model, context)
-    training = None if against is None else training_prompts(against)
+    training = None if against is None else training_prompts(against, format=format_name)
     wanted = None if kind is None else KINDS[kind]
     profiles = []
     for file in files:
@@ -322,19 +322,50 @@ def clean(
         list[str] | None,
         typer.Option("--language", metavar="CODE", help="Keep these alone, such as en.  [all]"),
     ] = None,
+    region: Annotated[
+        str,
+        typer.Option("--region", metavar="CC", help="Whose phone numbers are known without a +."),
+    ] = "US",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same splits.")] = 0,
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Such as alpaca.  [told by their keys]")
+    ] = None,
+    on_error: Annotated[
+        Literal["refuse", "skip"],
+        typer.Option("--on-error", help="Of a broken row: write nothing, or leave it out."),
+    ] = "refuse",
 ) -> None:
     """Prepare prompts as the paper did: no repetitions, split by user.
 
     Writes prompts-train.jsonl, prompts-valid.jsonl and prompts-test.jsonl, no user in two of them,
     personal data masked in the first; and dropped.jsonl, every prompt that went with its reason.
+
+    Masked are the prompt and what else is known of it. The user stays, as a pseudonym where it is
+    itself an e-mail address or a number. Names of people are not found. dropped.jsonl and the
+    held-out splits are as they were asked. A prompt too short to tell its language is kept.
     """
     from preceptor.data.formats import load_records
     from preceptor.data.hygiene import clean_prompts, dropped_rows
+    from preceptor.data.personal import check_region
     from preceptor.data.records import Prompt, write_records
+    from preceptor.errors import DataError
 
-    prompts = [prompt for file in files for prompt in load_records(file, Prompt).records]
-    found = clean_prompts(prompts, max_per_user=max_per_user, languages=languages or (), seed=seed)
+    region, prompts = check_region(region), list[Prompt]()
+    for file in files:
+        loaded = load_records(file, Prompt, format=format_name, on_error=on_error)
+        prompts += loaded.records
+        for line in loaded.lines(file):
+            typer.echo(line, err=True)
+    found = clean_prompts(
+        prompts,
+        max_per_user=max_per_user,
+        languages=languages or (),
+        seed=seed,
+        region=region,
+    )
+    if not any(found.splits.values()):
+        told = ", ".join(f"{name} {count:,}" for name, count in found.counts().items() if count)
+        raise DataError(f"of {len(prompts):,} prompts none is left ({told}). Nothing was written.")
     for name, split in found.splits.items():
         write_records(out / f"prompts-{name}.jsonl", split)
     write_records(out / "dropped.jsonl", dropped_rows(found))
@@ -346,10 +377,13 @@ def clean(
 
 def _tokens_of(model: str, context: int | None) -> Any:
     from preceptor.data.profile import Measure
+    from preceptor.models import gguf
     from preceptor.models.load import load_tokenizer
     from preceptor.models.tokenizers import encode_prompt, encode_response
     from preceptor.recipes.files import model_context
 
+    if model == "smollm2":
+        model = str(gguf.smollm2_folder())
     tokenizer = load_tokenizer(model, vocabulary_size=2**31)
     return Measure(
         "tokens",

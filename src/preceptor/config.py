@@ -14,8 +14,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """Of a moving average; 1 would never move."""
 FormatName = Literal[
-    "preceptor", "pairs", "scores", "ultrafeedback", "alpaca", "messages", "sharegpt", "few_shot",
-    "oasst", "argilla", "label_studio",
+    "preceptor", "pairs", "scores", "ultrafeedback", "alpaca", "completion", "messages", "sharegpt",
+    "few_shot", "oasst", "argilla", "label_studio",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from preceptor.cli import app
 from preceptor.data.profile import Measure, profile_file, training_prompts
 from preceptor.data.records import Prompt
-from preceptor.models import save_model
+from preceptor.models import gguf, save_model
 
 REAL = Path(os.environ.get("PRECEPTOR_REAL_DATA", "none"))
 """A folder of real records, for those who have one; nothing of it is in the repository."""
@@ -132,7 +132,39 @@ def test_lengths_in_tokens_are_held_against_the_context_of_the_model(tmp_path: P
     assert found["lengths"]["response"]["max"] == 2
     assert problems(found, "warnings") == {}
     short = profile(path, "--model", tmp_path / "model", "--context", 63)
-    assert list(problems(short, "warnings").values()) == [["3"]]
+    told = "prompt and response are longer than the context of 63 tokens; training leaves it out."
+    assert problems(short, "warnings") == {told: ["3"]}
+    documents = write(tmp_path / "t.jsonl", [{"text": "a " * 99}])
+    assert problems(profile(documents, "--context", 63), "warnings") == {}, "they are packed"
+
+
+def test_the_model_that_recipes_know_by_name_is_known_here(tmp_path: Path, monkeypatch: Any):
+    save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path / "model")
+    monkeypatch.setattr(gguf, "smollm2_folder", lambda: tmp_path / "model")
+    path = write(tmp_path / "d.jsonl", [{"prompt": "a", "response": "b"}])
+    assert profile(path, "--model", "smollm2") == profile(path, "--model", tmp_path / "model")
+
+
+def test_repeated_prompts_are_named_by_line(tmp_path: Path):
+    rows = [{"prompt": prompt} for prompt in ("Q", "R", "q ", "Q")]
+    path = write(tmp_path / "d.jsonl", rows)
+    assert profile(path)["repeated_prompts_at"] == [f"{path}:3", f"{path}:4"]
+    assert "repeated prompts    2: lines 3, 4\n" in check(path).stdout
+
+
+def test_one_problem_in_many_columns_is_one_problem(tmp_path: Path):
+    lines = [" " * n + '{"prompt" "Q"}' for n in range(5)]
+    path = write(tmp_path / "d.jsonl", [{"prompt": "Q"}, *lines])
+    [error] = profile(path)["errors"]
+    assert error["rule"].startswith("not JSON (Expecting ':' delimiter).")
+    assert error["count"] == 5
+    [alone] = profile(write(tmp_path / "e.jsonl", [{"prompt": "Q"}, lines[0]]))["errors"]
+    assert "column 11" in alone["rule"]
+
+
+def test_an_empty_response_in_a_ranking_is_a_warning(tmp_path: Path):
+    path = write(tmp_path / "d.jsonl", [ranking("Q", ["a", " "], [1, 2])])
+    assert problems(profile(path), "warnings") == {"a response is empty.": ["1"]}
 
 
 def test_what_is_in_the_training_file_too_is_an_error(tmp_path: Path):
@@ -150,6 +182,8 @@ def test_what_is_in_the_training_file_too_is_an_error(tmp_path: Path):
     assert check(valid, "--against", train).exit_code == 2
     clean = write(tmp_path / "clean.jsonl", [{"prompt": "new"}])
     assert check(clean, "--against", train).exit_code == 0
+    assert "leaks               none out of" in check(clean, "--against", train).stdout
+    assert "leaks               1 out of" in check(valid, "--against", train).stdout
 
 
 def test_a_later_turn_of_a_conversation_of_the_training_file_is_a_leak(tmp_path: Path):
@@ -258,3 +292,12 @@ def test_training_prompts_need_prompts(tmp_path: Path):
     assert len(training_prompts(path).prompts) == 1
     with pytest.raises(DataError):
         training_prompts(write(tmp_path / "e.jsonl", []))
+
+
+def test_a_named_format_is_the_training_file_s_too_where_it_fits(tmp_path: Path):
+    both = {"messages": [{"role": "user", "content": "M"}], "instruction": "Q", "output": "A"}
+    file = write(tmp_path / "f.jsonl", [both])
+    other = write(tmp_path / "t.jsonl", [{"prompt": "Q", "response": "A"}])
+    for training in (file, other):
+        found = profile(file, "--format", "alpaca", "--against", training)
+        assert [error["count"] for error in found["errors"]] == [1]

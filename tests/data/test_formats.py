@@ -17,6 +17,7 @@ from preceptor.data.formats import (
     load_records,
     read_file,
     rows_of,
+    tell_format,
     write_format,
 )
 from preceptor.data.records import Demonstration, Document, Prompt, Ranking, messages_of
@@ -74,6 +75,10 @@ SAMPLES: dict[str, tuple[Any, list[Any]]] = {
         },
         [Ranking(UNNAMED, ["good", ""], [1, 2])],
     ),
+    "pairs, HH-RLHF with the prompt apart": (
+        {"prompt": TRANSCRIPT.rstrip(), "chosen": " good", "rejected": " bad"},
+        [Ranking(UNNAMED, ["good", "bad"], [1, 2])],
+    ),
     "scores": (
         {"prompt": "Q", "responses": ["a", "b", "c", "d"], "scores": [3.5, 9, 3.5, 1]},
         [Ranking("Q", list("abcd"), [2, 1, 2, 4], meta={"scores": [3.5, 9, 3.5, 1]})],
@@ -101,6 +106,14 @@ SAMPLES: dict[str, tuple[Any, list[Any]]] = {
             "system": "Be brief.",
             "history": [["Hi", "Hello."]],
         },
+        [Demonstration(CHAT, "Me.")],
+    ),
+    "completion": (
+        {"prompt": "Q", "completion": " A", "source": "s"},
+        [Demonstration("Q", " A", meta={"source": "s"})],
+    ),
+    "completion, turns": (
+        {"prompt": CHAT, "completion": [{"role": "assistant", "content": "Me."}]},
         [Demonstration(CHAT, "Me.")],
     ),
     "messages": (
@@ -411,6 +424,14 @@ def test_what_the_assistant_says_unasked_is_no_response(tmp_path: Path):
     assert (found.prompt, found.response) == ([greeting, CHAT[1]], "Hello.")
 
 
+def test_nor_is_what_it_says_after_the_system_alone(tmp_path: Path):
+    said = [("system", "S"), ("gpt", "hello"), ("human", "q"), ("gpt", "a")]
+    row = {"conversations": [{"from": who, "value": text} for who, text in said]}
+    [found] = load_records(write(tmp_path / "d.jsonl", row), Demonstration).records
+    assert found.response == "a"
+    assert [turn["content"] for turn in messages_of(found.prompt)] == ["S", "hello", "q"]
+
+
 def test_as_prompts_a_conversation_is_what_the_assistant_was_asked(tmp_path: Path):
     path = write(tmp_path / "d.jsonl", {"messages": TURNS}, {"messages": CHAT[1:2]})
     found = load_records(path, Prompt).records
@@ -533,6 +554,94 @@ def test_a_deep_tree_is_no_deep_recursion(tmp_path: Path):
     assert len(found) == 1500
 
 
+@pytest.mark.parametrize("kind", [Ranking, Demonstration, Prompt])
+def test_of_a_tree_whose_first_message_is_deleted_nothing_is_there(tmp_path: Path, kind: Any):
+    gone = TREE | {"prompt": TREE["prompt"] | {"deleted": True}}  # type: ignore[operator]
+    found = load_records(write(tmp_path / "d.jsonl", gone, TREE), kind)
+    assert found.records == load_records(write(tmp_path / "e.jsonl", TREE), kind).records
+    assert sum(found.skipped.values()) == 1
+
+
+def test_a_tree_out_of_a_table_has_its_ranks_and_what_is_deleted(tmp_path: Path):
+    path = tmp_path / "d.csv"
+    path.write_text(
+        "message_id,parent_id,message_tree_id,text,role,deleted,review_result,rank\n"
+        "a,,a,Q,prompter,False,True,\n"
+        "b,a,a,worse,assistant,False,True,1.0\n"
+        "c,a,a,best,assistant,False,True,0.0\n"
+        "d,a,a,gone,assistant,True,True,2.0\n"
+        "e,a,a,spam,assistant,False,False,3\n"
+    )
+    [found] = load_records(path, Ranking).records
+    assert (found.responses, found.ranks) == (["worse", "best"], [2, 1])
+    assert [d.response for d in load_records(path, Demonstration).records] == ["best"]
+
+
+def test_messages_that_hang_on_nothing_are_named_each(tmp_path: Path):
+    rows = [
+        {"message_tree_id": "t", "message_id": name, "parent_id": parent, "text": name}
+        | {"role": role}
+        for name, parent, role in (
+            ("q", None, "prompter"), ("a", "q", "assistant"),
+            ("second", None, "prompter"), ("b", "second", "assistant"),
+            ("c", "nowhere", "prompter"), ("d", "c", "assistant"),
+        )
+    ]  # fmt: skip
+    found = list(read_file(write(tmp_path / "d.jsonl", *rows), Demonstration))
+    broken = [where[-2:] for where, rows in found if isinstance(rows, DataError)]
+    assert broken == [":3", ":4", ":5", ":6"]
+    [good] = [rows for _, rows in found if not isinstance(rows, DataError)]
+    assert [(d.prompt, d.response) for d in good] == [("q", "a")]
+
+
+# --- labeling tools --------------------------------------------------------------------------
+
+
+def two_fields(tool: str, **prompts: Any) -> dict[str, Any]:
+    """A task with two responses ranked and these texts beside them."""
+    if tool == "argilla":
+        value = [{"value": "response-1", "rank": 1}, {"value": "response-2", "rank": 2}]
+        fields = prompts | {"response-1": "a", "response-2": "b"}
+        return {"fields": fields, "responses": {"r": [{"value": value, "user_id": "ann"}]}}
+    result = [{"type": "pairwise", "to_name": "x,y", "value": {"selected": "left"}}]
+    if tool == "label_studio":
+        data = prompts | {"items": [{"id": "1", "body": "a"}, {"id": "2", "body": "b"}]}
+        result = [{"type": "ranker", "value": {"ranker": ["1", "2"]}}]
+    else:
+        data = prompts | {"y": "b", "x": "a"}
+    return {"data": data, "annotations": [{"completed_by": 1, "result": result}]}
+
+
+@pytest.mark.parametrize("kind", [Ranking, Prompt])
+@pytest.mark.parametrize("tool", ["argilla", "label_studio", "label_studio, a pair"])
+def test_no_text_beside_the_prompt_is_lost(tmp_path: Path, tool: str, kind: Any):
+    path = write(tmp_path / "d.jsonl", two_fields(tool, instruction="Summarise.", context="Long."))
+    with pytest.raises(DataError, match=r":1: which of instruction, context is the prompt\?"):
+        load_records(path, kind)
+    path = write(tmp_path / "d.jsonl", two_fields(tool, prompt="Summarise.", context="Long.", n=3))
+    [found] = load_records(path, kind).records
+    assert found.prompt == "Summarise."
+    assert found.meta["fields"] == {"context": "Long.", "n": 3}
+    if kind is Ranking:
+        assert (found.responses, found.ranks) == (["a", "b"], [1, 2])
+
+
+def test_answers_without_a_name_are_each_of_another_labeler(tmp_path: Path):
+    row = two_fields("argilla", prompt="Q")
+    [answer] = row["responses"]["r"]
+    first = [{"value": "response-1", "rank": 2}, {"value": "response-2", "rank": 1}]
+    row["responses"]["r"] = [answer | {"user_id": None}, {"value": first}]
+    found = load_records(write(tmp_path / "d.jsonl", row), Ranking).records
+    assert [(r.ranks, r.labeler) for r in found] == [([1, 2], ""), ([2, 1], "")]
+
+
+def test_a_pair_whose_left_and_right_nothing_tells_is_refused(tmp_path: Path):
+    row = two_fields("label_studio, a pair", prompt="Q")
+    row["annotations"][0]["result"][0]["to_name"] = "txt-1,txt-2"
+    with pytest.raises(DataError, match="which text is left and which right.*'txt-1,txt-2'"):
+        load_records(write(tmp_path / "d.jsonl", row), Ranking)
+
+
 # --- telling formats -------------------------------------------------------------------------
 
 
@@ -552,6 +661,37 @@ def test_an_ambiguous_file_is_refused_until_its_format_is_named(tmp_path: Path):
         load_records(path, Demonstration)
     [found] = load_records(path, Demonstration, format="alpaca").records
     assert (found.prompt, found.response) == ("Q", "A")
+
+
+def test_a_text_beside_another_tool_s_keys_is_theirs(tmp_path: Path):
+    row = {"instruction": "Q", "input": "", "output": "A", "text": "Below is .. Q .. A"}
+    path = write(tmp_path / "d.jsonl", row)
+    assert tell_format(path) == ("alpaca", Demonstration)
+    assert load_records(path, Prompt).records == [Prompt("Q")], "without the answer in its text"
+    assert load_records(path, Document).records[0].text == row["text"]
+
+
+def test_a_first_row_whose_format_cannot_be_told_is_one_broken_row(tmp_path: Path):
+    rows = [{"version": 1}, {"instruction": "Q", "output": "A"}, {"prompt": "Q", "response": "A"}]
+    path = write(tmp_path / "d.jsonl", *rows)
+    assert tell_format(path) == ("alpaca", Demonstration)
+    with pytest.raises(DataError, match=r"d\.jsonl:1: no known format has the keys version"):
+        load_records(path, Demonstration)
+    found = load_records(path, Demonstration, on_error="skip")
+    assert (len(found.records), sum(found.skipped.values())) == (1, 2)
+    path = write(tmp_path / "e.jsonl", *[rows[0]] * 150, rows[1])
+    with pytest.raises(DataError, match=r"e\.jsonl:1: no known format"):
+        load_records(path, Demonstration, on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("name", "format"), [("argilla, a written response", "argilla"), ("messages", "messages")]
+)
+def test_a_kind_that_nobody_names_is_one_that_the_rows_hold(tmp_path: Path, name: str, format: str):
+    row, expected = SAMPLES[name]
+    assert tell_format(write(tmp_path / "d.jsonl", row)) == (format, type(expected[0]))
+    asked = {"messages": [{"role": "user", "content": "Q"}]}
+    assert tell_format(write(tmp_path / "d.jsonl", asked)) == ("messages", Prompt)
 
 
 def test_a_key_that_is_null_is_absent(tmp_path: Path):

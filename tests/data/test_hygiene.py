@@ -1,21 +1,27 @@
 """Hygiene of prompts: nothing lost uncounted, nothing twice, no user on two sides or over 200."""
 
 import json
+import os
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from preceptor.cli import app
+from preceptor.data import duplicates
+from preceptor.data.conversations import GROUP
 from preceptor.data.duplicates import DuplicateIndex, jaccard, normal_form, shingles
-from preceptor.data.hygiene import cap_per_user, clean_prompts, split_by_user, split_of
+from preceptor.data.formats import load_records
+from preceptor.data.hygiene import cap_per_user, clean_prompts, split_by_user, split_of, why_dropped
 from preceptor.data.languages import identify_language
 from preceptor.data.personal import find_personal
 from preceptor.data.records import Prompt, text_of, write_records
+from preceptor.errors import DataError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -101,6 +107,59 @@ def test_a_key_is_taken_once_and_the_threshold_is_one_that_is_held():
         DuplicateIndex(near=0.3)
 
 
+def shared_beginnings(count: int) -> list[str]:
+    """Texts alike in their first 150 of 500 characters: too little to be dropped."""
+    shared = sentence(random.Random(1), 40)[:150]
+    return [shared + sentence(random.Random(seed), 90)[:350] for seed in range(2, count + 2)]
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.7, 0.9])
+def test_prefixes_are_found_as_by_comparing_every_pair(fraction: float):
+    """The index against the quadratic way, on texts cut anywhere from what begins alike."""
+    rng = random.Random(3)
+    texts = [text[: rng.randint(120, 500)] for text in shared_beginnings(30)]
+    texts += [text[: rng.randint(90, 300)] + sentence(rng, 20) for text in texts]
+    texts = [normal_form(text) for text in rng.sample(texts, len(texts))]
+    index, kept, found = DuplicateIndex(prefix_fraction=fraction, near=1.0), list[str](), 0
+    for number, text in enumerate(texts):
+        common = [len(os.path.commonprefix([text, other])) for other in kept]
+        expected = any(
+            length >= 100 and length >= fraction * min(len(text), len(other))
+            for length, other in zip(common, kept, strict=True)
+        )
+        duplicate = index.find(text)
+        assert (duplicate is not None and duplicate.rule == "prefix") == expected
+        found += expected
+        if not expected:
+            kept.append(text)
+            index.add(str(number), text)
+    assert 5 < found < len(texts) - 1
+
+
+def test_texts_that_begin_alike_are_not_held_against_each_other_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    calls = Counter[str]()
+    names = (
+        (duplicates.os.path, "commonprefix"),
+        (duplicates, "_minhash"),
+        (duplicates, "jaccard"),
+    )
+    for module, name in names:
+        made = getattr(module, name)
+
+        def counted(*found: Any, made: Any = made, name: str = name) -> Any:
+            calls[name] += 1
+            return made(*found)
+
+        monkeypatch.setattr(module, name, counted)
+    index = DuplicateIndex()
+    for number, text in enumerate(text[:320] for text in shared_beginnings(200)):
+        assert index.find(text) is None
+        index.add(str(number), text)
+    assert calls == {"_minhash": 200}, "once a text, and no text compared with every other"
+
+
 # --- cap and split ---------------------------------------------------------------------------
 
 
@@ -164,6 +223,15 @@ def test_languages_are_told(text: str, code: str):
     assert 0 <= found.score <= 1
 
 
+def test_of_few_words_no_language_is_told_and_they_are_kept():
+    assert identify_language("Write a poem.").code == "und"
+    assert identify_language("Write a poem.").score > 0
+    found = clean_prompts([Prompt("Write a poem."), Prompt("1 + 1 = ?")], languages=["de"])
+    assert found.dropped == []
+    with pytest.raises(DataError, match=r"no language english\. Codes known: .*\ben\b"):
+        clean_prompts([Prompt("Write a poem.")], languages=["english"])
+
+
 # --- all of it -------------------------------------------------------------------------------
 
 
@@ -202,6 +270,37 @@ def test_personal_data_goes_from_the_training_split_and_from_there_only():
         assert all("@x.org" in text_of(p.prompt) for p in found.splits[name])
 
 
+def test_what_is_known_beside_a_training_prompt_is_masked_too(tmp_path: Path):
+    who = "bob@x.org"
+    rows = [
+        {"prompt": f"Write {sentence(random.Random(i), 9)} to {who}.", "response": f"Dear {who}"}
+        | {"user": who, "email": who, "more": {"cc": [who, "ann@x.org"]}, GROUP: f"{who}/{i}"}
+        for i in range(6)
+    ]
+    write_records(tmp_path / "p.jsonl", rows)
+    prompts = load_records(tmp_path / "p.jsonl", Prompt).records
+    train = clean_prompts(prompts, shares={"train": 1.0}).splits["train"]
+    for prompt in train:
+        assert not find_personal(json.dumps(vars(prompt)))
+        assert "<EMAIL_1>" in text_of(prompt.prompt)
+        assert prompt.meta["email"] == "<EMAIL_1>"
+        assert prompt.meta["more"] == {"cc": ["<EMAIL_1>", "<EMAIL_2>"]}
+        assert "response" not in prompt.meta
+    assert len({p.user for p in train}) == 1
+    assert len({p.meta[GROUP] for p in train}) == 6
+
+
+def test_a_user_who_is_an_address_has_one_pseudonym_in_every_split_and_others_stay():
+    prompts = [Prompt(p.prompt, f"{p.user}@x.org" if p.user < "u5" else p.user) for p in many()]
+    splits = clean_prompts(prompts).splits
+    users = {p.user for split in splits.values() for p in split}
+    assert len(users) == len({p.user for p in prompts})
+    assert not [user for user in users if "@" in user]
+    assert {u for u in users if not u.startswith("user-")} == {
+        p.user for p in prompts if "@" not in p.user
+    }
+
+
 def test_prompts_that_differ_in_personal_data_alone_are_the_same():
     text = "Please write a letter of complaint to {} about my order."
     found = clean_prompts(
@@ -217,6 +316,43 @@ def test_what_a_store_has_already_is_not_taken_again():
     later = clean_prompts([*second, *first], index=index)
     assert later.counts()["dropped: same"] == 40
     assert sum(map(len, later.splits.values())) == 40
+
+
+SYSTEM = {"role": "system", "content": "You are the assistant of a shop. " * 10}
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    roles = ("user", "assistant")
+    return [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]
+
+
+def test_a_system_turn_that_many_share_makes_no_repetition():
+    asked = ["Who wrote Hamlet?", "List five uses of a brick."]
+    found = clean_prompts([Prompt([SYSTEM, *turns(text)]) for text in asked])
+    assert found.dropped == []
+    again = clean_prompts([Prompt(asked[0]), Prompt([SYSTEM, *turns(asked[0])])])
+    assert [gone.reason for gone in again.dropped] == ["same"]
+
+
+def test_later_turns_of_a_conversation_repeat_nothing_and_the_whole_of_it_again_does():
+    first, reply = sentence(random.Random(1), 40), sentence(random.Random(2), 40)
+    conversation = [
+        Prompt(found, meta={GROUP: "c"})
+        for found in (first, turns(first, reply, "Shorter."), turns(first, reply, "Shorter!"))
+    ]
+    assert clean_prompts(conversation).dropped == []
+    assert why_dropped(conversation) == [None] * 3
+    twice = clean_prompts([*conversation, *conversation])
+    assert [gone.reason for gone in twice.dropped] == ["same"] * 3
+    other = [Prompt(prompt.prompt) for prompt in conversation]
+    assert [gone.reason for gone in clean_prompts(other).dropped] == ["prefix"]
+
+
+def test_an_index_may_have_keys_of_any_name():
+    index = DuplicateIndex()
+    index.add("3", "One that was asked before, under a number.")
+    assert clean_prompts(many(count=5), index=index).dropped == []
+    assert len(index) == 6
 
 
 def test_the_command_writes_splits_and_what_went_with_its_reason(tmp_path: Path):
@@ -237,6 +373,43 @@ def test_the_command_writes_splits_and_what_went_with_its_reason(tmp_path: Path)
     lines = [len(path.read_text().splitlines()) for path in written]
     assert sum(lines) == 330 and lines[0] == 30
     assert json.loads(written[0].read_text().splitlines()[0])["reason"] == "same"
+
+
+def clean(path: Path, *options: str) -> Result:
+    arguments = ["data", "clean", str(path), "--out", str(path.with_name("out")), *options]
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["--language", "english"], "no language english"),
+        (["--language", "ja"], "of 1 prompts none is left (dropped: language 1)"),
+        (["--region", "Europe"], "no region Europe"),
+        (["--format", "alpaca"], "alpaca needs the keys instruction, output"),
+    ],
+)
+def test_what_would_leave_nothing_is_refused(tmp_path: Path, options: list[str], rule: str):
+    path = tmp_path / "p.jsonl"
+    write_records(path, [Prompt("Write a short poem about the sea and the people beside it.")])
+    result = clean(path, *options)
+    assert result.exit_code == 2
+    assert rule in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_rows_are_refused_or_left_out_and_the_format_may_be_named(tmp_path: Path):
+    path = tmp_path / "p.jsonl"
+    row = {"instruction": "Ruf 030 901820 an.", "output": "A", "messages": turns("Q")}
+    rows = [row, {"x": 1}]
+    write_records(path, rows)
+    assert "Name the format" in clean(path).stderr
+    assert clean(path, "--format", "alpaca").exit_code == 2
+    result = clean(path, "--format", "alpaca", "--on-error", "skip", "--region", "de")
+    assert result.exit_code == 0, result.stderr
+    assert "1 left out" in result.stderr
+    written = [line for p in (tmp_path / "out").iterdir() for line in p.read_text().splitlines()]
+    assert [json.loads(line)["prompt"][:4] for line in written] == ["Ruf "]
 
 
 words = st.lists(st.sampled_from(["sun", "moon", "a", "b", "sea"]), max_size=6).map(" ".join)

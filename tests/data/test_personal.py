@@ -32,6 +32,13 @@ LOOK_ALIKES = [
     "In 1984, 2 + 2 = 4 and 1,234,567 people read it.",
     "3.14159265358979323846",
     "meet me @ noon",
+    "take a[::2] of it",
+    "Cafe::Add and Feed::Bad",
+    "See Section 1.2.3.4 of it",
+    "Version 10.2.3.4",
+    "v1.2.3.4",
+    "What is 28980 - 18480?",
+    "28980-18480",
 ]
 
 

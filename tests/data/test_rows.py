@@ -2,6 +2,7 @@
 
 import bz2
 import csv
+import datetime
 import gzip
 import io
 import json
@@ -9,6 +10,7 @@ import lzma
 import sys
 import tracemalloc
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +171,18 @@ def test_a_row_too_long_is_named_and_passed_over(tmp_path: Path, monkeypatch: An
     [
         ("d.json", b'[{"a": 1}, {"a": 2}', ":1: the list is not closed"),
         ("d.json", b'[{"a": 1},\n{"a": }]', ":2: not JSON from here on"),
+        ("d.json", b'[{"a": 1}]\n{"a": 2}', ":2: '{' stands after the end of the list"),
+        ("d.json", b'[{"a": 1}] ]', ":1: ']' stands after the end of the list"),
+        ("d.json", b'[{"a": 1}]\n[{"a": 2}', ":2: the list is not closed"),
         ("d.json", b'[{"a": "caf\xe9"}]', ":1: not UTF-8 after this"),
         ("d.json", b"[" + b'{"a":' * 100_000, ":1: JSON that is nested too deep"),
         ("d.json", b'[{"a": 1},\n{"a": "\\ud800"}]', ":2: half a surrogate pair"),
         ("d.csv", b"a,b\n1,2\n3\n", ":3: 1 cells, the header has 2"),
         ("d.csv", b"a,ranks\n1,[1\n", ':2: "ranks" is a list that is not JSON'),
+        ("d.csv", b"a,ranks\n1," + b"[" * 50_000, ':2: "ranks" is JSON that is nested too deep'),
+        ("d.jsonl", b"[" * 500 + b"]" * 500, ":1: JSON that is nested too deep"),
+        ("d.json", b"[" * 501 + b"]" * 501, ":1: JSON that is nested too deep"),
+        ("d.csv", b"prompt,a\n\"[{'role': 'user'}]\",1\n", ':2: "prompt" has turns as Python'),
         ("d.csv", b"a\ncaf\xe9\n", "not UTF-8 after this"),
         ("d.csv", b'a\n"open\n', "not CSV after this"),
     ],
@@ -186,6 +195,30 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, name: str, content: b
     assert str(problem).startswith(str(path))
     assert rule in str(problem)
     assert str(problem).endswith(".")
+
+
+def test_a_file_of_several_lists_is_read_to_its_end(tmp_path: Path):
+    path = tmp_path / "d.json"
+    path.write_text('[{"a": 1}][{"a": 2},\n{"a": 3}]\n[]\n')
+    assert [(w[-2:], row["a"]) for w, row in read_rows(path)] == [(":1", 1), (":1", 2), (":2", 3)]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_what_is_no_number_is_null(tmp_path: Path, suffix: str):
+    path = tmp_path / f"d{suffix}"
+    path.write_text('{"a": NaN, "b": [Infinity, 1]}\n')
+    assert [row for _, row in read_rows(path)] == [{"a": None, "b": [None, 1]}]
+
+
+def test_a_table_s_times_and_bytes_can_be_written_as_json(tmp_path: Path):
+    day = datetime.datetime(2024, 5, 6, 7, 8)
+    rich = {"prompt": "Q", "at": day, "n": float("nan"), "b": b"x", "d": Decimal("1.5"), "l": [day]}
+    path = tmp_path / "d.parquet"
+    path.write_bytes(as_parquet([rich]))
+    [(_, row)] = read_rows(path)
+    told = "2024-05-06T07:08:00"
+    assert row == {"prompt": "Q", "at": told, "n": None, "b": "x", "d": "1.5", "l": [told]}
+    json.dumps(row, allow_nan=False)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -202,6 +235,35 @@ def test_lists_in_cells_of_a_table_are_json(tmp_path: Path):
     )
     [(_, row)] = read_rows(path)
     assert row == {"prompt": "[not json]", "responses": ["a", "b"], "ranks": [1, 2]}
+
+
+@pytest.mark.parametrize("text", ['[{"a": 1}, explain this JSON', '[{"a": 1}]', '[{"' * 50_000])
+def test_a_prompt_in_a_cell_that_begins_like_json_and_holds_no_turns_is_text(
+    tmp_path: Path, text: str
+):
+    path = tmp_path / "d.csv"
+    path.write_bytes(as_csv([{"prompt": text, "response": "ok"}]))
+    assert [row for _, row in read_rows(path)] == [{"prompt": text, "response": "ok"}]
+    turns = [{"role": "user", "content": "Q"}]
+    path.write_bytes(as_csv([{"prompt": json.dumps(turns), "response": "ok"}]))
+    assert [row for _, row in read_rows(path)] == [{"prompt": turns, "response": "ok"}]
+
+
+def test_text_has_no_byte_order_mark_and_a_line_of_blanks_ends_a_document(tmp_path: Path):
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\n   \ntwo\n \t\r\nthree\n")
+    assert [row["text"] for _, row in read_rows(path)] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("line", ["x" * 2**14, "\n".join(["x" * 100] * 200)])
+def test_a_document_too_long_is_named_and_passed_over(tmp_path: Path, monkeypatch: Any, line: str):
+    monkeypatch.setattr(rows, "LONGEST_ROW", 2**12)
+    monkeypatch.setattr(rows, "READ_BYTES", 2**10)
+    path = tmp_path / "t.txt"
+    path.write_text(f"one\n\n{line}\nits end\n\ntwo\n")
+    (_, first), (where, second), (_, third) = read_rows(path)
+    assert (first["text"], third["text"], where) == ("one", "two", f"{path}:3")
+    assert "A blank line ends a document." in str(second)
 
 
 def test_plain_text_is_documents_with_a_blank_line_between(tmp_path: Path):

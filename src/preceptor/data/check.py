@@ -7,7 +7,7 @@ from typing import Any
 Json = dict[str, Any]
 WIDTH = 80
 SHOWN = 8
-"""Places that are shown of one problem, and labels of one kind; `--json` has them all."""
+"""Places that are shown of one problem, and labels of one kind; `--json` has up to 1,000."""
 
 
 def profile_text(profile: Json) -> str:
@@ -52,7 +52,14 @@ def _contents(profile: Json) -> Iterator[str]:
             told = f"median {spread['median']:,.0f}, nine in ten up to {spread['p90']:,.0f}, "
             name = "text" if profile["kind"] == "documents" else name
             yield _row(f"{name}, {unit}", told + f"longest {spread['max']:,}")
-    yield _row("repeated prompts", f"{profile['repeated_prompts']:,}")
+    again = f"{profile['repeated_prompts']:,}"
+    if lines := [place.rpartition(":")[2] for place in profile["repeated_prompts_at"][:SHOWN]]:
+        more = ", .." if profile["repeated_prompts"] > len(lines) else ""
+        again += f": line{'s' * (len(lines) > 1)} {', '.join(lines)}{more}"
+    yield _row("repeated prompts", again)
+    if leaks := profile.get("leaks"):
+        told = f"{leaks['records'] or 'none'} out of {leaks['of']}"
+        yield from _wrap(_row("leaks", told), "", " " * 22)
     for name, counts in profile["labels"].items():
         number = profile["distinct"][name]
         shown = ", ".join(f"{label} {count:,}" for label, count in list(counts.items())[:SHOWN])

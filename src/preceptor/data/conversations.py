@@ -86,8 +86,10 @@ def read_conversation(row: Row, where: str, kind: type, key: str) -> Iterator[Ro
     if rest.get("system") and turns[0]["role"] != "system" and isinstance(rest["system"], str):
         turns = [{"role": "system", "content": rest.pop("system")}, *turns]
     found: list[Row] = []
+    asked = False  # what the assistant says before anybody asks is no response
     for at, turn in enumerate(turns):
-        if turn["role"] == "assistant" and turn["trained"] and at:
+        asked = asked or turn["role"] == "user"
+        if turn["role"] == "assistant" and turn["trained"] and asked:
             response = {} if kind is Prompt else {"response": turn["content"]}
             found.append({"prompt": plain(turns[:at])} | response)
     if kind is Prompt and turns[-1]["role"] == "user":
@@ -155,6 +157,30 @@ def write_alpaca(record: Demonstration) -> Iterator[Row]:
     if texts:
         row["history"] = [[texts[i], texts[i + 1]] for i in range(0, len(texts), 2)]
     yield row
+
+
+def read_completion(row: Row, where: str, kind: type) -> Iterator[Row]:
+    """TRL's `prompt` and `completion`, both texts or both turns; only the completion is learnt."""
+    row = dict(row)
+    prompt, completion = row.pop("prompt"), row.pop("completion")
+    if isinstance(completion, str):
+        if isinstance(prompt, list):
+            prompt = plain(turns_of(prompt, where, "prompt"))
+        yield row | {"prompt": prompt, "response": completion}
+        return
+    before = messages_of(prompt) if isinstance(prompt, str) else prompt
+    turns = [turn | {"weight": 0} for turn in turns_of(before, where, "prompt")]
+    turns += turns_of(completion, where, "completion")
+    yield from read_conversation(row | {"completion": turns}, where, kind, "completion")
+
+
+def write_completion(record: Demonstration) -> Iterator[Row]:
+    """The same two keys."""
+    if isinstance(record.prompt, str):
+        yield {"prompt": record.prompt, "completion": record.response}
+        return
+    response = {"role": "assistant", "content": record.response}
+    yield {"prompt": record.prompt, "completion": [response]}
 
 
 def read_few_shot(row: Row, where: str, kind: type) -> Iterator[Row]:

@@ -1,17 +1,17 @@
 """Exports of two labeling tools: Argilla's records and Label Studio's tasks.
 
 Only what a labeler handed in is read: drafts, discarded and cancelled work is nobody's judgement.
+Which text is the prompt is never guessed: the one that is left beside the responses, or of several
+the field named `prompt`; the others then stay in `meta` under "fields".
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from preceptor.data.conversations import Row, plain, turns_of
 from preceptor.data.records import Demonstration, Prompt, Ranking
 from preceptor.errors import DataError
-
-PROMPT_FIELDS = ("prompt", "instruction", "question", "input")
 
 
 def read_argilla(row: Row, where: str, kind: type) -> Iterator[Row]:
@@ -25,7 +25,9 @@ def read_argilla(row: Row, where: str, kind: type) -> Iterator[Row]:
     rest = {k: v for k, v in row.items() if k in ("user", "use_case")}
     rest["meta"] = dict(row.get("metadata") or {})
     if kind is Prompt:
-        yield rest | {"prompt": _prompt(fields, [], where)}
+        given = _argilla_answers(row["responses"], where)
+        ranked = {name for _, answers in given for v in answers.values() for name in _ranked(v)}
+        yield _with_prompt(rest, fields, ranked, where)
         return
     for labeler, answers in _argilla_answers(row["responses"], where):
         rankings = [v for v in answers.values() if _is_argilla_ranking(v)]
@@ -37,8 +39,7 @@ def read_argilla(row: Row, where: str, kind: type) -> Iterator[Row]:
             if missing := [name for name in ranks if not isinstance(fields.get(name), str)]:
                 raise DataError(f"{where}: ranked is {missing[0]!r}, which is no field with text.")
             names = [name for name in fields if name in ranks]  # one order for all labelers
-            yield rest | {
-                "prompt": _prompt(fields, names, where),
+            yield _with_prompt(rest, fields, names, where) | {
                 "responses": [fields[name] for name in names],
                 "ranks": [ranks[name] for name in names],
                 "labeler": labeler,
@@ -46,7 +47,7 @@ def read_argilla(row: Row, where: str, kind: type) -> Iterator[Row]:
         elif kind is Demonstration and texts:
             if len(texts) > 1:
                 raise DataError(f"{where}: {len(texts)} text answers by one labeler; one responds.")
-            yield rest | {"prompt": _prompt(fields, [], where), "response": texts[0]}
+            yield _with_prompt(rest, fields, (), where) | {"response": texts[0]}
 
 
 def write_argilla(record: Ranking | Demonstration) -> Iterator[Row]:
@@ -75,7 +76,9 @@ def read_label_studio(row: Row, where: str, kind: type) -> Iterator[Row]:
     rest = {k: v for k, v in row.items() if k in ("user", "use_case")}
     rest["meta"] = dict(row.get("meta") or {})
     if kind is Prompt:
-        yield rest | {"prompt": _prompt(content, [], where)}
+        parts = [p for a in row["annotations"] for p in a.get("result") or []]
+        paired = {name for p in parts if p.get("type") == "pairwise" for name in _named(p, content)}
+        yield _with_prompt(rest, content, paired, where)
         return
     for annotation in row["annotations"]:
         if annotation.get("was_cancelled"):
@@ -84,13 +87,15 @@ def read_label_studio(row: Row, where: str, kind: type) -> Iterator[Row]:
             value, form = part.get("value") or {}, part.get("type")
             labeler = _labeler(annotation.get("completed_by"))
             if kind is Ranking and form == "ranker":
-                yield rest | _ranker(content, value.get("ranker"), where) | {"labeler": labeler}
+                found = _ranker(content, value.get("ranker"), where)
+                yield _with_prompt(rest, content, (), where) | found | {"labeler": labeler}
             elif kind is Ranking and form == "pairwise":
-                yield rest | _pairwise(content, part, value, where) | {"labeler": labeler}
+                pair, found = _pairwise(content, part, value, where)
+                yield _with_prompt(rest, content, pair, where) | found | {"labeler": labeler}
             elif kind is Demonstration and form == "textarea" and value.get("text"):
                 text = value["text"]
                 response = "\n".join(text) if isinstance(text, list) else text
-                yield rest | {"prompt": _prompt(content, [], where), "response": response}
+                yield _with_prompt(rest, content, (), where) | {"response": response}
 
 
 def write_label_studio(record: Ranking | Demonstration) -> Iterator[Row]:
@@ -114,13 +119,15 @@ def write_label_studio(record: Ranking | Demonstration) -> Iterator[Row]:
 def _argilla_answers(responses: Any, where: str) -> Iterator[tuple[str, Row]]:
     """(labeler, question to answer): Argilla 2 lists answers by question, Argilla 1 by labeler."""
     if isinstance(responses, dict):
-        by_labeler: dict[str, Row] = {}
+        by_labeler: dict[tuple[str, int], Row] = {}
         for question, answers in responses.items():
-            for answer in answers or []:
+            for at, answer in enumerate(answers or []):
                 if answer.get("status") in (None, "submitted"):
                     labeler = _labeler(answer.get("user_id"))
-                    by_labeler.setdefault(labeler, {})[question] = answer.get("value")
-        yield from by_labeler.items()
+                    # Nobody's answers are not one person's: each place in the lists is another's.
+                    key = (labeler, -1 if labeler else at)
+                    by_labeler.setdefault(key, {})[question] = answer.get("value")
+        yield from ((labeler, answers) for (labeler, _), answers in by_labeler.items())
     elif isinstance(responses, list):
         for answer in responses:
             if answer.get("status") in (None, "submitted"):
@@ -139,6 +146,10 @@ def _is_argilla_ranking(value: Any) -> bool:
     )
 
 
+def _ranked(value: Any) -> list[str]:
+    return [str(place["value"]) for place in value] if _is_argilla_ranking(value) else []
+
+
 def _ranker(content: Row, order: Any, where: str) -> Row:
     lists = [value for value in content.values() if _is_item_list(value)]
     if len(lists) != 1:
@@ -155,7 +166,6 @@ def _ranker(content: Row, order: Any, where: str) -> Row:
         raise DataError(f"{where}: the item {odd!r} is ranked and not there, or not ranked.")
     names = list(texts)  # the task's order, not the labeler's: it says nothing
     return {
-        "prompt": _prompt({k: v for k, v in content.items() if v is not lists[0]}, [], where),
         "responses": [texts[name] for name in names],
         "ranks": [ranks[name] for name in names],
     }
@@ -180,29 +190,44 @@ def _groups(order: Any, where: str) -> list[list[Any]]:
     return [filled[name] for name in ordered]
 
 
-def _pairwise(content: Row, part: Row, value: Row, where: str) -> Row:
-    named = [name for name in str(part.get("to_name", "")).split(",") if name in content]
-    others = [k for k, v in content.items() if isinstance(v, str) and k not in PROMPT_FIELDS]
-    pair = named if len(named) == 2 else others
-    if len(pair) != 2 or value.get("selected") not in ("left", "right"):
-        raise DataError(f"{where}: a pairwise choice needs two texts and left or right.")
-    best = 0 if value["selected"] == "left" else 1
-    return {
-        "prompt": _prompt(content, pair, where),
-        "responses": [content[name] for name in pair],
-        "ranks": [1, 2] if best == 0 else [2, 1],
-    }
-
-
-def _prompt(fields: Row, responses: list[str], where: str) -> Any:
-    left = {name: value for name, value in fields.items() if name not in responses}
-    names = [name for name in PROMPT_FIELDS if left.get(name)] or list(left)
-    if len(names) != 1:
+def _pairwise(content: Row, part: Row, value: Row, where: str) -> tuple[list[str], Row]:
+    """The names of the two texts, the left one first, and what was chosen of them."""
+    pair = _named(part, content)
+    if len(pair) != 2 or not all(isinstance(content[name], str) for name in pair):
         raise DataError(
-            f"{where}: which of {', '.join(left) or 'no field'} is the prompt? Name it prompt."
+            f"{where}: which text is left and which right? The choice is between "
+            f"{part.get('to_name')!r}; give the two texts in data these names."
         )
-    found = left[names[0]]
-    return plain(turns_of(found, where, names[0])) if isinstance(found, list) else found
+    if value.get("selected") not in ("left", "right"):
+        raise DataError(f"{where}: a pairwise choice is left or right.")
+    ranks = [1, 2] if value["selected"] == "left" else [2, 1]
+    return pair, {"responses": [content[name] for name in pair], "ranks": ranks}
+
+
+def _named(part: Row, content: Row) -> list[str]:
+    names = [name.strip() for name in str(part.get("to_name", "")).split(",")]
+    return [name for name in names if name in content]
+
+
+def _with_prompt(rest: Row, fields: Row, responses: Collection[str], where: str) -> Row:
+    """What else is known, the prompt, and in meta the fields that are neither it nor a response."""
+    left = {name: value for name, value in fields.items() if name not in responses and value}
+    names = [
+        name
+        for name, value in left.items()
+        if isinstance(value, str) or (isinstance(value, list) and not _is_item_list(value))
+    ]
+    if len(names) != 1 and "prompt" not in names:
+        raise DataError(
+            f"{where}: which of {', '.join(names) or 'no field'} is the prompt? Name it prompt; "
+            "the others are kept in meta."
+        )
+    name = "prompt" if "prompt" in names else names[0]
+    found = left.pop(name)
+    prompt = plain(turns_of(found, where, name)) if isinstance(found, list) else found
+    beside = {name: value for name, value in left.items() if not _is_item_list(value)}
+    kept = {"meta": rest["meta"] | {"fields": beside}} if beside else {}
+    return rest | kept | {"prompt": prompt}
 
 
 def _is_item_list(value: Any) -> bool:

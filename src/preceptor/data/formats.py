@@ -4,6 +4,7 @@ The format is seen from the keys of the first row, or named; rows of another are
 """
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -36,7 +37,10 @@ KINDS: dict[str, Kind] = {
 }
 MOST_BROKEN = 100
 """Rows at a file's beginning that may be broken before its format is given up."""
+_WITHIN = re.compile(r"[,:]?(?: (?:at byte|at char|line|column) \d+)+(?: \(char \d+\))?")
 ANSWERS = ("response", "responses", "ranks", "labeler")
+BESIDE_ANSWERS = ("text", "messages", "chosen", "rejected", "completion")
+"""Where other tools have prompt and answer once more; none of these stays with a prompt alone."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,13 @@ FORMATS = (
         conversations.write_alpaca,
     ),
     _format(
+        "completion",
+        "prompt completion",
+        (Demonstration,),
+        conversations.read_completion,
+        conversations.write_completion,
+    ),
+    _format(
         "messages",
         "messages",
         (Demonstration, Prompt),
@@ -147,12 +158,17 @@ def detect(row: Row, kind: Kind | None, where: str, name: str | None = None) -> 
     present = {key for key, value in row.items() if value is not None}
     seen = [f for f in named if f.keys <= present] or [f for f in named if f.keys <= row.keys()]
     fitting = _most_telling([f for f in seen if kind is None or f.gives(kind)])
+    # A text beside another tool's keys is theirs: Alpaca's has the whole prompt again.
+    fitting = [f for f in fitting if f.keys != {"text"}] or fitting
     if len({f.name for f in fitting}) == 1:
         return fitting[0]
     keys = ", ".join(row) or "none"
     if fitting:
         told = " and ".join(sorted({f.name for f in fitting}))
-        raise DataError(f"{where}: the keys {keys} fit {told}. Name the format that is meant.")
+        raise DataError(
+            f"{where}: the keys {keys} fit {told}. Name the format that is meant: --format NAME, "
+            "in a recipe such as data.demonstrations_format."
+        )
     only_ours = name in (None, OWN) and {f.name for f in seen} <= {OWN}
     if kind is not None and only_ours and present & {"text", "prompt"}:
         # Ours, with something missing: parsing it says what.
@@ -161,7 +177,10 @@ def detect(row: Row, kind: Kind | None, where: str, name: str | None = None) -> 
         telling = _most_telling(seen)
         held = ", ".join(dict.fromkeys(kind_name(k) for f in telling for k in f.kinds))
         told = f"this is {telling[0].name}, which holds {held}"
-        raise DataError(f"{where}: {told}; {kind_name(kind)} are needed.")
+        raise DataError(
+            f"{where}: {told}; {kind_name(kind)} are needed. `preceptor data check` takes it with "
+            f"--kind {kind_name(telling[0].kinds[0])}."
+        )
     if name is not None:
         wanted = " or ".join(", ".join(sorted(f.keys)) for f in named)
         raise DataError(f"{where}: {name} needs the keys {wanted}; found are {keys}.")
@@ -182,15 +201,16 @@ def read_file(
     """
     rows = read_rows(path)
     broken: list[Placed] = []
+    untold: DataError | None = None
     for where, row in rows:
-        if not isinstance(row, dict):
-            broken.append(
-                (where, row if isinstance(row, DataError) else _no_object(kind, where, row))
-            )
+        found = _detect_or_error(row, kind, where, format)
+        if isinstance(found, DataError):
+            if isinstance(row, dict):
+                untold = untold or found
+            broken.append((where, found))
             if len(broken) == MOST_BROKEN:
                 raise broken[0][1]
             continue
-        found = detect(row, kind, where, format)
         rows = itertools.chain(broken, [(where, row)], rows)
         if "message_id" in found.keys:
             rows = trees.trees_of_messages(rows)
@@ -198,6 +218,8 @@ def read_file(
         for where, row in rows:
             yield where, _try_row(row, kind, found, where)
         return
+    if untold is not None:
+        raise untold
     yield from broken
 
 
@@ -209,13 +231,40 @@ def tell_format(
     Raises:
         DataError: no row can be read, or its format or kind cannot be told.
     """
-    first: Any = None
+    first: DataError | None = None
     for where, row in itertools.islice(read_rows(path), MOST_BROKEN):
-        if isinstance(row, dict):
-            found = detect(row, kind, where, format)
-            return found.name, kind or found.kinds[0]
-        first = first or (row if isinstance(row, DataError) else _no_object(Document, where, row))
+        found = _detect_or_error(row, kind, where, format)
+        if not isinstance(found, DataError):
+            return found.name, kind or _kind_in(path, found, format)
+        first = first or found
     raise first or DataError(f"{path}: there is nothing in it.")
+
+
+def _detect_or_error(
+    row: Any, kind: Kind | None, where: str, format: str | None
+) -> Format | DataError:
+    if isinstance(row, DataError):
+        return row
+    if not isinstance(row, dict):
+        return _no_object(kind or Document, where, row)
+    if format is not None and format not in format_names():
+        detect(row, kind, where, format)  # no other row would have it
+    try:
+        return detect(row, kind, where, format)
+    except DataError as error:
+        return error
+
+
+def _kind_in(path: str | Path, found: Format, format: str | None) -> Kind:
+    """Of what a format can hold the first that one of the first rows does hold."""
+    if found.name == OWN or len(found.kinds) == 1:
+        return found.kinds[0]
+    for kind in found.kinds:
+        read: Iterator[Any] = read_file(path, kind, format=format)
+        for _, records in itertools.islice(read, MOST_BROKEN):
+            if records and not isinstance(records, DataError):
+                return kind
+    return found.kinds[0]
 
 
 @dataclass
@@ -267,11 +316,16 @@ def stream_records(
         if isinstance(found, DataError):
             if on_error == "refuse":
                 raise found
-            reason = str(found).removeprefix(f"{where}: ")
+            reason = general(str(found).removeprefix(f"{where}: "))
         else:
             reason = f"it has none of the {kind_name(kind)}."
         left_out.skipped[reason] += 1
         left_out.first.setdefault(reason, where)
+
+
+def general(reason: str) -> str:
+    """A reason without the column or byte, which are of one row alone: for counting rows by it."""
+    return _WITHIN.sub("", reason)
 
 
 def nothing_in(path: str | Path, kind: type, left_out: Loaded[Any]) -> DataError:
@@ -329,6 +383,8 @@ def _try_row(row: Any, kind: type[Record], found: Format, where: str) -> list[Re
         if not isinstance(row, dict):
             return _no_object(kind, where, row)
         if found.name == OWN:
+            if kind is Prompt:
+                row = {key: value for key, value in row.items() if key not in ANSWERS}
             return [parse_record(row, kind, where)]
         missing = sorted(key for key in found.keys if row.get(key) is None)
         if missing:
@@ -340,11 +396,19 @@ def _try_row(row: Any, kind: type[Record], found: Format, where: str) -> list[Re
             made: Iterable[Row] = found.read(row, where, kind)
         else:
             read = found.read(row, where, found.kinds[0])
-            made = ({k: v for k, v in r.items() if k not in ANSWERS} for r in read)
+            answers = {*ANSWERS, *BESIDE_ANSWERS}
+            made = ({k: v for k, v in r.items() if k not in answers} for r in read)
         return [parse_record(r, kind, where) for r in made]
     except DataError as error:
         return error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         # Somebody else's file may hold anything anywhere; what a reader trips over is the file's.
         told = f"{type(error).__name__}: {error}".split("\n")[0][:200]
         return DataError(f"{where}: not laid out as rows of {found.name} are ({told}).")

@@ -3,16 +3,19 @@ user, splits by user, personal data out of the training split. Every prompt that
 """
 
 import hashlib
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from preceptor.data.conversations import GROUP
 from preceptor.data.duplicates import DuplicateIndex, normal_form
 from preceptor.data.files import origin_of
-from preceptor.data.languages import identify_language
-from preceptor.data.personal import REGION, mask_personal
-from preceptor.data.records import Prompt, text_of
+from preceptor.data.languages import UNDETERMINED, identify_language, known_languages
+from preceptor.data.personal import REGION, find_personal, mask_all, mask_personal
+from preceptor.data.records import Messages, Prompt, text_of
+from preceptor.errors import DataError
 
 MAX_PER_USER = 200
 SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
@@ -79,14 +82,27 @@ def clean_prompts(
 ) -> CleanPrompts:
     """All steps of InstructGPT section 3.2 in their order; the earliest of duplicates is kept.
 
-    Languages are noted in `meta` and kept whatever they are, unless `languages` names some. Two
-    prompts that differ in personal data alone are the same. Only the split `train` is masked.
+    What counts as a repetition is what was asked, without system turns: many prompts share one.
+    Later turns of a conversation, and examples of one few-shot prompt, do not repeat each other.
+    Languages are noted in `meta` and kept whatever they are, unless `languages` names some; what is
+    in no language that can be told stays. Two prompts that differ in personal data alone are the
+    same. Only the split `train` is masked, and its `meta` with it. A user whose name is personal
+    data, an e-mail address for instance, has a pseudonym in every split.
     `index` brings texts that were asked before, in a store for instance, and takes the new ones.
+
+    Raises:
+        DataError: `languages` has a code that no language has.
     """
+    for code in languages:
+        if code not in known_languages():
+            known = ", ".join(known_languages())
+            raise DataError(f"no language {code}. Codes known: {known}.")
     index = DuplicateIndex() if index is None else index
     dropped: list[Dropped] = []
     kept: list[Prompt] = []
     texts: dict[str, str] = {}
+    kin: dict[str, set[str]] = defaultdict(set)  # by origin: keys of those that are kept
+    numbers = itertools.count(len(index) + 1)
     for prompt in prompts:
         text = text_of(prompt.prompt)
         language = identify_language(text)
@@ -94,31 +110,59 @@ def clean_prompts(
             dropped.append(Dropped(prompt, "empty"))
         elif max_chars is not None and len(text) > max_chars:
             dropped.append(Dropped(prompt, "too_long"))
-        elif languages and language.code not in languages:
+        elif languages and language.code not in (*languages, UNDETERMINED):
             dropped.append(Dropped(prompt, "language"))
         else:
-            masked = text_of(mask_personal(prompt.prompt, region)[0])
-            if found := index.find(masked):
+            masked = asked_text(mask_personal(prompt.prompt, region)[0])
+            own = kin[origin_of(prompt)] if GROUP in prompt.meta else set[str]()
+            if found := index.find(masked, kin=own):
                 dropped.append(Dropped(prompt, found.rule, texts.get(found.of, found.of)))
                 continue
-            key = f"{len(index) + 1}"
+            key = next(name for name in map(str, numbers) if name not in index)
             index.add(key, masked)
+            own.add(key)
             texts[key] = text
             kept.append(replace(prompt, meta=prompt.meta | {"language": language.code}))
     kept, over = cap_per_user(kept, max_per_user, seed=seed)
     dropped += over
     splits = split_by_user(kept, shares, seed=seed)
     counts: Counter[str] = Counter()
-    for at, prompt in enumerate(splits.get("train", [])):
-        text_or_turns, found_here = mask_personal(prompt.prompt, region)
-        splits["train"][at] = replace(prompt, prompt=text_or_turns)
-        counts += found_here
+    for name, split in splits.items():
+        split[:] = [replace(prompt, user=_pseudonym(prompt.user, region)) for prompt in split]
+        if name == "train":
+            masked_here = [_without_personal(prompt, region) for prompt in split]
+            split[:] = [prompt for prompt, _ in masked_here]
+            counts = sum((found for _, found in masked_here), counts)
     return CleanPrompts(splits, dropped, counts)
+
+
+def _without_personal(prompt: Prompt, region: str | None) -> tuple[Prompt, Counter[str]]:
+    beside = {key: value for key, value in prompt.meta.items() if key != GROUP}
+    (text_or_turns, meta), counts = mask_all([prompt.prompt, beside], region)
+    if GROUP in prompt.meta:  # it says what belongs together, and must go on saying it
+        meta[GROUP] = _pseudonym(prompt.meta[GROUP], region)
+    return replace(prompt, prompt=text_or_turns, meta=meta), counts
+
+
+def _pseudonym(name: Any, region: str | None) -> Any:
+    """A name that is personal data as a hash of it: the same everywhere; a guess can be tried."""
+    if not isinstance(name, str) or not find_personal(name, region):
+        return name
+    digest = hashlib.blake2b(name.encode(errors="replace"), digest_size=8).hexdigest()
+    return f"user-{digest}"
+
+
+def asked_text(prompt: str | Messages) -> str:
+    """What was asked, without what a system turn says before it."""
+    if isinstance(prompt, str):
+        return prompt
+    turns = [turn for turn in prompt if turn["role"] != "system"]
+    return turns[0]["content"] if len(turns) == 1 else text_of(turns)
 
 
 def why_dropped(prompts: Sequence[Prompt], **options: Any) -> list[str | None]:
     """For each prompt the reason for which `clean_prompts` leaves it out, in words, or None."""
-    numbered = [replace(prompt, meta={"at": at}) for at, prompt in enumerate(prompts)]
+    numbered = [replace(prompt, meta=prompt.meta | {"at": at}) for at, prompt in enumerate(prompts)]
     reasons: list[str | None] = [None] * len(prompts)
     for gone in clean_prompts(numbered, **options).dropped:
         reasons[gone.prompt.meta["at"]] = IN_WORDS[gone.reason]

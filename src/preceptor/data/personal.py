@@ -13,8 +13,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from preceptor.data.records import Messages
+from preceptor.errors import DataError
 
 REGION = "US"
 """Whose national phone numbers are known as such; with a + in front every country's are."""
@@ -29,7 +31,16 @@ _KEY = re.compile(
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
 _CARD = re.compile(r"(?<![\w.-])[2-6]\d(?:[ -]?\d){11,17}(?![\w-])")
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\d)")
+_NUMBERED = re.compile(
+    r"(?:§|\b(?:sections?|versions?|chapters?|releases?|clauses?|articles?|paragraphs?|appendix|"
+    r"figures?|tables?|rules?|steps?|builds?|items?|no|v|ver|sec|fig|ch))[.:]? ?$",
+    re.IGNORECASE,
+)
+"""Before four numbers with points between them: then they count chapters, and are no address."""
+_SUM = re.compile(r"\d+\s+[-\u2013]\s+\d+|\d{5}\s?[-\u2013]\s?\d{5}")
+"""One number less another, which is no phone number."""
 _IPV6 = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 
 
 @dataclass(frozen=True)
@@ -59,13 +70,38 @@ def mask_personal(
 
     What is equal has one placeholder throughout a prompt, so that the text still makes sense.
     """
+    [masked], counts = mask_all([prompt], region)
+    return masked, counts
+
+
+def mask_all(values: list[Any], region: str | None = REGION) -> tuple[list[Any], Counter[str]]:
+    """The same for several values of one record, whatever texts lie in them; keys are left."""
     names: dict[tuple[str, str], str] = {}
     counts: Counter[str] = Counter()
-    if isinstance(prompt, str):
-        return _mask(prompt, region, names, counts), counts
-    return [
-        turn | {"content": _mask(turn["content"], region, names, counts)} for turn in prompt
-    ], counts
+
+    def mask(value: Any) -> Any:
+        if isinstance(value, str):
+            return _mask(value, region, names, counts)
+        if isinstance(value, list):
+            return [mask(inner) for inner in value]
+        if isinstance(value, dict):
+            return {key: mask(inner) for key, inner in value.items()}
+        return value
+
+    return [mask(value) for value in values], counts
+
+
+def check_region(region: str) -> str:
+    """The region as it is known, such as US.
+
+    Raises:
+        DataError: there is none of this name.
+    """
+    from phonenumbers import SUPPORTED_REGIONS
+
+    if region.upper() not in SUPPORTED_REGIONS:
+        raise DataError(f"no region {region}. It is a country of two letters, such as US or DE.")
+    return region.upper()
 
 
 def _mask(
@@ -96,12 +132,15 @@ def _all(text: str, region: str | None) -> Iterator[Finding]:
             yield Finding("CARD", match.start(), match.end())
     for pattern in (_IPV4, _IPV6):
         for match in pattern.finditer(text):
-            if _is_address(match[0]):
+            before = text[max(0, match.start() - 12) : match.start()]
+            if _is_address(match[0]) and not (pattern is _IPV4 and _NUMBERED.search(before)):
                 yield Finding("IP", match.start(), match.end())
     if sum(character.isdigit() for character in text) >= 7:
         from phonenumbers import Leniency, PhoneNumberMatcher
 
         for number in PhoneNumberMatcher(text, region, leniency=Leniency.VALID):
+            if _SUM.fullmatch(number.raw_string):
+                continue
             opened = number.raw_string.startswith("(") and ")" not in number.raw_string
             yield Finding("PHONE", number.start + opened, number.end)
 
@@ -131,4 +170,7 @@ def _is_address(text: str) -> bool:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return not (address.is_loopback or address.is_unspecified)
+    if isinstance(address, ipaddress.IPv4Address):
+        return not (address.is_loopback or address in _THIS_NETWORK)
+    # Most of the rest is given to nobody, and a slice a[::2] or a name Cafe::Add looks like it.
+    return not (address.is_reserved or address.is_multicast or address.is_site_local)

@@ -9,11 +9,14 @@ from preceptor.data.records import Ranking, messages_of
 from preceptor.errors import DataError
 
 _SPEAKERS = re.compile(r"\n\n(Human|Assistant): ?")
+_TRANSCRIPT = re.compile(r"\s*Human: .*\n\nAssistant:\s*\Z", re.DOTALL)
+"""A prompt in HH-RLHF's way, up to where the assistant is to go on."""
 
 
 def read_pair(row: Row, where: str, kind: type) -> Iterator[Row]:
     """`chosen` and `rejected`: texts after a `prompt`, whole conversations, or HH transcripts.
 
+    The prompt may be a transcript too, up to "Assistant:".
     Whole conversations share their turns up to the last, which is what was ranked.
     """
     row = dict(row)
@@ -23,6 +26,9 @@ def read_pair(row: Row, where: str, kind: type) -> Iterator[Row]:
     if isinstance(prompt, list):
         prompt = plain(turns_of(prompt, where, "prompt"))
     if isinstance(chosen, str) and isinstance(rejected, str):
+        if isinstance(prompt, str) and _TRANSCRIPT.match(prompt):
+            *turns, _ = transcript_turns(prompt, where)  # the last one is still to be said
+            prompt, chosen, rejected = plain(turns), chosen.strip(), rejected.strip()
         yield row | _ranked(prompt, chosen, rejected)
         return
     *context, response = turns_of(chosen, where, "chosen")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from preceptor.data.conversations import GROUP
 from preceptor.data.duplicates import normal_form
-from preceptor.data.formats import Kind, kind_name, read_file, tell_format
+from preceptor.data.formats import Kind, general, kind_name, read_file, tell_format
 from preceptor.data.records import (
     Demonstration,
     Document,
@@ -58,11 +58,14 @@ class Problems:
 
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    first: dict[str, str] = field(default_factory=dict)
 
-    def add(self, rule: str, where: str, count: int = 1) -> None:
-        """Note a place where a rule is broken."""
+    def add(self, said: str, where: str, count: int = 1) -> None:
+        """Note a place where a rule is broken; columns of lines are no part of a rule."""
+        rule = general(said)
         if rule not in self.counts and len(self.counts) >= MOST_PLACES:
-            rule = "another problem; mend those above first"
+            rule = said = "another problem; mend those above first"
+        self.first.setdefault(rule, said)
         self.counts[rule] += count
         if len(self.places[rule]) < MOST_PLACES:
             self.places[rule].append(where)
@@ -70,7 +73,8 @@ class Problems:
     def as_json(self) -> list[Json]:
         """Every rule with its count and places, the most frequent first."""
         return [
-            {"rule": rule, "count": count, "places": self.places[rule]}
+            {"rule": rule if count > 1 else self.first[rule], "count": count}
+            | {"places": self.places[rule]}
             for rule, count in self.counts.most_common()
         ]
 
@@ -137,9 +141,13 @@ def profile_file(
         errors.add(told_of[2], f"{path}{told_of[1]}")
     if told["rows"] and not told["records"]:
         errors.add("there is no record in it.", str(path))
-    told["repeated_prompts"] = _repeated(seen.prompts, seen.lines, None, "", path)
-    rule = "the same record again."
-    told["repeated_records"] = _repeated(seen.records, seen.lines, warnings, rule, path)
+    prompts, records = _again(seen.prompts), _again(seen.records)
+    told["repeated_prompts"], told["repeated_records"] = len(prompts), len(records)
+    told["repeated_prompts_at"] = [f"{path}:{seen.lines[at]}" for at in prompts[:MOST_PLACES]]
+    for at in records:
+        warnings.add("the same record again.", f"{path}:{seen.lines[at]}")
+    if against is not None:
+        told["leaks"] = {"of": against.path, "records": errors.counts[_leak(against)]}
     told["lengths"] = {"unit": measure.unit} | _lengths(seen)
     told["labels"] = {f"{key}s": dict(c.most_common(50)) for key, c in labels.items() if c}
     told["distinct"] = {f"{key}s": len(c) for key, c in labels.items() if c}
@@ -149,11 +157,12 @@ def profile_file(
 
 
 def training_prompts(path: str | Path, *, format: str | None = None) -> Training:
-    """What of a training file must not be tested on.
+    """What of a training file must not be tested on; a format named for both may fit one alone.
 
     Raises:
         DataError: it has a broken row, of which nobody knows what it holds, or no prompts at all.
     """
+    format = None if format is None else _fitting(path, format)
     hashes, lines, users = array("Q"), array("Q"), set[str]()
     for where, found in read_file(path, Prompt, format=format):
         if isinstance(found, DataError):
@@ -169,6 +178,15 @@ def training_prompts(path: str | Path, *, format: str | None = None) -> Training
     prompts = np.frombuffer(hashes, dtype=np.uint64)
     order = prompts.argsort(kind="stable")
     return Training(str(path), prompts[order], np.frombuffer(lines, np.uint64)[order], users)
+
+
+def _fitting(path: str | Path, format: str) -> str | None:
+    """The format where it fits the file's rows, or None: told by their keys."""
+    try:
+        tell_format(path, Prompt, format=format)
+    except DataError:
+        return None
+    return format
 
 
 class _Ranked:
@@ -193,6 +211,8 @@ class _Ranked:
         self.total.append(total)
         if not total:
             warnings.add("all responses are tied; it makes no pair to learn from.", where)
+        if not all(response.strip() for response in record.responses):
+            warnings.add("a response is empty.", where)
         ranks_of_text: dict[str, int] = {}
         for response, rank in zip(record.responses, record.ranks, strict=True):
             if ranks_of_text.setdefault(response, rank) != rank:
@@ -250,9 +270,12 @@ def _note(record: Any, where: str, seen: _Seen, measure: Measure, warnings: Prob
     seen.lines.append(_line(where))
     seen.prompt_lengths.append(length)
     seen.response_lengths.extend(others)
-    if measure.context is not None and length + max(others, default=0) > measure.context:
-        told = f"longer than the context of {measure.context} {measure.unit}; it is left out."
-        warnings.add(told, where)
+    if isinstance(record, Document) or measure.context is None:
+        return  # documents are packed, however long they are
+    if length + max(others, default=0) > measure.context:
+        together = "the prompt is" if isinstance(record, Prompt) else "prompt and response are"
+        told = f"{together} longer than the context of {measure.context:,} {measure.unit}"
+        warnings.add(f"{told}; training leaves it out.", where)
 
 
 def _look_for_leaks(
@@ -262,10 +285,14 @@ def _look_for_leaks(
         at = int(np.searchsorted(against.prompts, np.uint64(key)))
         if at < len(against.prompts) and against.prompts[at] == key:
             place = f"{where} (line {against.lines[at]} there)"
-            errors.add(f"its prompt or its conversation is in {against.path} too.", place)
+            errors.add(_leak(against), place)
             break
     if record.user and record.user in against.users:
         warnings.add(f"its user is in {against.path} too.", where)
+
+
+def _leak(against: Training) -> str:
+    return f"its prompt or its conversation is in {against.path} too."
 
 
 def _keys(record: Any, prompt: int | None = None) -> Iterator[int]:
@@ -275,21 +302,13 @@ def _keys(record: Any, prompt: int | None = None) -> Iterator[int]:
         yield _hash([GROUP, record.meta[GROUP]])
 
 
-def _repeated(
-    hashes: "array[int]", lines: "array[int]", warnings: Problems | None, rule: str, path: Any
-) -> int:
-    """How many are there again after their first; a warning names each."""
+def _again(hashes: "array[int]") -> NDArray[np.int64]:
+    """Which are there again after their first."""
     if not hashes:
-        return 0
+        return np.zeros(0, np.int64)
     values = np.frombuffer(hashes, dtype=np.uint64)
     order = values.argsort(kind="stable")
-    again = order[1:][values[order][1:] == values[order][:-1]]
-    if warnings is not None:
-        for at in sorted(again.tolist())[:MOST_PLACES]:
-            warnings.add(rule, f"{path}:{lines[at]}")
-        if len(again) > MOST_PLACES:
-            warnings.counts[rule] += len(again) - MOST_PLACES
-    return len(again)
+    return np.sort(order[1:][values[order][1:] == values[order][:-1]])
 
 
 def _lengths(seen: _Seen) -> Json:

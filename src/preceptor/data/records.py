@@ -23,6 +23,11 @@ Messages = list[dict[str, str]]
 
 ROLES = ("system", "user", "assistant")
 
+MOST_NESTED = 200
+"""Levels of a JSON value; what goes deeper is no record, and could not be written again."""
+DECODER = json.JSONDecoder(parse_constant=lambda _: None)
+"""Reads NaN and Infinity, which are no JSON and which pandas writes, as null."""
+
 PLAIN_CHAT_TEMPLATE = (
     "{% for turn in messages %}{{ turn['role'] }}: {{ turn['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
@@ -108,7 +113,8 @@ def read_records(path: str | Path, kind: type[Record]) -> list[Record]:
 def parse_line(line: bytes, where: str) -> Any:
     """The JSON value of one line; what it is not, a `DataError` says with the place."""
     try:
-        row = json.loads(line.decode("utf-8"))
+        text = line.decode("utf-8")
+        row = DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error
     except json.JSONDecodeError as error:
@@ -120,9 +126,31 @@ def parse_line(line: bytes, where: str) -> Any:
         raise DataError(
             f"{where}: JSON that is nested too deep or holds a number too long."
         ) from error
-    if b"\\ud" in line.lower() and not is_text(row):
+    return checked_value((row, text), where)
+
+
+def checked_value(found: tuple[Any, str], where: str) -> Any:
+    """A JSON value with the text it was read from, held to what can be written again.
+
+    Raises:
+        DataError: half a surrogate pair in it, or lists in lists in lists without end.
+    """
+    row, text = found
+    if text.count("[") + text.count("{") > MOST_NESTED and not _is_shallow(row):
+        raise DataError(f"{where}: JSON that is nested too deep: over {MOST_NESTED} levels.")
+    if "\\ud" in text.lower() and not is_text(row):
         raise DataError(f"{where}: half a surrogate pair, which is no character.")
     return row
+
+
+def _is_shallow(row: Any) -> bool:
+    level = [row]
+    for _ in range(MOST_NESTED):
+        below = [
+            v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)
+        ]
+        level = [inner for values in below for inner in values]
+    return not any(isinstance(value, dict | list) for value in level)
 
 
 def parse_record(row: Any, kind: type[Record], where: str) -> Record:

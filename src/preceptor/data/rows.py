@@ -6,19 +6,21 @@ stopping and counting it.
 """
 
 import bz2
+import contextlib
 import csv
+import datetime
 import gzip
 import io
 import itertools
-import json
 import lzma
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from preceptor.data.records import is_text, parse_line
+from preceptor.data.records import DECODER, checked_value, parse_line
 from preceptor.errors import DataError
 
 Row = dict[str, Any]
@@ -29,6 +31,8 @@ HUB = "hf:"
 LONGEST_ROW = 64 * 2**20
 """Bytes of one row; a longer one is no record, and would not leave memory for others."""
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What Windows puts before UTF-8."""
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 READ_BYTES = 2**20
@@ -38,6 +42,9 @@ _GAP = re.compile(r"[ \t\r\n,]*")
 DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 # Cells of a table that hold a list are JSON; only these keys can hold one.
 LISTS = ("messages", "conversations", "responses", "ranks", "scores", "completions", "pairs")
+
+TURNS = ("prompt", "chosen", "rejected")
+"""What may be a text or turns."""
 
 
 def read_rows(path: str | Path) -> Iterator[Placed]:
@@ -145,7 +152,7 @@ def _read_lines(path: Path) -> Iterator[Placed]:
                 yield where, DataError(f"{where}: {_too_long()}")
                 continue
             if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")  # what Windows puts before UTF-8
+                line = line.removeprefix(BYTE_ORDER_MARK)
             if line.strip():
                 yield where, _try(parse_line, line, where)
 
@@ -154,27 +161,39 @@ def _read_text(path: Path) -> Iterator[Placed]:
     """Documents of plain text, a blank line between two."""
     with open_bytes(path) as file:
         lines: list[str] = []
-        first = 1
-        pieces = iter(lambda: file.readline(LONGEST_ROW), b"")
-        for number, line in enumerate(itertools.chain(pieces, [b""]), 1):
-            if line.strip(b"\r\n"):
-                if not lines:
-                    first = number
+        first, size, number = 1, 0, 0
+        while True:
+            line = file.readline(LONGEST_ROW + 1)
+            number += 1
+            if number == 1:
+                line = line.removeprefix(BYTE_ORDER_MARK)
+            if line.strip():
+                first = number if size == 0 else first
+                held = size <= LONGEST_ROW
+                size += len(line)
+                if size > LONGEST_ROW:
+                    while line and not line.endswith(b"\n"):
+                        line = file.readline(READ_BYTES)
+                    if held:
+                        yield f"{path}:{first}", DataError(f"{path}:{first}: {_endless()}")
+                    lines = []
+                    continue
                 try:
                     lines.append(line.decode())
                 except UnicodeDecodeError as error:
                     where = f"{path}:{number}"
                     told = f"{where}: not UTF-8 at byte {error.start}. Save it as UTF-8."
                     yield where, DataError(told)
-            elif lines:
-                if text := "".join(lines).replace("\r\n", "\n").strip():
-                    yield f"{path}:{first}", {"text": text, "source": path.name}
-                lines = []
+                continue
+            if text := "".join(lines).replace("\r\n", "\n").strip():
+                yield f"{path}:{first}", {"text": text, "source": path.name}
+            lines, size = [], 0
+            if not line:
+                return
 
 
 def _read_json(path: Path) -> Iterator[Placed]:
-    """The elements of one array, or JSON values one after another, piece by piece."""
-    decoder = json.JSONDecoder()
+    """The elements of one array or several, or JSON values one after another, piece by piece."""
     with open_bytes(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig")
         rest, at, number, whole = "", 0, 1, False
@@ -184,18 +203,23 @@ def _read_json(path: Path) -> Iterator[Placed]:
             assert gap is not None  # it matches nothing, too
             number += gap[0].count("\n")
             at = gap.end()
-            if not opened and rest[at : at + 1] == "[":
+            next_one = rest[at : at + 1]
+            if next_one == "[" and not opened:
                 opened, at = True, at + 1
                 continue
-            closed = closed or (opened and rest[at : at + 1] == "]")
+            if next_one == "]" and opened:
+                opened, closed, at = False, True, at + 1
+                continue
             where = f"{path}:{number}"
-            if at < len(rest) and not closed:
+            if next_one and closed and not opened:
+                told = f"{next_one!r} stands after the end of the list"
+                yield where, DataError(f"{where}: {told}. Only another list may.")
+                return
+            if next_one:
                 try:
-                    row, end = decoder.raw_decode(rest, at)
+                    row, end = DECODER.raw_decode(rest, at)
                     if whole or end < len(rest):  # a number at the end may go on
-                        halved = "\\ud" in rest[at:end].lower() and not is_text(row)
-                        half = f"{where}: half a surrogate pair, which is no character."
-                        yield where, DataError(half) if halved else row
+                        yield where, _try(checked_value, (row, rest[at:end]), where)
                         number, at = number + rest.count("\n", at, end), end
                         continue
                 except RecursionError:
@@ -205,8 +229,8 @@ def _read_json(path: Path) -> Iterator[Placed]:
                     if whole:
                         yield where, DataError(f"{where}: not JSON from here on ({error}).")
                         return
-            if closed or whole:
-                if opened and not closed:
+            if whole:
+                if opened:
                     yield where, DataError(f"{where}: the list is not closed; the file is cut off.")
                 return
             if len(rest) - at > LONGEST_ROW:
@@ -257,13 +281,26 @@ def _with_lists(row: dict[str, str], where: str) -> Row:
     found: Row = {key: value if value != "" else None for key, value in row.items()}
     for key, value in row.items():
         if key in LISTS and value.lstrip().startswith(("[", "{")):
-            try:
-                found[key] = json.loads(value)
-            except ValueError as error:
-                raise DataError(f'{where}: "{key}" is a list that is not JSON ({error}).') from None
-        elif key in ("prompt", "chosen", "rejected") and value.startswith('[{"'):
-            found[key] = json.loads(value)
+            found[key] = _cell(value, key, where)
+        elif key in TURNS and value.startswith(("[{'role'", "[{'content'", "[{'from'")):
+            told = f'"{key}" has turns as Python prints them, which is not JSON'
+            raise DataError(f"{where}: {told}. Write the column with json.dumps.")
+        elif key in TURNS and value.startswith('[{"'):
+            # Turns as a rule; but a text may begin like that too, and be about JSON.
+            with contextlib.suppress(DataError):
+                turns = _cell(value, key, where)
+                if all(isinstance(t, dict) and {"role", "from"} & t.keys() for t in turns):
+                    found[key] = turns
     return found
+
+
+def _cell(value: str, key: str, where: str) -> Any:
+    try:
+        return checked_value((DECODER.decode(value), value), where)
+    except RecursionError:
+        raise DataError(f'{where}: "{key}" is JSON that is nested too deep.') from None
+    except ValueError as error:
+        raise DataError(f'{where}: "{key}" is a list that is not JSON ({error}).') from None
 
 
 def _read_parquet(path: Path) -> Iterator[Placed]:
@@ -283,7 +320,7 @@ def _read_parquet(path: Path) -> Iterator[Placed]:
             for batch in table.iter_batches(batch_size=256):
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"{path}:{number}", row
+                    yield f"{path}:{number}", _as_json(row)
         except pyarrow.ArrowException as error:
             raise DataError(f"{path}: not Parquet that can be read ({error}).") from None
 
@@ -304,7 +341,7 @@ def _read_hub(name: str) -> Iterator[Placed]:
     try:
         rows = datasets.load_dataset(place, config or None, split=split, streaming="[" not in split)
         for number, row in enumerate(rows, 1):
-            yield f"{name}:{number}", row
+            yield f"{name}:{number}", _as_json(row)
     except Exception as error:  # of the hub, of the net, of the script: whatever the library meets
         first = str(error).strip().split("\n")[0]
         raise DataError(f"{name}: cannot be read ({type(error).__name__}: {first}).") from None
@@ -319,11 +356,30 @@ READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
 }
 
 
+def _as_json(value: Any) -> Any:
+    """What JSON can hold of a table's value: times as text, what is no number as null."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
 def _try(parse: Callable[[Any, str], Any], found: Any, where: str) -> Any:
     try:
         return parse(found, where)
     except DataError as error:
         return error
+
+
+def _endless() -> str:
+    return f"a document of over {LONGEST_ROW // 2**20} MiB. A blank line ends a document."
 
 
 def _too_long() -> str:

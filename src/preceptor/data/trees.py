@@ -1,5 +1,6 @@
 """Open-Assistant's conversation trees, as one tree a row or one message a row."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ def read_tree(row: Row, where: str, kind: type) -> Iterator[Row]:
     root = row["prompt"]
     if not isinstance(root, dict):
         raise DataError(f'{where}: "prompt" of a tree is its first message, an object.')
+    if not _stands(root):
+        return
     tree = str(row["message_tree_id"])
     kept = {key: row[key] for key in ("use_case", "labeler") if row.get(key)}
     meta = {"source": "oasst", GROUP: tree} | (row.get("meta") or {})
@@ -60,8 +63,6 @@ def trees_of_messages(rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, An
     def finish() -> Iterator[tuple[str, Any]]:
         if root is not None:
             yield place, {"message_tree_id": current, "prompt": root}
-        elif tree:
-            yield place, DataError(f"{place}: the tree {current} has no first message.")
 
     for where, row in rows:
         if not isinstance(row, dict) or "message_tree_id" not in row or "message_id" not in row:
@@ -72,14 +73,19 @@ def trees_of_messages(rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, An
             yield from finish()
             tree, place, current, root = {}, where, row["message_tree_id"], None
         message = dict(row) | {"replies": []}
-        tree[str(row["message_id"])] = message
         parent = row.get("parent_id")
+        if parent is None and root is not None:
+            told = f"the tree {current} has a first message already"
+            yield where, DataError(f"{where}: {told}; this one must answer another.")
+            continue
         if parent is None:
             root = message
         elif str(parent) in tree:
             tree[str(parent)]["replies"].append(message)
         else:
             yield where, DataError(f"{where}: the message it answers, {parent}, is not before it.")
+            continue
+        tree[str(row["message_id"])] = message
     yield from finish()
 
 
@@ -105,14 +111,15 @@ def _asked(message: Row, turns: list[Row], replies: list[Row], kind: type) -> It
         found["user"] = str(message["user_id"])
     if message.get("lang"):
         found["meta"] = {"lang": message["lang"]}
-    ranked = [r for r in replies if isinstance(r.get("rank"), int)]
+    ranks = [(rank, r) for r in replies if (rank := _rank(r.get("rank"))) is not None]
+    ranked = [reply for _, reply in ranks]
     if kind is Prompt:
         yield found
     elif kind is Ranking and len(ranked) > 1:
         texts = [r.get("text") for r in ranked]
-        yield found | {"responses": texts, "ranks": [r["rank"] + 1 for r in ranked]}
+        yield found | {"responses": texts, "ranks": [rank + 1 for rank, _ in ranks]}
     elif kind is Demonstration and replies:
-        best = min(ranked, key=lambda r: int(r["rank"])) if ranked else replies[0]
+        best = min(ranks, key=lambda found: found[0])[1] if ranks else replies[0]
         if (ranked or len(replies) == 1) and not best.get("context_only"):
             yield found | {"response": best.get("text")}
 
@@ -120,7 +127,24 @@ def _asked(message: Row, turns: list[Row], replies: list[Row], kind: type) -> It
 def _stands(message: Any) -> bool:
     if not isinstance(message, dict):
         return False
-    return not message.get("deleted") and message.get("review_result") is not False
+    return not _is_true(message.get("deleted")) and not _is_false(message.get("review_result"))
+
+
+# A table's cells are texts, and with an empty one among them its whole numbers come as 0.0.
+def _is_true(value: Any) -> bool:
+    return bool(value) and not _is_false(value)
+
+
+def _is_false(value: Any) -> bool:
+    return value is False or str(value).lower() in ("false", "0", "0.0")
+
+
+def _rank(value: Any) -> int | None:
+    try:
+        number = float(value) if isinstance(value, str | int | float) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return int(number) if number.is_integer() and not isinstance(value, bool) else None
 
 
 def _message(role: str, text: str) -> Row:
