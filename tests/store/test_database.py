@@ -3,6 +3,8 @@
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from people import START, Fresh, add_labeler, add_project, add_prompt
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.store.database import (
+    Busy,
     Store,
     create_store,
     head,
@@ -25,7 +29,7 @@ from preceptor.store.database import (
     version_of,
 )
 from preceptor.store.names import SiteKey
-from preceptor.store.tables import APPEND_ONLY, Base, Task
+from preceptor.store.tables import APPEND_ONLY, Base, Prompt, Task
 
 
 def test_the_migrations_make_the_tables_that_the_code_has(store: Store):
@@ -161,6 +165,45 @@ def test_a_reader_sees_one_state_while_another_writes(path: str):
             add_prompt(writer, "q")
         assert reader.execute(text("SELECT count(*) FROM prompt")).scalar() == before == 0
     store.close()
+
+
+def test_a_writer_that_waits_too_long_is_told_so_and_may_come_again(
+    path: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("preceptor.store.database.BUSY_SECONDS", 0.1)
+    one, other = open_store(path), open_store(path)
+    with one.write() as first:
+        add_prompt(first, "q")
+        with pytest.raises(StoreError, match="busy: somebody else is writing to it") as told:
+            other.run(lambda session: add_prompt(session, "r"))
+    assert isinstance(told.value, Busy)
+    other.run(lambda session: add_prompt(session, "r"))
+    for store in (one, other):
+        store.close()
+
+
+def test_of_two_transactions_in_each_other_s_way_both_are_done(store: Store):
+    """Locked the wrong way round on purpose: the server ends one, and it is tried again."""
+    with store.write() as session:
+        first, second = add_prompt(session, "q"), add_prompt(session, "r")
+    ready, calls = threading.Barrier(2), []
+
+    def work(order: list[Any]) -> None:
+        def change(session: Session) -> None:
+            calls.append(order)
+            for number, id in enumerate(order):
+                prompt = session.get_one(Prompt, id, with_for_update=True)
+                prompt.reason += "x"
+                session.flush()
+                if not number and len(calls) <= 2 and store.engine.dialect.name != "sqlite":
+                    ready.wait(10)
+
+        store.run(change)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, [[first, second], [second, first]]))
+    with store.read() as session:
+        assert session.scalars(select(Prompt.reason)).all() == ["xx", "xx"]
 
 
 @pytest.mark.parametrize("where", ["postgresql://u@h/d", "postgresql+psycopg://u@h/d"])

@@ -7,11 +7,11 @@ written whole or not at all.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -19,16 +19,32 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.store.names import KEY_VARIABLE, SiteKey, make_site_key, read_site_key
 
+Result = TypeVar("Result")
 BUSY_SECONDS = 30
 """How long a writer of another process waits for its turn."""
 CONNECTIONS = 40
 """As many as the threads of a web server, so that none waits for one."""
+
+
+RETRIES = 4
+GAVE_WAY = ("40001", "40P01", "55P03")
+"""PostgreSQL ended one of two transactions: serialization, deadlock, a lock that was not given."""
+
+
+class Busy(StoreError):
+    """Somebody else was writing; nothing of this transaction is stored, and it may come again."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +61,25 @@ class Store:
     def write(self) -> Iterator[Session]:
         """A transaction that writes: all of it when the block ends, nothing when it raises."""
         engine = self.engine.execution_options(writes=True)
-        with self.turn, Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        try:
+            with self.turn, Session(engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except DBAPIError as error:
+            if not _gave_way(error):
+                raise
+            raise Busy(
+                "The label store is busy: somebody else is writing to it, perhaps a long import. "
+                "Nothing of this was stored; do it again in a minute."
+            ) from None
+
+    def run(self, work: Callable[[Session], Result]) -> Result:
+        """The same for a function that may be called again, should another one be in its way."""
+        waited = self.engine.dialect.name == "sqlite"  # for as long as it makes sense
+        for _ in range(0 if waited else RETRIES - 1):
+            with suppress(Busy), self.write() as session:
+                return work(session)
+        with self.write() as session:
+            return work(session)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -229,6 +262,12 @@ def _require_known(found: str | None, where: str) -> None:
             f"{where}: its tables are of version {found}, which a newer Preceptor made. "
             "Upgrade Preceptor."
         )
+
+
+def _gave_way(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return error.orig.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return getattr(error.orig, "sqlstate", None) in GAVE_WAY
 
 
 def _unreachable(where: str, error: DatabaseError) -> str:

@@ -85,7 +85,8 @@ def import_labels(
                 task_type = "evaluation"
             options = ProjectOptions(purpose=purpose)
             id = create_project(session, into, task_type, options, now=provenance.now)
-            projects[into] = session.get_one(Project, id)
+            # Held like a claim holds it: labels from elsewhere take places, too.
+            projects[into] = session.get_one(Project, id, with_for_update=True)
         prompt = rows.add_prompt(Prompt(record.prompt, record.user, record.use_case), label.own)
         responses = record.responses if isinstance(record, Ranking) else []
         task = rows.add_task(projects[into], prompt, responses, label)

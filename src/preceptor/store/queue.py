@@ -1,7 +1,8 @@
 """The queue: a task is leased to a labeler, who ends the lease with a label, a skip or silence.
 
 Each function is a part of the caller's write transaction (`Store.write`), and `now` is passed in.
-Locks are taken in one order, so that nobody waits in a circle: project, assignment, task.
+Locks are taken in one order, so that nobody waits in a circle: project, task, assignment. What was
+read before its lock is read again: another page of the same labeler may have come between.
 
 What holds after any calls, in any order, however many at once (tests/store/test_machine.py):
 `task.taken` is the number of its assignments that count; it is never above the target; there is at
@@ -85,16 +86,7 @@ def claim(
     # 2. Leases that ran out give their places back.
     expire(session, project_id, now=now)
     # 3. A reload or a second tab gets the same task again.
-    held = session.scalar(
-        select(Assignment)
-        .join(Task)
-        .where(
-            Task.project_id == project_id,
-            Assignment.account_id == account_id,
-            Assignment.state == LEASED,
-        )
-    )
-    if held is not None:
+    if held := _held(session, project_id, account_id):
         _renew(held, project, now)
         return view(session, held.id, account_id)
     # 4. The pool that all labelers share, with its probability; else the queue.
@@ -106,14 +98,21 @@ def claim(
     first, second = _next_calibration, _next_normal
     if chance >= project.calibration_fraction:
         first, second = second, first
-    task = first(session, project, account) or second(session, project, account)
-    if task is None:
-        return None
+    while True:
+        task = first(session, project, account) or second(session, project, account)
+        if task is None:
+            return None
+        # 5. A lease on it. One that ran out or was given back is renewed, its draft with it. What
+        # an old page of theirs submitted before we had the task is done: the next one, then.
+        assignment = session.scalar(
+            select(Assignment)
+            .where(Assignment.task_id == task.id, Assignment.account_id == account_id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        if assignment is None or assignment.state not in DONE:
+            break
     seat.claims += 1
-    # 5. A lease on it. One that ran out or was given back is renewed, its draft with it.
-    assignment = session.scalar(
-        select(Assignment).where(Assignment.task_id == task.id, Assignment.account_id == account_id)
-    )
     if assignment is None:
         assignment = _new_assignment(session, project, task, account_id, now)
         session.add(assignment)
@@ -202,29 +201,41 @@ def expire(session: Session, project_id: uuid.UUID, *, now: datetime) -> int:
     """
     project = session.get_one(Project, project_id)
     longest = now + timedelta(seconds=project.lease_seconds)
-    # Whoever is submitting holds the row: their lease is not over but used.
-    found = session.scalars(
-        select(Assignment)
+    over_or_too_long = or_(Assignment.lease_expires <= now, Assignment.lease_expires > longest)
+    leased = (Assignment.state == LEASED, over_or_too_long)
+    found = session.execute(
+        select(Assignment.id, Assignment.task_id)
         .join(Task)
-        .where(
-            Task.project_id == project_id,
-            Assignment.state == LEASED,
-            or_(Assignment.lease_expires <= now, Assignment.lease_expires > longest),
-        )
-        .with_for_update(of=Assignment, skip_locked=True)
-        .execution_options(populate_existing=True)
+        .where(Task.project_id == project_id, *leased)
+        .order_by(Assignment.task_id)
     ).all()
-    over = [a for a in found if a.lease_expires <= now]
-    for assignment in set(found) - set(over):
-        assignment.lease_expires = longest
-    for assignment in sorted(over, key=lambda a: a.task_id):
-        task = session.get_one(
-            Task, assignment.task_id, with_for_update=True, populate_existing=True
+    ended = 0
+    for id, task_id in found:
+        # Whoever is submitting holds the task: their lease is not over but used.
+        task = session.scalar(
+            select(Task)
+            .where(Task.id == task_id)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
         )
+        if task is None:
+            continue
+        assignment = session.scalar(
+            select(Assignment)
+            .where(Assignment.id == id, *leased)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        if assignment is None:
+            continue
+        if assignment.lease_expires > now:
+            assignment.lease_expires = longest
+            continue
         give_place_back(task, assignment)
         assignment.state = "expired"
+        ended += 1
     session.flush()
-    return len(over)
+    return ended
 
 
 def lock(
@@ -235,12 +246,26 @@ def lock(
     Raises:
         StoreError: it is not this account's; whether it exists is not told.
     """
-    _own(session, assignment_id, account_id)
-    assignment = session.get_one(
-        Assignment, assignment_id, with_for_update=True, populate_existing=True
-    )
-    task = session.get_one(Task, assignment.task_id, with_for_update=True, populate_existing=True)
-    return assignment, task, session.get_one(Project, task.project_id)
+    assignment, task, project = _own(session, assignment_id, account_id)
+    session.get_one(Task, task.id, with_for_update=True, populate_existing=True)
+    session.get_one(Assignment, assignment.id, with_for_update=True, populate_existing=True)
+    return assignment, task, project
+
+
+def _held(session: Session, project_id: uuid.UUID, account_id: uuid.UUID) -> Assignment | None:
+    """The lease that the labeler holds in a project, locked."""
+    ids = session.scalars(
+        select(Assignment.id)
+        .join(Task)
+        .where(
+            Task.project_id == project_id,
+            Assignment.account_id == account_id,
+            Assignment.state == LEASED,
+        )
+        .order_by(Assignment.lease_expires, Assignment.id)
+    ).all()
+    locked = (lock(session, id, account_id)[0] for id in ids)
+    return next((assignment for assignment in locked if assignment.state == "leased"), None)
 
 
 def keep_lease(assignment: Assignment, task: Task, project: Project, now: datetime) -> bool:
