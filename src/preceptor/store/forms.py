@@ -106,9 +106,9 @@ def check_groups(groups: Any, unacceptable: Any, positions: Sequence[str]) -> Gr
     if twice := sorted({p for p in placed if placed.count(p) > 1}):
         raise StoreError(f"{_subject(twice)} two ranks. One place for each.")
     kept = [sorted(group) for group in groups if group]
-    if not isinstance(unacceptable, list) or (
-        unacceptable and sorted(map(str, unacceptable)) != kept[-1]
-    ):
+    if not isinstance(unacceptable, list) or not all(isinstance(p, str) for p in unacceptable):
+        raise StoreError('"unacceptable" is a list of responses, each as text: ["3"].')
+    if unacceptable and sorted(unacceptable) != kept[-1]:
         raise StoreError(
             "Unacceptable responses form the last group together, and nothing else stands in it."
         )

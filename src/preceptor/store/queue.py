@@ -65,6 +65,7 @@ class AssignmentView:
     key: uuid.UUID  # goes into the form; the same form sent twice is one label
     draft: Any
     draft_version: int
+    kept_drafts: dict[int, Any]  # older ones, by version, that no page saw before a newer came
     guideline: str | None
     lease_expires: datetime
 
@@ -134,7 +135,7 @@ def view(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID) -> A
             .where(TaskResponse.task_id == task.id)
         ).all()
     )
-    draft = session.get(Draft, assignment_id)
+    drafts = drafts_of(session, assignment_id)
     guideline = assignment.guideline_id and session.get_one(Guideline, assignment.guideline_id)
     return AssignmentView(
         id=assignment.id,
@@ -145,8 +146,9 @@ def view(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID) -> A
         # White space at the end may tell one model from another.
         responses=[texts[slot].rstrip() for slot in assignment.display_order],
         key=next_key(session, assignment.id),
-        draft=draft.body if draft else None,
-        draft_version=draft.version if draft else 0,
+        draft=drafts[0].body if drafts else None,
+        draft_version=drafts[0].version if drafts else assignment.draft_version,
+        kept_drafts={draft.version: draft.body for draft in drafts[1:]},
         guideline=guideline_name(guideline) if guideline else None,
         lease_expires=assignment.lease_expires,
     )
@@ -253,7 +255,10 @@ def lock(
 
 
 def _held(session: Session, project_id: uuid.UUID, account_id: uuid.UUID) -> Assignment | None:
-    """The lease that the labeler holds in a project, locked."""
+    """The lease that the labeler holds in a project, locked.
+
+    After an undo there may be two; the one they had in hand last comes first.
+    """
     ids = session.scalars(
         select(Assignment.id)
         .join(Task)
@@ -262,7 +267,7 @@ def _held(session: Session, project_id: uuid.UUID, account_id: uuid.UUID) -> Ass
             Assignment.account_id == account_id,
             Assignment.state == LEASED,
         )
-        .order_by(Assignment.lease_expires, Assignment.id)
+        .order_by(Assignment.last_seen.desc(), Assignment.id)
     ).all()
     locked = (lock(session, id, account_id)[0] for id in ids)
     return next((assignment for assignment in locked if assignment.state == "leased"), None)
@@ -295,6 +300,15 @@ def give_place_back(task: Task, assignment: Assignment) -> None:
         assignment.counted = False
         task.taken -= 1
         _set_state(task)
+
+
+def drafts_of(session: Session, assignment_id: uuid.UUID) -> list[Draft]:
+    """Those that are kept, the newest first."""
+    return list(
+        session.scalars(
+            select(Draft).where(Draft.assignment_id == assignment_id).order_by(Draft.version.desc())
+        )
+    )
 
 
 def next_key(session: Session, assignment_id: uuid.UUID) -> uuid.UUID:
@@ -441,6 +455,7 @@ def _new_assignment(
         task_id=task.id,
         account_id=account_id,
         counted=False,
+        draft_version=0,
         display_order=slots,
         display_seed=display_seed,
         started_at=now,

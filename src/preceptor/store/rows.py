@@ -161,6 +161,7 @@ class Rows:
             "guideline_id": guideline,
             "started_at": label.started_at,
             "last_seen": label.submitted_at,
+            "draft_version": 0,
         }
         self.labels[id] = {
             "id": id,

@@ -311,13 +311,16 @@ class Assignment(Base):
     last_seen: Mapped[datetime]
     skip_reason: Mapped[str | None]
     skip_comment: Mapped[str | None]  # free text
+    draft_version: Mapped[int] = mapped_column(default=0)  # of the last draft; never starts again
 
 
 class Draft(Base):
+    """A form as it stood; the newest version is the draft, others were set aside unseen."""
+
     __tablename__ = "draft"
     assignment_id: Mapped[uuid.UUID] = reference("assignment", primary_key=True)
-    version: Mapped[int]
-    body: Mapped[Any]  # free text: the form as it stands, by position
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    body: Mapped[Any]  # free text: by position
     saved_at: Mapped[datetime]
 
 
@@ -337,6 +340,7 @@ class Submission(Base):
     form_sha256: Mapped[str]  # of the form as it was sent, texts included
     body: Mapped[dict[str, Any]]  # choices only, by slot
     guideline_id: Mapped[uuid.UUID | None] = reference("guideline")
+    restores: Mapped[int | None]  # the revision that it is again, after an undo of a later one
     active_seconds: Mapped[float | None]  # null without JavaScript
     ingest_id: Mapped[uuid.UUID | None] = reference("ingest")
     meta: Mapped[dict[str, Any]]  # what an imported row had besides

@@ -254,6 +254,7 @@ def upgrade() -> None:
         sa.Column("last_seen", sa.DateTime(timezone=True), nullable=False),
         sa.Column("skip_reason", sa.Text(), nullable=True),
         sa.Column("skip_comment", sa.Text(), nullable=True),
+        sa.Column("draft_version", sa.Integer(), nullable=False),
         sa.CheckConstraint(
             "state IN ('leased', 'submitted', 'skipped', 'expired', 'released')",
             name="ck_assignment_state",
@@ -295,7 +296,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["assignment_id"], ["assignment.id"], name="fk_draft_assignment_id"
         ),
-        sa.PrimaryKeyConstraint("assignment_id", name="pk_draft"),
+        sa.PrimaryKeyConstraint("assignment_id", "version", name="pk_draft"),
     )
     op.create_table(
         "submission",
@@ -307,6 +308,7 @@ def upgrade() -> None:
         sa.Column("form_sha256", sa.Text(), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
         sa.Column("guideline_id", sa.Uuid(), nullable=True),
+        sa.Column("restores", sa.Integer(), nullable=True),
         sa.Column("active_seconds", sa.Double(), nullable=True),
         sa.Column("ingest_id", sa.Uuid(), nullable=True),
         sa.Column("meta", sa.JSON(), nullable=False),
