@@ -234,6 +234,31 @@ def test_a_wrong_file_is_not_a_store():
     assert Path("other.db").read_text() == "hello"
 
 
+def test_a_store_keeps_to_the_key_that_it_was_made_with(monkeypatch: pytest.MonkeyPatch):
+    filled()
+    key = Path("labels.db.key")
+    first = key.read_text()
+    key.unlink()
+    assert "the site key is missing. Bring it back" in refused("init")
+    assert not key.exists(), "a new key beside old pseudonyms"
+    key.write_text("another key of at least 16 bytes")
+    key.chmod(0o600)
+    for verb in ("init", "status"):
+        assert "labels.db: made with another site key. Bring back" in refused(verb)
+    key.unlink()
+    monkeypatch.setenv("PRECEPTOR_SITE_KEY", "another key of at least 16 bytes")
+    assert "PRECEPTOR_SITE_KEY is set, and goes before the key's file" in refused("status")
+    monkeypatch.setenv("PRECEPTOR_SITE_KEY", f" {first}\n")  # white space is not of the key
+    told("status")
+
+
+def test_half_a_key_is_never_taken_for_one():
+    Path("labels.db.key.writing").write_text("0123456789abcdef")  # a machine went down here
+    told("init")
+    assert len(Path("labels.db.key").read_text()) == 65
+    assert not Path("labels.db.key.writing").exists()
+
+
 def test_a_key_that_others_can_read_or_that_is_missing_stops_the_command():
     filled()
     key = Path("labels.db.key")

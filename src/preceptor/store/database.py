@@ -17,7 +17,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -30,6 +30,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.store.names import KEY_VARIABLE, SiteKey, make_site_key, read_site_key
+from preceptor.store.tables import KeyCheck
 
 Result = TypeVar("Result")
 BUSY_SECONDS = 30
@@ -101,7 +102,7 @@ def create_store(where: str) -> None:
     where = shown(url)
     key_path = key_path_of(url)
     if key_path is None:
-        read_site_key(None)
+        read_site_key(None)  # before anything is written
     elif url.database:
         path = Path(url.database)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,14 +116,21 @@ def create_store(where: str) -> None:
                     f"{where}: a database of something else. Name a new file, or an empty database."
                 )
             _require_known(found, where)
+            # A key is of use only beside a new database, and `os.environ` may already hold one:
+            # another one beside people's pseudonyms would give the same people others.
+            in_file = not os.environ.get(KEY_VARIABLE, "").strip()
+            if found is None and key_path is not None and in_file:
+                make_site_key(key_path)
+            site_key = read_site_key(key_path)
             command.upgrade(migrations(connection), "head")
+            if found is None:
+                row = {"id": 1, "value": site_key.check_value()}
+                connection.execute(insert(KeyCheck).values(row))
+            _check_key(connection, site_key, where)
     except DatabaseError as error:
         raise StoreError(_unreachable(where, error)) from None
     finally:
         engine.dispose()
-    # Last: a key is of use only beside a database, and `os.environ` may already hold one.
-    if key_path is not None and KEY_VARIABLE not in os.environ:
-        make_site_key(key_path)
 
 
 def open_store(where: str) -> Store:
@@ -152,8 +160,11 @@ def open_store(where: str) -> Store:
                 f"{where}: its tables are of version {found}, this Preceptor needs {head()}. "
                 f"`preceptor label init --store {where}` brings them up to date; back it up before."
             )
+        site_key = read_site_key(key_path_of(url))
+        with engine.connect() as connection:
+            _check_key(connection, site_key, where)
         turn = threading.Lock() if url.get_backend_name() == "sqlite" else nullcontext()
-        return Store(engine, read_site_key(key_path_of(url)), turn)
+        return Store(engine, site_key, turn)
     except DatabaseError as error:
         engine.dispose()
         raise StoreError(_unreachable(where, error)) from None
@@ -262,6 +273,18 @@ def _require_known(found: str | None, where: str) -> None:
             f"{where}: its tables are of version {found}, which a newer Preceptor made. "
             "Upgrade Preceptor."
         )
+
+
+def _check_key(connection: Connection, site_key: SiteKey, where: str) -> None:
+    """Refuse another key than the store was made with."""
+    if connection.scalar(select(KeyCheck.value)) == site_key.check_value():
+        return
+    set_here = os.environ.get(KEY_VARIABLE, "").strip()
+    hint = f" {KEY_VARIABLE} is set, and goes before the key's file." if set_here else ""
+    raise StoreError(
+        f"{where}: made with another site key.{hint} Bring back the key that it was made with: "
+        "with this one the same people would get other pseudonyms."
+    )
 
 
 def _gave_way(error: DBAPIError) -> bool:

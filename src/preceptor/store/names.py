@@ -57,6 +57,10 @@ class SiteKey:
             )
         self._secret = secret
 
+    def check_value(self) -> str:
+        """Tells whether it is the same key, and nothing of the key itself."""
+        return hmac.digest(self._secret, b"check", "sha256").hex()
+
     def user(self, name: str) -> str:
         return self._pseudonym("usr", name)
 
@@ -77,7 +81,7 @@ def read_site_key(path: Path | None) -> SiteKey:
     Raises:
         StoreError: there is none, or others can read it.
     """
-    if secret := os.environ.get(KEY_VARIABLE):
+    if secret := os.environ.get(KEY_VARIABLE, "").strip():
         return SiteKey(secret.encode())
     if path is None:
         raise StoreError(
@@ -95,10 +99,17 @@ def read_site_key(path: Path | None) -> SiteKey:
 
 
 def make_site_key(path: Path) -> None:
-    """Write a new random key that only its owner can read, unless there is one."""
-    try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    """Write a new random key that only its owner can read, unless there is one.
+
+    It gets its name when it is written, so that half a key is never taken for one.
+    """
+    if path.exists():
         return
+    partial = path.with_name(path.name + ".writing")
+    partial.unlink(missing_ok=True)
+    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w") as stream:
         stream.write(secrets.token_hex(32) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)

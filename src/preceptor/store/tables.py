@@ -78,6 +78,14 @@ def reference(table: str, **options: Any) -> Any:
     return mapped_column(ForeignKey(f"{table}.id"), **options)
 
 
+class KeyCheck(Base):
+    """One row: what the site key makes of a known word, so that another key is noticed."""
+
+    __tablename__ = "key_check"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
 class PromptUser(Base):
     """Who wrote prompts, by pseudonym only."""
 

@@ -99,6 +99,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name="uq_project_name"),
     )
     op.create_table(
+        "key_check",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_key_check"),
+    )
+    op.create_table(
         "prompt_user",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("pseudonym", sa.Text(), nullable=False),
@@ -374,6 +380,7 @@ def downgrade() -> None:
     op.drop_table("consent")
     op.drop_table("acknowledgement")
     op.drop_table("prompt_user")
+    op.drop_table("key_check")
     op.drop_table("project")
     op.drop_table("policy")
     op.drop_table("ingest")
