@@ -227,6 +227,22 @@ def test_prompts_that_repeat_others_are_kept_and_not_asked_about():
     assert "goes with prompts" in refused("import", "p.jsonl", "--kind", "rankings", *arguments[3:])
 
 
+def test_what_consent_covers_and_whose_names_they_are_is_said_at_import():
+    told("init")
+    Path("p.jsonl").write_text('{"prompt": "q", "user": "1", "email": "bob@example.org"}\n')
+    command = ["import", "p.jsonl", "--kind", "prompts", *DECLARED]
+    assert "cannot cover sell" in refused(*command, "--scope", "sell")
+    told(*command, "--scope", "evaluate", "--source", "an app")
+    told(*command, "--scope", "train", "--source", "another app", "--keep-all", "--keep-meta")
+    found = []
+    for split in ("train", "valid", "test"):
+        result = label("export", "prompts", "--split", split)
+        if not result.exit_code:
+            found += read_records(result.stdout.strip(), Prompt)
+    [prompt] = found  # of two users with one name, one consents to training
+    assert prompt.meta["email"] == "bob@example.org"
+
+
 def test_a_wrong_file_is_not_a_store():
     Path("other.db").write_text("hello")
     for verb in ("status", "init"):

@@ -64,42 +64,62 @@ def import_file(
         bool,
         typer.Option("--keep-all", help="Prompts that repeat others, and over 200 of a user, too."),
     ] = False,
+    keep_meta: Annotated[
+        bool,
+        typer.Option("--keep-meta", help="Keep and export keys that mean nothing to Preceptor."),
+    ] = False,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source", help="Whose names of people these are; equal names elsewhere are others'."
+        ),
+    ] = "",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope", help="What the consent covers, train or evaluate; repeat it.  [both]"
+        ),
+    ] = None,
     store: Where = STORE,
 ) -> None:
     """Import records: all of a file, or nothing.
 
     Names of users and labelers become pseudonyms. The same file again adds nothing. Of prompts that
-    repeat others of the file the first is asked about, and at most 200 of a user; the rest is kept
-    with the reason. Prints what became of the lines.
+    repeat others the first is asked about, and at most 200 of a user; the rest is kept with the
+    reason. Other keys of a line are dropped without --keep-meta: they may hold names. Prints what
+    became of the lines.
     """
     from preceptor.data.hygiene import why_dropped
-    from preceptor.data.records import Demonstration, Ranking
-    from preceptor.store.ingest import import_labels, import_prompts
-    from preceptor.store.rows import Provenance
+    from preceptor.data.records import Demonstration, Prompt, Ranking
+    from preceptor.store.ingest import import_labels, import_prompts, read_file
+    from preceptor.store.rows import SCOPES, Provenance
 
     if keep_all and kind != "prompts":
         raise StoreError("--keep-all goes with prompts; of labels all are kept.")
     if kind == "prompts" and project:
         raise StoreError("--project goes with labels; `preceptor label add` asks about prompts.")
-    source = Provenance(file, licence, consent, _now())
-    with _opened(store) as opened, opened.write() as session:
-        if kind == "prompts":
-            counts = import_prompts(
-                session,
-                opened.site_key,
-                source,
-                skip_broken=skip_broken,
-                hygiene=None if keep_all else why_dropped,
-            )
-        else:
-            counts = import_labels(
-                session,
-                opened.site_key,
-                source,
-                Ranking if kind == "rankings" else Demonstration,
-                project=project,
-                skip_broken=skip_broken,
-            )
+    provenance = Provenance(
+        file, licence, consent, _now(), source=source, scopes=tuple(scope or SCOPES)
+    )
+    kinds: dict[str, Any] = {
+        "prompts": Prompt,
+        "demonstrations": Demonstration,
+        "rankings": Ranking,
+    }
+    with _opened(store) as opened:
+        # Before the transaction: nobody waits while a file is read.
+        read = read_file(
+            provenance,
+            kinds[kind],
+            skip_broken=skip_broken,
+            keep_meta=keep_meta,
+            hygiene=why_dropped if kind == "prompts" and not keep_all else None,
+        )
+        with opened.write() as session:
+            if kind == "prompts":
+                counts = import_prompts(session, opened.site_key, read)
+            else:
+                counts = import_labels(session, opened.site_key, read, project=project)
     _print_counts(counts)
 
 

@@ -146,6 +146,7 @@ def test_a_key_of_nothing_that_was_handed_out_is_refused(store: Store, held: Any
         ({"ratings": {"1": {"likert": 1, "flags": {"rude": True}}}}, "Response 1: no flag rude"),
         ({"ratings": {"9": {"likert": 1}}}, "Response 9: there is no such response"),
         ({"prompt_labels": {"odd": True}}, "no label odd"),
+        ({"prompt_labels": {"use_case": "Bob, 12 Main St"}}, "use case is one of generation,"),
         ({"modell": "x"}, "modell: no such field here"),
         ({"comment": "a\0b"}, "NUL character"),
         ({"comment": "\ud800"}, "half a surrogate pair"),

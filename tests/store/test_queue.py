@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from people import START, add_labeler, add_project, add_prompt, at, fill_in
+from people import START, add_labeler, add_project, add_prompt, at, fill_in, say
 from sqlalchemy import select
 
 from preceptor.errors import StoreError
 from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline, set_state
 from preceptor.store.database import Store
 from preceptor.store.labels import save_draft, submit
+from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, add_tasks
 from preceptor.store.queue import AssignmentView, claim, expire, heartbeat, release, skip, view
 from preceptor.store.tables import Assignment, Project, Task
@@ -267,6 +268,23 @@ def test_a_task_that_is_taken_up_again_is_under_the_guideline_of_now(store: Stor
             acknowledge(session, ann, newest_guideline(session, "ranking").id, now=START)
         held = take(store, project, ann, 100 * turn)
         assert held.guideline == f"ranking@{turn}"
+
+
+def test_nobody_is_asked_about_prompts_whose_users_said_no_meanwhile(store: Store):
+    project, [ann, bob] = project_of(store, num_tasks=3, overlap=2), people(store, "ann", "bob")
+    held = take(store, project, ann)
+    user = identify("user", "usr_testsaaaaaaaaaaaaaaaaaaaaa")
+    with store.write() as session:
+        say(session, user, "withdrawn", ["evaluate"])
+    assert take(store, project, ann, 1).id == held.id  # another use than this one
+    with store.write() as session:
+        say(session, user, "withdrawn", ["train"])
+    assert take(store, project, bob, 2) is None
+    assert take(store, project, ann, 2) is None, "not even the one that is held"
+    with store.write() as session:
+        assert session.scalars(select(Task.taken)).all() == [0, 0, 0]
+        say(session, user, "given")
+    assert take(store, project, bob, 3) is not None
 
 
 def test_what_was_given_back_is_not_taken_up_by_an_old_page(store: Store):

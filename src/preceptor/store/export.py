@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 import preceptor
 from preceptor.data.records import write_records
 from preceptor.errors import StoreError
-from preceptor.store.consent import willing_users
+from preceptor.store.consent import covered, willing_users
 from preceptor.store.forms import ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
 from preceptor.store.names import canonical
@@ -117,15 +117,15 @@ def export_records(session: Session, wanted: Filter, folder: Path, *, now: datet
 def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
     willing = set(session.scalars(willing_users(_scope(wanted))))
     rows = session.execute(
-        select(Prompt, PromptUser)
+        select(Prompt, PromptUser, covered(_scope(wanted)))
         .join(PromptUser)
         .where(Prompt.split == wanted.split)
         .order_by(Prompt.id)
     )
-    for prompt, user in rows:
+    for prompt, user, is_covered in rows:
         if prompt.status != "active":
             left_out[f"{prompt.status}: {prompt.reason}".removesuffix(": ")] += 1
-        elif user.id not in willing:
+        elif user.id not in willing or not is_covered:
             left_out["no consent"] += 1
         else:
             own = {
@@ -190,7 +190,7 @@ def _labels(
                 "labeler": row.Account.pseudonym,
             }
             own |= _ranking_meta(label.body, responses, row.Assignment)
-        yield record | {"meta": with_foreign(own, row.Prompt.meta | label.meta)}
+        yield record | {"meta": with_foreign(own, row.Prompt.meta | row.Assignment.meta)}
 
 
 def _chosen(wanted: Filter) -> Any:
@@ -210,6 +210,7 @@ def _chosen(wanted: Filter) -> Any:
             Account,
             Guideline.name.label("guideline"),
             Guideline.version,
+            covered(_scope(wanted)).label("covered"),
         )
         .join(
             newest,
@@ -238,7 +239,7 @@ def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetim
         return "of held-out labelers"
     if row.Prompt.status != "active":
         return f"prompt {row.Prompt.status}"
-    if row.PromptUser.id not in willing:
+    if row.PromptUser.id not in willing or not row.covered:
         return "no consent"
     if not row.Assignment.counted and not wanted.include_surplus:
         return "surplus"

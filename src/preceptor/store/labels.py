@@ -282,7 +282,6 @@ def _add_revision(
         revision=revision,
         key=identify("form", assignment.id, revision),
         guideline_id=assignment.guideline_id,
-        meta={},
         **values,
     )
     session.add(label)

@@ -61,17 +61,19 @@ class SiteKey:
         """Tells whether it is the same key, and nothing of the key itself."""
         return hmac.digest(self._secret, b"check", "sha256").hex()
 
-    def user(self, name: str) -> str:
-        return self._pseudonym("usr", name)
+    def user(self, name: str, source: str = "") -> str:
+        return self._pseudonym("usr", name, source)
 
-    def labeler(self, name: str) -> str:
-        return self._pseudonym("lab", name)
+    def labeler(self, name: str, source: str = "") -> str:
+        return self._pseudonym("lab", name, source)
 
-    def _pseudonym(self, prefix: str, name: str) -> str:
+    def _pseudonym(self, prefix: str, name: str, source: str) -> str:
+        """The same name of another source is somebody else."""
         # What an export holds is a pseudonym already, and stays the one it is.
         if PSEUDONYM.fullmatch(name) and name.startswith(prefix):
             return name
-        digest = hmac.digest(self._secret, f"{prefix}\0{name}".encode(), "sha256")
+        whole = "\0".join([prefix, source, name] if source else [prefix, name])
+        digest = hmac.digest(self._secret, whole.encode(), "sha256")
         return f"{prefix}_{base64.b32encode(digest).decode().lower()[:26]}"
 
 

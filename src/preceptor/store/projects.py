@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import exists, insert, select
 from sqlalchemy.orm import Session
 
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
-from preceptor.store.consent import willing_users
+from preceptor.store.consent import covered, willing_users
 from preceptor.store.names import identify, seeded
 from preceptor.store.tables import Base, Policy, Project, Prompt, Response, Task, TaskResponse
 
@@ -117,13 +117,15 @@ def prompts_without_task(
 
     Only of users who consent to what the labels are for, `scope`: train or evaluate.
     """
-    asked = select(Task.prompt_id).where(Task.project_id == project_id)
+    # Not `NOT IN`, for which a server compares each prompt with each task.
+    asked = exists().where(Task.project_id == project_id, Task.prompt_id == Prompt.id)
     rows = session.execute(
         select(Prompt.id).where(
             Prompt.status == "active",
             Prompt.split == split,
-            Prompt.id.not_in(asked),
+            ~asked,
             Prompt.user_id.in_(willing_users(scope)),
+            covered(scope),
         )
     )
     order = sorted(rows.scalars(), key=lambda id: seeded(seed, id))[:limit]

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
 from preceptor.store.accounts import account_of, guideline_name, newest_guideline
+from preceptor.store.consent import still_willing
 from preceptor.store.forms import SKIP_REASONS, require_storable
 from preceptor.store.names import identify, seeded
 from preceptor.store.tables import (
@@ -87,9 +88,15 @@ def claim(
     # 2. Leases that ran out give their places back.
     expire(session, project_id, now=now)
     # 3. A reload or a second tab gets the same task again.
-    if held := _held(session, project_id, account_id):
-        _renew(held, project, now)
-        return view(session, held.id, account_id)
+    while held := _held(session, project_id, account_id):
+        task = session.get_one(Task, held.task_id)
+        if session.scalar(select(Prompt.id).where(Prompt.id == task.prompt_id, _askable(project))):
+            _renew(held, project, now)
+            return view(session, held.id, account_id)
+        # Its user said no meanwhile.
+        give_place_back(task, held)
+        held.state = "released"
+        session.flush()
     # 4. The pool that all labelers share, with its probability; else the queue.
     seat = session.get(Seat, (project_id, account_id))
     if seat is None:
@@ -100,9 +107,10 @@ def claim(
     if chance >= project.calibration_fraction:
         first, second = second, first
     while True:
-        task = first(session, project, account) or second(session, project, account)
-        if task is None:
+        found = first(session, project, account) or second(session, project, account)
+        if found is None:
             return None
+        task = found
         # 5. A lease on it. One that ran out or was given back is renewed, its draft with it. What
         # an old page of theirs submitted before we had the task is done: the next one, then.
         assignment = session.scalar(
@@ -422,7 +430,7 @@ def _first(
     )
     asked = (
         Prompt.id == Task.prompt_id,
-        Prompt.status == "active",
+        _askable(project),
         or_(Prompt.author_id.is_(None), Prompt.author_id != account.id),
     )
     unsuitable = [] if account.accepts_sensitive else [Task.sensitive.is_(False)]
@@ -444,6 +452,12 @@ def _first(
     )
 
 
+def _askable(project: Project) -> ColumnElement[bool]:
+    """Whether a prompt may be asked about today: its user may have said no since it was added."""
+    scope = "evaluate" if project.task_type == "evaluation" else "train"
+    return and_(Prompt.status == "active", still_willing(scope))
+
+
 def _new_assignment(
     session: Session, project: Project, task: Task, account_id: uuid.UUID, now: datetime
 ) -> Assignment:
@@ -456,6 +470,7 @@ def _new_assignment(
         account_id=account_id,
         counted=False,
         draft_version=0,
+        meta={},
         display_order=slots,
         display_seed=display_seed,
         started_at=now,

@@ -129,7 +129,10 @@ class Ingest(Base):
     file_name: Mapped[str]
     sha256: Mapped[str]
     licence: Mapped[str]
+    source: Mapped[str]  # whose names these are: the same name elsewhere is somebody else
     consent: Mapped[str]  # what the person who imported declares
+    may_train: Mapped[bool]  # what that covers
+    may_evaluate: Mapped[bool]
     counts: Mapped[dict[str, Any]]
     at: Mapped[datetime]
 
@@ -140,6 +143,7 @@ class Prompt(Base):
         one_of("origin", "api", "chat_page", "labeler", "import", "miniature"),
         one_of("status", "active", "quarantined", "rejected", "erased"),
         Index("ix_prompt_choice", "status", "split"),
+        Index("ix_prompt_normal_sha256", "normal_sha256"),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     user_id: Mapped[uuid.UUID] = reference("prompt_user", index=True)
@@ -147,6 +151,7 @@ class Prompt(Base):
     ingest_id: Mapped[uuid.UUID | None] = reference("ingest")
     origin: Mapped[str]
     content: Mapped[Any]  # free text: a string or messages
+    normal_sha256: Mapped[str] = mapped_column(default="")  # of the text without case and spacing
     use_case: Mapped[str]
     split: Mapped[str]  # its user's
     status: Mapped[str]
@@ -212,6 +217,7 @@ class Guideline(Base):
     version: Mapped[int]
     markdown: Mapped[str]
     sha256: Mapped[str]
+    imported: Mapped[bool]  # came with labels: theirs to refer to, never the one that is shown
     at: Mapped[datetime]
 
 
@@ -259,6 +265,7 @@ class Task(Base):
         one_of("kind", "normal", "calibration"),
         one_of("state", "open", "full", "closed"),
         CheckConstraint("target IS NULL OR taken <= target", name="taken"),
+        Index("ix_task_asked", "project_id", "prompt_id"),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     project_id: Mapped[uuid.UUID] = reference("project")
@@ -319,6 +326,7 @@ class Assignment(Base):
     last_seen: Mapped[datetime]
     skip_reason: Mapped[str | None]
     skip_comment: Mapped[str | None]  # free text
+    meta: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what an imported row had besides
     draft_version: Mapped[int] = mapped_column(default=0)  # of the last draft; never starts again
 
 
@@ -351,7 +359,6 @@ class Submission(Base):
     restores: Mapped[int | None]  # the revision that it is again, after an undo of a later one
     active_seconds: Mapped[float | None]  # null without JavaScript
     ingest_id: Mapped[uuid.UUID | None] = reference("ingest")
-    meta: Mapped[dict[str, Any]]  # what an imported row had besides
     at: Mapped[datetime]
 
 

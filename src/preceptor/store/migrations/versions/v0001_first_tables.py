@@ -51,6 +51,7 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("markdown", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("imported", sa.Boolean(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_guideline"),
         sa.UniqueConstraint("name", "version", name="uq_guideline_name_version"),
@@ -62,7 +63,10 @@ def upgrade() -> None:
         sa.Column("file_name", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("licence", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
         sa.Column("consent", sa.Text(), nullable=False),
+        sa.Column("may_train", sa.Boolean(), nullable=False),
+        sa.Column("may_evaluate", sa.Boolean(), nullable=False),
         sa.Column("counts", sa.JSON(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_ingest"),
@@ -167,6 +171,7 @@ def upgrade() -> None:
         sa.Column("ingest_id", sa.Uuid(), nullable=True),
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("content", sa.JSON(), nullable=False),
+        sa.Column("normal_sha256", sa.Text(), nullable=False),
         sa.Column("use_case", sa.Text(), nullable=False),
         sa.Column("split", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
@@ -186,6 +191,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_prompt"),
     )
     op.create_index("ix_prompt_choice", "prompt", ["status", "split"], unique=False)
+    op.create_index("ix_prompt_normal_sha256", "prompt", ["normal_sha256"], unique=False)
     op.create_index("ix_prompt_user_id", "prompt", ["user_id"], unique=False)
     op.create_table(
         "seat",
@@ -230,6 +236,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name="fk_task_prompt_id"),
         sa.PrimaryKeyConstraint("id", name="pk_task"),
     )
+    op.create_index("ix_task_asked", "task", ["project_id", "prompt_id"], unique=False)
     op.create_index("ix_task_prompt_id", "task", ["prompt_id"], unique=False)
     op.create_index(
         "ix_task_queue",
@@ -260,6 +267,7 @@ def upgrade() -> None:
         sa.Column("last_seen", sa.DateTime(timezone=True), nullable=False),
         sa.Column("skip_reason", sa.Text(), nullable=True),
         sa.Column("skip_comment", sa.Text(), nullable=True),
+        sa.Column("meta", sa.JSON(), nullable=False),
         sa.Column("draft_version", sa.Integer(), nullable=False),
         sa.CheckConstraint(
             "state IN ('leased', 'submitted', 'skipped', 'expired', 'released')",
@@ -317,7 +325,6 @@ def upgrade() -> None:
         sa.Column("restores", sa.Integer(), nullable=True),
         sa.Column("active_seconds", sa.Double(), nullable=True),
         sa.Column("ingest_id", sa.Uuid(), nullable=True),
-        sa.Column("meta", sa.JSON(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("kind IN ('submitted', 'withdrawn')", name="ck_submission_kind"),
         sa.ForeignKeyConstraint(
@@ -366,12 +373,14 @@ def downgrade() -> None:
         sqlite_where=sa.text("state = 'open'"),
         postgresql_where=sa.text("state = 'open'"),
     )
+    op.drop_index("ix_task_asked", table_name="task")
     op.drop_index("ix_task_prompt_id", table_name="task")
     op.drop_table("task")
     op.drop_index("ix_response_prompt_id", table_name="response")
     op.drop_table("response")
     op.drop_table("seat")
     op.drop_index("ix_prompt_user_id", table_name="prompt")
+    op.drop_index("ix_prompt_normal_sha256", table_name="prompt")
     op.drop_index("ix_prompt_choice", table_name="prompt")
     op.drop_table("prompt")
     op.drop_index("ix_invitation_account_id", table_name="invitation")
