@@ -98,7 +98,8 @@ def test_a_store_is_made_once_and_only_its_owner_reads_it(here: Path):
     assert Path("labels.db.key").read_bytes() == key
     for name in ("labels.db", "labels.db.key"):
         assert (here / name).stat().st_mode & 0o077 == 0
-    assert "no project yet" in told("status")
+    assert label("status").stdout == ""
+    assert "no project yet" in label("status").stderr
 
 
 def test_from_prompts_to_a_file_that_training_takes(run_folder: Path):
@@ -112,10 +113,13 @@ def test_from_prompts_to_a_file_that_training_takes(run_folder: Path):
     assert len(rankings) == 26
     assert {len(r.responses) for r in rankings} == {6}
     assert {source for r in rankings for source in r.meta["sources"]} == {"sft"}
-    assert told("status").splitlines()[-1] == (
-        "rankings (ranking, open): tasks 24, done 22; labels 26 of labelers 2; "
-        "leased 0, skipped 0, surplus 0"
-    )
+    status = told("status").splitlines()
+    assert status[-3:] == [
+        "rankings (ranking, open)",
+        "  tasks 24, done 22; labels 26 of labelers 2",
+        "  leased 0, skipped 0, surplus 0",
+    ]
+    assert max(map(len, status)) <= 80
     told("init", "--store", "other.db")
     again = ["import", out, "--kind", "rankings", *DECLARED, "--store", "other.db"]
     assert told(*again) == "      26  added\n"
@@ -149,14 +153,22 @@ def test_responses_are_those_of_the_models_and_the_same_seed_draws_the_same(run_
     assert all(len(hashes) == 1 and len(hashes.pop()) == 64 for hashes in by_model.values())
 
 
-def test_prompts_that_are_too_long_are_left_out_and_said(run_folder: Path):
+def test_a_prompt_that_is_too_long_is_not_chosen_again(run_folder: Path):
     filled(0, too_long=1)
-    for split in ("train", "valid", "test"):
-        result = label("add", "--run", run_folder, "--split", split)
-        assert result.exit_code == 2
-    assert "every prompt is longer than the run's max_prompt_tokens 20" in "".join(
-        label("add", "--run", run_folder, "--split", s).stderr for s in ("train", "valid", "test")
-    )
+    said = [label("add", "--run", run_folder, "--split", s) for s in ("train", "valid", "test") * 2]
+    assert {result.exit_code for result in said} == {2}
+    words = "".join(result.stderr for result in said)
+    assert words.count("every prompt of the 1 chosen is longer") == 1
+    assert words.count("no prompt in split") == 5
+
+
+def test_an_option_that_an_existing_project_does_not_take_is_told():
+    filled(9)
+    told("add", "--task", "demonstration", "--prompts", "1", "--overlap", "2")
+    told("add", "--task", "demonstration", "--prompts", "1")
+    told("add", "--task", "demonstration", "--prompts", "1", "--overlap", "2")
+    said = refused("add", "--task", "demonstration", "--overlap", "3")
+    assert "demonstrations wants 2 labels of each task, since it was made" in said
 
 
 def test_demonstrations_need_no_model_and_no_torch(here: Path):

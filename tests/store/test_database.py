@@ -13,7 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from people import START, Fresh, add_labeler, add_project, add_prompt
-from sqlalchemy import inspect, select, text
+from sqlalchemy import CheckConstraint, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
@@ -25,6 +25,7 @@ from preceptor.store.database import (
     head,
     migrations,
     open_store,
+    shown,
     url_of,
     version_of,
 )
@@ -210,6 +211,40 @@ def test_of_two_transactions_in_each_other_s_way_both_are_done(store: Store):
 @pytest.mark.parametrize("where", ["postgresql://u@h/d", "postgresql+psycopg://u@h/d"])
 def test_postgresql_is_reached_by_psycopg(where: str):
     assert url_of(where).drivername == "postgresql+psycopg"
+
+
+def test_the_scheme_that_many_hosts_write_is_postgresql_too():
+    assert url_of("postgres://u@h/d").drivername == "postgresql+psycopg"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "postgresql://u:hush@h/d",
+        "postgresql://h/d?user=u&password=hush",
+        "postgresql://u@h/d?sslpassword=hush",
+    ],
+)
+def test_no_password_is_shown(where: str):
+    assert "hush" not in shown(url_of(where))
+    assert "@h/" in shown(url_of(where)) or "//h/" in shown(url_of(where))
+
+
+def test_each_rule_of_a_column_is_named_once(store: Store):
+    with store.engine.connect() as connection:
+        names = {
+            str(check["name"])
+            for table in Base.metadata.tables
+            for check in inspect(connection).get_check_constraints(table)
+        }
+    expected = {
+        str(rule.name)
+        for table in Base.metadata.tables.values()
+        for rule in table.constraints
+        if isinstance(rule, CheckConstraint)
+    }
+    assert names == expected
+    assert "ck_account_role" in names
 
 
 def test_without_its_driver_postgresql_says_what_to_install(tmp_path: Path):

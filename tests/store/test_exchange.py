@@ -17,7 +17,7 @@ from preceptor.data.files import read_demonstrations, read_prompts, read_ranking
 from preceptor.data.hygiene import why_dropped
 from preceptor.data.records import Demonstration, Prompt, Ranking, read_records, write_records
 from preceptor.errors import DataError, StoreError
-from preceptor.store import tables
+from preceptor.store import export, tables
 from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.export import Exported, Filter, export_records
@@ -55,8 +55,7 @@ def bring(
 
 
 def take_out(store: Store, folder: Path, kind: str, **options: Any) -> Exported:
-    with store.write() as session:
-        return export_records(session, Filter(kind, **options), folder, now=LATER)
+    return export_records(store, Filter(kind, **options), folder, now=LATER)
 
 
 def write(path: Path, rows: list[Any]) -> Path:
@@ -473,9 +472,8 @@ def test_what_does_not_go_out_is_counted_by_reason(store: Store, tmp_path: Path)
     names = json.loads(Path(str(less.path).replace(".jsonl", ".manifest.json")).read_text())
     assert names["left_out"] == less.left_out
     assert names["num_rows"] == less.num_rows == len(read_records(less.path, Ranking))
-    with store.write() as session, pytest.raises(StoreError, match="can still be undone"):
-        session.execute(insert(tables.Consent), [withdrawn | {"scope": "train"}])
-        export_records(session, Filter("rankings"), tmp_path, now=at(5))
+    with pytest.raises(StoreError, match="can still be undone"):
+        export_records(store, Filter("rankings"), tmp_path, now=at(5))
     with pytest.raises(StoreError, match="No evaluations to export in split test. There are none"):
         take_out(store, tmp_path, "evaluations", split="test")
 
@@ -756,3 +754,31 @@ def test_no_more_than_200_of_a_user_whatever_the_number_of_files(store: Store, t
         "there already": 50,
         "more than 200 of its user": 30,
     }
+
+
+def test_nobody_waits_for_an_export_but_for_its_note(store: Store, tmp_path: Path):
+    """A label that comes while a file is written is in none of it, or whole in the next."""
+    bring(store, some_prompts(tmp_path / "p.jsonl", 30), "prompts")
+    labeled_store(store, "ranking")
+    wrote = []
+    real = export.write_records
+
+    def write_slowly(path: Path, rows: Any) -> str:
+        with store.write() as session:
+            add_labeler(session, store, "somebody else")
+        wrote.append(path)
+        return real(path, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "write_records", write_slowly)
+        take_out(store, tmp_path, "rankings")
+    assert wrote
+
+
+def test_a_reader_sees_one_state_from_its_first_look_on(store: Store):
+    with store.read() as session:
+        number = select(func.count()).select_from(tables.Account)
+        assert session.scalar(number) == 0
+        with store.write() as writer:
+            add_labeler(writer, store, "ann")
+        assert session.scalar(number) == 0

@@ -84,8 +84,11 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A transaction that reads; on SQLite it sees one state and holds nobody up."""
-        with Session(self.engine) as session:
+        """A transaction that reads: one state from its first look on. It holds nobody up."""
+        engine = self.engine
+        if engine.dialect.name == "postgresql":
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with Session(engine) as session:
             yield session
 
     def close(self) -> None:
@@ -184,6 +187,8 @@ def url_of(where: str) -> URL:
             "--store is not the address of a database. It looks like postgresql://user@host/name, "
             "or is the path of an SQLite file."
         ) from None
+    if url.drivername == "postgres":  # as many hosts spell it
+        url = url.set(drivername="postgresql")
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise StoreError(
             f"labels are kept in SQLite or PostgreSQL, not in {url.get_backend_name()}."
@@ -196,9 +201,11 @@ def url_of(where: str) -> URL:
 
 
 def shown(url: URL) -> str:
-    """A path or URL for messages: without its password."""
+    """A path or URL for messages: without its password, wherever that stands."""
     if url.get_backend_name() == "sqlite":
         return url.database or ""
+    secret = {key: "***" for key in url.query if "pass" in key.lower()}
+    url = url.set(query={**url.query, **secret})
     return url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 

@@ -17,6 +17,7 @@ import preceptor
 from preceptor.data.records import write_records
 from preceptor.errors import StoreError
 from preceptor.store.consent import covered, willing_users
+from preceptor.store.database import Store
 from preceptor.store.forms import ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
 from preceptor.store.names import canonical
@@ -61,8 +62,8 @@ class Exported:
     left_out: dict[str, int]
 
 
-def export_records(session: Session, wanted: Filter, folder: Path, *, now: datetime) -> Exported:
-    """Write KIND-SPLIT-HASH.jsonl and its manifest.
+def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime) -> Exported:
+    """Write KIND-SPLIT-HASH.jsonl and its manifest; writers wait for the note of it alone.
 
     Raises:
         StoreError: no row is left; it says what was left out, and why.
@@ -70,12 +71,13 @@ def export_records(session: Session, wanted: Filter, folder: Path, *, now: datet
     if wanted.kind not in SCHEMAS:
         raise StoreError(f"{wanted.kind}: nothing of this kind. There are {', '.join(SCHEMAS)}.")
     left_out: Counter[str] = Counter()
-    guidelines: set[str] = set()
-    if wanted.kind == "prompts":
-        records = list(_prompts(session, wanted, left_out))
-    else:
-        records = list(_labels(session, wanted, left_out, now))
-        guidelines = {r["meta"]["guideline"] for r in records} - {None}
+    with store.read() as session:
+        if wanted.kind == "prompts":
+            records = list(_prompts(session, wanted, left_out))
+            guidelines = {}
+        else:
+            records = list(_labels(session, wanted, left_out, now))
+            guidelines = _markdown(session, {r["meta"]["guideline"] for r in records} - {None})
     if not records:
         reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
         raise StoreError(
@@ -96,21 +98,23 @@ def export_records(session: Session, wanted: Filter, folder: Path, *, now: datet
         "labelers": dict(Counter(r["meta"]["labeler_group"] for r in records))
         if wanted.kind != "prompts"
         else {},
-        "guidelines": _markdown(session, guidelines),
+        "guidelines": guidelines,
         "version": preceptor.__version__,
     }
+    # Noted before it has its name: there is no file that nobody knows of.
+    with store.write() as session:
+        session.add(
+            Export(
+                kind=wanted.kind,
+                filters=asdict(wanted),
+                file_name=path.name,
+                num_rows=len(lines),
+                sha256=digest,
+                at=now,
+            )
+        )
     _write_whole(manifest_path(path), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     partial.replace(path)
-    session.add(
-        Export(
-            kind=wanted.kind,
-            filters=asdict(wanted),
-            file_name=path.name,
-            num_rows=len(lines),
-            sha256=digest,
-            at=now,
-        )
-    )
     return Exported(path, digest, len(lines), dict(left_out))
 
 

@@ -261,7 +261,7 @@ def reopen(
 
 def _require_open(project: Project) -> None:
     if project.state == "closed":
-        raise StoreError(f"{project.name} is closed; its labels stay as they are.")
+        raise StoreError("This project is closed; its labels stay as they are.")
 
 
 def _newest(session: Session, assignment_id: uuid.UUID) -> Submission | None:

@@ -58,7 +58,6 @@ class AssignmentView:
     """All that a labeler's page may know: texts by position, nothing of models, slots or others."""
 
     id: uuid.UUID
-    project: str
     task_type: str
     state: str
     prompt: str | Messages
@@ -147,12 +146,10 @@ def view(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID) -> A
     guideline = assignment.guideline_id and session.get_one(Guideline, assignment.guideline_id)
     return AssignmentView(
         id=assignment.id,
-        project=project.name,
         task_type=project.task_type,
         state=assignment.state,
         prompt=session.get_one(Prompt, task.prompt_id).content,
-        # White space at the end may tell one model from another.
-        responses=[texts[slot].rstrip() for slot in assignment.display_order],
+        responses=[shown(texts[slot]) for slot in assignment.display_order],
         key=next_key(session, assignment.id),
         draft=drafts[0].body if drafts else None,
         draft_version=drafts[0].version if drafts else assignment.draft_version,
@@ -160,6 +157,11 @@ def view(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID) -> A
         guideline=guideline_name(guideline) if guideline else None,
         lease_expires=assignment.lease_expires,
     )
+
+
+def shown(text: str) -> str:
+    """A response as labelers see it: white space around it may tell one model from another."""
+    return text.strip()
 
 
 def heartbeat(
@@ -353,12 +355,12 @@ def _own(
 def _require_allowed(session: Session, project: Project, account: Account) -> Guideline | None:
     """The guideline that the labeler works under, if all is as it must be for a claim."""
     if project.state != "open":
-        raise StoreError(f"{project.name} is {project.state}. Your drafts and labels are kept.")
+        raise StoreError(f"This project is {project.state}. Your drafts and labels are kept.")
     wanted = "screening" if project.purpose == "screening" else "active"
     if account.state != wanted:
         raise StoreError(f"Your account is {account.state}; this project needs it {wanted}.")
     if account.labeler_group not in project.groups:
-        raise StoreError(f"{project.name} is not for the group {account.labeler_group}.")
+        raise StoreError(f"This project is not for the group {account.labeler_group}.")
     # Said once more here: what held-out labelers judge must never be trained on.
     if project.purpose == "train" and account.labeler_group == "heldout":
         raise StoreError("Held-out labelers make no training data.")
@@ -367,7 +369,7 @@ def _require_allowed(session: Session, project: Project, account: Account) -> Gu
     guideline = newest_guideline(session, project.guideline)
     if guideline is None:
         raise StoreError(
-            f"{project.name} has no guideline {project.guideline} yet; the lead publishes it."
+            f"This project has no guideline {project.guideline} yet; the lead publishes it."
         )
     if session.get(Acknowledgement, (account.id, guideline.id)) is None:
         raise StoreError(
@@ -383,30 +385,40 @@ def _next_calibration(session: Session, project: Project, account: Account) -> T
 def _next_normal(session: Session, project: Project, account: Account) -> Task | None:
     order = [Task.taken.desc(), Task.priority.desc(), Task.draw]
     normal = [Task.kind == "normal"]
-    # Two steps, so that no planner of queries walks through everything that is partly filled.
+    # Two steps, so that no planner of queries sorts everything that is partly filled. What is left
+    # of it for this labeler is walked to past their own work, and no further.
     window = session.scalars(
         select(Task.id)
-        .where(Task.project_id == project.id, Task.state == OPEN, *normal, Task.taken > 0)
+        .where(
+            Task.project_id == project.id,
+            Task.state == OPEN,
+            *normal,
+            Task.taken > 0,
+            ~_done(account),
+            *_suitable(account),
+        )
         .order_by(*order)
         .limit(WINDOW)
     ).all()
-    done = set(
-        session.scalars(
-            select(Assignment.task_id).where(
-                Assignment.task_id.in_(window),
-                Assignment.account_id == account.id,
-                Assignment.state.in_(DONE),
-            )
-        )
-    )
-    first = (
-        _first(session, project, account, [Task.id == id], order) for id in window if id not in done
-    )
+    first = (_first(session, project, account, [Task.id == id], order) for id in window)
     if (task := next(filter(None, first), None)) is not None:
         return task
-    return _first(session, project, account, [*normal, Task.taken == 0], order) or _first(
-        session, project, account, [*normal, Task.taken > 0], order
+    fresh = _first(session, project, account, [*normal, Task.taken == 0], order)
+    if fresh is not None or len(window) < WINDOW:
+        return fresh
+    return _first(session, project, account, [*normal, Task.taken > 0], order)
+
+
+def _done(account: Account) -> ColumnElement[bool]:
+    return exists().where(
+        Assignment.task_id == Task.id,
+        Assignment.account_id == account.id,
+        Assignment.state.in_(DONE),
     )
+
+
+def _suitable(account: Account) -> list[ColumnElement[bool]]:
+    return [] if account.accepts_sensitive else [Task.sensitive.is_(False)]
 
 
 def _first(
@@ -418,11 +430,6 @@ def _first(
 ) -> Task | None:
     """The first open task that is for this labeler: not sensitive, not done, not their own."""
     own_response = aliased(Response)
-    done = (
-        Assignment.task_id == Task.id,
-        Assignment.account_id == account.id,
-        Assignment.state.in_(DONE),
-    )
     written = (
         TaskResponse.task_id == Task.id,
         TaskResponse.response_id == own_response.id,
@@ -433,15 +440,14 @@ def _first(
         _askable(project),
         or_(Prompt.author_id.is_(None), Prompt.author_id != account.id),
     )
-    unsuitable = [] if account.accepts_sensitive else [Task.sensitive.is_(False)]
     return session.scalar(
         select(Task)
         .where(
             Task.project_id == project.id,
             Task.state == OPEN,
             *conditions,
-            *unsuitable,
-            ~exists().where(*done),
+            *_suitable(account),
+            ~_done(account),
             ~exists().where(*written),
             exists().where(*asked),
         )
@@ -492,5 +498,5 @@ def equal_slots(session: Session, task_id: uuid.UUID) -> list[list[str]]:
     )
     by_text: dict[str, list[str]] = {}
     for slot, text in rows:
-        by_text.setdefault(text.rstrip(), []).append(slot)
+        by_text.setdefault(shown(text), []).append(slot)
     return list(by_text.values())

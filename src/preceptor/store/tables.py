@@ -292,6 +292,15 @@ Index(
 )
 
 
+class LeftOut(Base):
+    """A prompt that a project does not ask about, so that it is not chosen again and again."""
+
+    __tablename__ = "left_out"
+    project_id: Mapped[uuid.UUID] = reference("project", primary_key=True)
+    prompt_id: Mapped[uuid.UUID] = reference("prompt", primary_key=True)
+    reason: Mapped[str]
+
+
 class TaskResponse(Base):
     __tablename__ = "task_response"
     task_id: Mapped[uuid.UUID] = reference("task", primary_key=True)

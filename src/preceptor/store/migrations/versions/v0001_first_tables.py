@@ -23,11 +23,14 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
             "labeler_group IN ('training', 'heldout', 'researcher', 'simulated', 'imported')",
-            name="ck_account_labeler_group",
+            name=op.f("ck_account_labeler_group"),
         ),
-        sa.CheckConstraint("role IN ('labeler', 'researcher', 'admin')", name="ck_account_role"),
         sa.CheckConstraint(
-            "state IN ('invited', 'screening', 'active', 'paused', 'left')", name="ck_account_state"
+            "role IN ('labeler', 'researcher', 'admin')", name=op.f("ck_account_role")
+        ),
+        sa.CheckConstraint(
+            "state IN ('invited', 'screening', 'active', 'paused', 'left')",
+            name=op.f("ck_account_state"),
         ),
         sa.PrimaryKeyConstraint("id", name="pk_account"),
         sa.UniqueConstraint("login", name="uq_account_login"),
@@ -94,10 +97,13 @@ def upgrade() -> None:
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("purpose IN ('train', 'eval', 'screening')", name="ck_project_purpose"),
-        sa.CheckConstraint("state IN ('open', 'paused', 'closed')", name="ck_project_state"),
         sa.CheckConstraint(
-            "task_type IN ('demonstration', 'ranking', 'evaluation')", name="ck_project_task_type"
+            "purpose IN ('train', 'eval', 'screening')", name=op.f("ck_project_purpose")
+        ),
+        sa.CheckConstraint("state IN ('open', 'paused', 'closed')", name=op.f("ck_project_state")),
+        sa.CheckConstraint(
+            "task_type IN ('demonstration', 'ranking', 'evaluation')",
+            name=op.f("ck_project_task_type"),
         ),
         sa.PrimaryKeyConstraint("id", name="pk_project"),
         sa.UniqueConstraint("name", name="uq_project_name"),
@@ -116,8 +122,10 @@ def upgrade() -> None:
         sa.Column("policy", sa.Text(), nullable=False),
         sa.Column("first_seen", sa.DateTime(timezone=True), nullable=False),
         sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("policy IN ('opt_in', 'never')", name="ck_prompt_user_policy"),
-        sa.CheckConstraint("split IN ('train', 'valid', 'test')", name="ck_prompt_user_split"),
+        sa.CheckConstraint("policy IN ('opt_in', 'never')", name=op.f("ck_prompt_user_policy")),
+        sa.CheckConstraint(
+            "split IN ('train', 'valid', 'test')", name=op.f("ck_prompt_user_split")
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_prompt_user"),
         sa.UniqueConstraint("pseudonym", name="uq_prompt_user_pseudonym"),
     )
@@ -145,10 +153,12 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
             "channel IN ('api_store', 'chat_page', 'contract', 'declared')",
-            name="ck_consent_channel",
+            name=op.f("ck_consent_channel"),
         ),
-        sa.CheckConstraint("event IN ('given', 'withdrawn')", name="ck_consent_event"),
-        sa.CheckConstraint("scope IN ('train', 'evaluate', 'publish')", name="ck_consent_scope"),
+        sa.CheckConstraint("event IN ('given', 'withdrawn')", name=op.f("ck_consent_event")),
+        sa.CheckConstraint(
+            "scope IN ('train', 'evaluate', 'publish')", name=op.f("ck_consent_scope")
+        ),
         sa.ForeignKeyConstraint(["user_id"], ["prompt_user.id"], name="fk_consent_user_id"),
         sa.PrimaryKeyConstraint("id", name="pk_consent"),
     )
@@ -180,10 +190,11 @@ def upgrade() -> None:
         sa.Column("meta", sa.JSON(), nullable=False),
         sa.CheckConstraint(
             "origin IN ('api', 'chat_page', 'labeler', 'import', 'miniature')",
-            name="ck_prompt_origin",
+            name=op.f("ck_prompt_origin"),
         ),
         sa.CheckConstraint(
-            "status IN ('active', 'quarantined', 'rejected', 'erased')", name="ck_prompt_status"
+            "status IN ('active', 'quarantined', 'rejected', 'erased')",
+            name=op.f("ck_prompt_status"),
         ),
         sa.ForeignKeyConstraint(["author_id"], ["account.id"], name="fk_prompt_author_id"),
         sa.ForeignKeyConstraint(["ingest_id"], ["ingest.id"], name="fk_prompt_ingest_id"),
@@ -193,6 +204,15 @@ def upgrade() -> None:
     op.create_index("ix_prompt_choice", "prompt", ["status", "split"], unique=False)
     op.create_index("ix_prompt_normal_sha256", "prompt", ["normal_sha256"], unique=False)
     op.create_index("ix_prompt_user_id", "prompt", ["user_id"], unique=False)
+    op.create_table(
+        "left_out",
+        sa.Column("project_id", sa.Uuid(), nullable=False),
+        sa.Column("prompt_id", sa.Uuid(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="fk_left_out_project_id"),
+        sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name="fk_left_out_prompt_id"),
+        sa.PrimaryKeyConstraint("project_id", "prompt_id", name="pk_left_out"),
+    )
     op.create_table(
         "seat",
         sa.Column("project_id", sa.Uuid(), nullable=False),
@@ -229,9 +249,9 @@ def upgrade() -> None:
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("draw", sa.BigInteger(), nullable=False),
         sa.Column("sensitive", sa.Boolean(), nullable=False),
-        sa.CheckConstraint("kind IN ('normal', 'calibration')", name="ck_task_kind"),
-        sa.CheckConstraint("state IN ('open', 'full', 'closed')", name="ck_task_state"),
-        sa.CheckConstraint("target IS NULL OR taken <= target", name="ck_task_taken"),
+        sa.CheckConstraint("kind IN ('normal', 'calibration')", name=op.f("ck_task_kind")),
+        sa.CheckConstraint("state IN ('open', 'full', 'closed')", name=op.f("ck_task_state")),
+        sa.CheckConstraint("target IS NULL OR taken <= target", name=op.f("ck_task_taken")),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="fk_task_project_id"),
         sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name="fk_task_prompt_id"),
         sa.PrimaryKeyConstraint("id", name="pk_task"),
@@ -271,7 +291,7 @@ def upgrade() -> None:
         sa.Column("draft_version", sa.Integer(), nullable=False),
         sa.CheckConstraint(
             "state IN ('leased', 'submitted', 'skipped', 'expired', 'released')",
-            name="ck_assignment_state",
+            name=op.f("ck_assignment_state"),
         ),
         sa.ForeignKeyConstraint(["account_id"], ["account.id"], name="fk_assignment_account_id"),
         sa.ForeignKeyConstraint(
@@ -326,7 +346,7 @@ def upgrade() -> None:
         sa.Column("active_seconds", sa.Double(), nullable=True),
         sa.Column("ingest_id", sa.Uuid(), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("kind IN ('submitted', 'withdrawn')", name="ck_submission_kind"),
+        sa.CheckConstraint("kind IN ('submitted', 'withdrawn')", name=op.f("ck_submission_kind")),
         sa.ForeignKeyConstraint(
             ["assignment_id"], ["assignment.id"], name="fk_submission_assignment_id"
         ),
@@ -379,6 +399,7 @@ def downgrade() -> None:
     op.drop_index("ix_response_prompt_id", table_name="response")
     op.drop_table("response")
     op.drop_table("seat")
+    op.drop_table("left_out")
     op.drop_index("ix_prompt_user_id", table_name="prompt")
     op.drop_index("ix_prompt_normal_sha256", table_name="prompt")
     op.drop_index("ix_prompt_choice", table_name="prompt")
