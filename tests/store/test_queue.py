@@ -410,6 +410,28 @@ def test_what_a_labeler_has_done_is_not_in_the_way_of_what_is_left(store: Store)
         assert session.get_one(Assignment, other.id).task_id == tasks[-1].id
 
 
+def test_a_claim_does_not_look_through_all_tasks_for_leases_that_ran_out(store: Store):
+    project, [ann] = project_of(store, num_tasks=3), people(store, "ann")
+    take(store, project, ann)
+    if store.engine.dialect.name != "sqlite":
+        return  # a server's plan for so few rows says nothing
+    seen: list[tuple[str, Any]] = []
+
+    def note(*arguments: Any) -> None:
+        seen.append(arguments[2:4])
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    take(store, project, ann, 4000)
+    event.remove(store.engine, "before_cursor_execute", note)
+    [leases] = [
+        s for s in seen if "lease_expires <= ?" in s[0] and "WHERE assignment.id" not in s[0]
+    ]
+    with store.read() as session:
+        statement = f"EXPLAIN QUERY PLAN {leases[0]}"
+        plan = session.connection().exec_driver_sql(statement, leases[1]).all()
+    assert all("ix_assignment_expiry" in str(row) or "OR" in str(row) for row in plan), plan
+
+
 def counted_statements(store: Store, function: Callable[[], Any]) -> int:
     seen = []
 

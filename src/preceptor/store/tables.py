@@ -320,6 +320,12 @@ class Assignment(Base):
             sqlite_where=text("state = 'leased'"),
             postgresql_where=text("state = 'leased'"),
         ),
+        Index(
+            "ix_assignment_expiry",
+            "lease_expires",
+            sqlite_where=text("state = 'leased'"),
+            postgresql_where=text("state = 'leased'"),
+        ),
         Index("ix_assignment_account", "account_id"),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)

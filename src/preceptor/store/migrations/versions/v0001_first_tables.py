@@ -303,6 +303,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_assignment_account", "assignment", ["account_id"], unique=False)
     op.create_index(
+        "ix_assignment_expiry",
+        "assignment",
+        ["lease_expires"],
+        unique=False,
+        sqlite_where=sa.text("state = 'leased'"),
+        postgresql_where=sa.text("state = 'leased'"),
+    )
+    op.create_index(
         "ix_assignment_lease",
         "assignment",
         ["account_id", "lease_expires"],
@@ -379,6 +387,12 @@ def downgrade() -> None:
     op.drop_table("submission")
     op.drop_table("draft")
     op.drop_table("task_response")
+    op.drop_index(
+        "ix_assignment_expiry",
+        table_name="assignment",
+        sqlite_where=sa.text("state = 'leased'"),
+        postgresql_where=sa.text("state = 'leased'"),
+    )
     op.drop_index(
         "ix_assignment_lease",
         table_name="assignment",
