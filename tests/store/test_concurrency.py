@@ -1,5 +1,6 @@
 """Many labelers at once, and processes that are killed: no label is lost, none counts twice."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -17,10 +18,13 @@ from people import START, add_labeler, add_project, at, fill_in
 from sqlalchemy import func, select, text
 from working import work
 
+from preceptor.data.records import Demonstration
 from preceptor.store import queue
 from preceptor.store.database import Store
+from preceptor.store.ingest import import_labels, read_file
 from preceptor.store.labels import save_draft, submit
 from preceptor.store.queue import claim, expire
+from preceptor.store.rows import Provenance
 from preceptor.store.tables import Assignment, Submission, Task
 
 
@@ -191,6 +195,20 @@ def test_a_claim_and_an_old_page_of_the_same_task_wait_for_each_other_in_one_ord
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(take, 0), pool.submit(page, 0)]
         assert [job.result(60) for job in jobs] == ["leased", expected]
+
+
+def test_the_same_file_imported_twice_at_once_adds_its_rows_once(store: Store, tmp_path: Path):
+    rows = [{"prompt": f"q {i}", "response": "r", "user": "u"} for i in range(50)]
+    path = tmp_path / "d.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = read_file(Provenance(path, "CC0", "yes", START), Demonstration)
+
+    def bring(_: int) -> Counter[str]:
+        with store.write() as session:
+            return import_labels(session, store.site_key, file)
+
+    counts = at_once(bring, [0, 1])
+    assert sorted(counts, key=str) == [{"added": 50}, {"there already": 50}]
 
 
 def test_a_process_that_is_killed_again_and_again_loses_nothing_that_was_saved(store: Store):

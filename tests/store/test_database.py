@@ -178,6 +178,8 @@ def test_a_writer_that_waits_too_long_is_told_so_and_may_come_again(
         add_prompt(first, "q")
         with pytest.raises(StoreError, match="busy: somebody else is writing to it") as told:
             other.run(lambda session: add_prompt(session, "r"))
+        with pytest.raises(StoreError, match="s.db: somebody else is writing to it. Nothing was"):
+            create_store(path)
     assert isinstance(told.value, Busy)
     other.run(lambda session: add_prompt(session, "r"))
     for store in (one, other):

@@ -302,6 +302,8 @@ def _gave_way(error: DBAPIError) -> bool:
 
 def _unreachable(where: str, error: DatabaseError) -> str:
     cause = str(error.orig).strip().splitlines()[0]
+    if _gave_way(error):
+        return f"{where}: somebody else is writing to it. Nothing was changed; do it again later."
     if isinstance(error, OperationalError):
         return f"{where}: cannot be opened: {cause}."
     return f"{where}: not a database, or a damaged one: {cause}."

@@ -12,7 +12,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from preceptor.data.records import Demonstration, Prompt, Ranking, parse_line, parse_record
+from preceptor.data.records import (
+    Demonstration,
+    Prompt,
+    Ranking,
+    file_hash,
+    parse_line,
+    parse_record,
+)
 from preceptor.errors import DataError, StoreError
 from preceptor.store.forms import (
     check_groups,
@@ -50,6 +57,7 @@ class FileRead:
 
     provenance: Provenance
     kind: type[Any]
+    sha256: str
     lines: list[Line]
     broken: Counter[str]
     manifest: dict[str, Any]
@@ -74,13 +82,15 @@ def read_file(
         reasons = hygiene([line.record for line in lines])
         lines = [replace(line, reason=why or "") for line, why in zip(lines, reasons, strict=True)]
     manifest = {} if kind is Prompt else read_manifest(provenance.path)
-    return FileRead(provenance, kind, lines, broken, manifest, hygiene is not None)
+    digest = file_hash(provenance.path)
+    return FileRead(provenance, kind, digest, lines, broken, manifest, hygiene is not None)
 
 
 def import_prompts(session: Session, site_key: SiteKey, file: FileRead) -> Counter[str]:
     """Prompts with user, consent and provenance; what hygiene leaves out is kept as rejected."""
     counts = Counter(file.broken)
-    rows = Rows(site_key, file.provenance, "prompts")
+    rows = Rows(site_key, file.provenance, "prompts", file.sha256)
+    rows.take_turn(session)
     for line in file.lines:
         rows.add_prompt(line.record, own_part(line.record.meta, line.where), reason=line.reason)
     new = rows.insert(session, cleaned=file.cleaned)
@@ -100,7 +110,8 @@ def import_labels(
     kind, provenance = file.kind, file.provenance
     name = kind.__name__.lower() + "s"
     counts = Counter(file.broken)
-    rows = Rows(site_key, provenance, name, file.manifest)
+    rows = Rows(site_key, provenance, name, file.sha256, file.manifest)
+    rows.take_turn(session)
     projects: dict[str, Project] = {}
     unnamed: Counter[str] = Counter()
     for line in file.lines:

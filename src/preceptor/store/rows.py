@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.data.duplicates import normal_form
 from preceptor.data.hygiene import IN_WORDS, MAX_PER_USER
-from preceptor.data.records import Messages, Prompt, file_hash, text_of
+from preceptor.data.records import Messages, Prompt, text_of
 from preceptor.errors import StoreError
 from preceptor.store import tables
 from preceptor.store.layout import foreign_part, is_own
@@ -79,6 +79,7 @@ class Rows:
     site_key: SiteKey
     provenance: Provenance
     kind: str
+    sha256: str
     manifest: dict[str, Any] = field(default_factory=dict)
     users: Values = field(default_factory=dict)
     prompts: Values = field(default_factory=dict)
@@ -93,8 +94,12 @@ class Rows:
     texts: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.sha256 = file_hash(self.provenance.path)
         self.ingest = uuid.uuid4()  # an event: the same file again is another one
+
+    def take_turn(self, session: Session) -> None:
+        """Imports come one after the other, or each would take the other's rows for new."""
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(text("LOCK TABLE ingest IN EXCLUSIVE MODE"))
 
     def add_prompt(self, prompt: Prompt, own: dict[str, Any], *, reason: str = "") -> uuid.UUID:
         """A prompt of its user; without one, it is a user of its own, and the split one by prompt.
@@ -202,9 +207,6 @@ class Rows:
         spacing, whoever wrote them, and so many of a user.
         """
         provenance = self.provenance
-        if session.get_bind().dialect.name == "postgresql":
-            # Imports take turns, or each would take the other's prompts for new.
-            session.execute(text("LOCK TABLE ingest IN EXCLUSIVE MODE"))
         session.add(
             tables.Ingest(
                 id=self.ingest,
