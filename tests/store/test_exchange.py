@@ -614,6 +614,25 @@ def test_a_guideline_of_elsewhere_is_never_the_one_that_is_shown(store: Store, t
         assert publish_guideline(session, "rules", "Be kind.", now=START) == "rules@8"
 
 
+def test_labels_under_another_text_of_a_guideline_s_name_do_not_refer_to_ours(
+    fresh: Fresh, tmp_path: Path
+):
+    theirs, ours = fresh(), fresh()
+    bring(theirs, some_prompts(tmp_path / "p.jsonl"), "prompts")
+    labeled_store(theirs, "ranking")
+    path = take_out(theirs, tmp_path, "rankings").path
+    for markdown, kept in (("Be *true*.", {"rules@1"}), ("Be quick.", {None})):
+        with ours.write() as session:
+            publish_guideline(session, "rules", markdown, now=START)
+        bring(ours, path, "rankings")
+        exported = take_out(ours, tmp_path / markdown, "rankings")
+        assert {r.meta["guideline"] for r in read_records(exported.path, Ranking)} == kept
+        ours.close()
+        ours = fresh()
+    for other in (theirs, ours):
+        other.close()
+
+
 JUNK = {
     "purpose": "foo",
     "split": "foo",
