@@ -90,9 +90,9 @@ def import_prompts(session: Session, site_key: SiteKey, file: FileRead) -> Count
     """Prompts with user, consent and provenance; what hygiene leaves out is kept as rejected."""
     counts = Counter(file.broken)
     rows = Rows(site_key, file.provenance, "prompts", file.sha256)
-    rows.take_turn(session)
     for line in file.lines:
         rows.add_prompt(line.record, own_part(line.record.meta, line.where), reason=line.reason)
+    rows.take_turn(session)  # the first word to the database: other processes wait from here on
     new = rows.insert(session, cleaned=file.cleaned)
     counts.update(rows.prompts[id]["reason"] or "added" for id in new)
     counts["there already"] += len(file.lines) - len(new)
