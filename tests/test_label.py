@@ -98,7 +98,8 @@ def test_a_store_is_made_once_and_only_its_owner_reads_it(here: Path):
     assert Path("labels.db.key").read_bytes() == key
     for name in ("labels.db", "labels.db.key"):
         assert (here / name).stat().st_mode & 0o077 == 0
-    assert "no project yet" in told("status")
+    assert label("status").stdout == ""
+    assert "no project yet" in label("status").stderr
 
 
 def test_from_prompts_to_a_file_that_training_takes(run_folder: Path):
@@ -112,10 +113,13 @@ def test_from_prompts_to_a_file_that_training_takes(run_folder: Path):
     assert len(rankings) == 26
     assert {len(r.responses) for r in rankings} == {6}
     assert {source for r in rankings for source in r.meta["sources"]} == {"sft"}
-    assert told("status").splitlines()[-1] == (
-        "rankings (ranking, open): tasks 24, done 22; labels 26 of labelers 2; "
-        "leased 0, skipped 0, surplus 0"
-    )
+    status = told("status").splitlines()
+    assert status[-3:] == [
+        "rankings (ranking, open)",
+        "  tasks 24, done 22; labels 26 of labelers 2",
+        "  leased 0, skipped 0, surplus 0",
+    ]
+    assert max(map(len, status)) <= 80
     told("init", "--store", "other.db")
     again = ["import", out, "--kind", "rankings", *DECLARED, "--store", "other.db"]
     assert told(*again) == "      26  added\n"
@@ -149,14 +153,22 @@ def test_responses_are_those_of_the_models_and_the_same_seed_draws_the_same(run_
     assert all(len(hashes) == 1 and len(hashes.pop()) == 64 for hashes in by_model.values())
 
 
-def test_prompts_that_are_too_long_are_left_out_and_said(run_folder: Path):
+def test_a_prompt_that_is_too_long_is_not_chosen_again(run_folder: Path):
     filled(0, too_long=1)
-    for split in ("train", "valid", "test"):
-        result = label("add", "--run", run_folder, "--split", split)
-        assert result.exit_code == 2
-    assert "every prompt is longer than the run's max_prompt_tokens 20" in "".join(
-        label("add", "--run", run_folder, "--split", s).stderr for s in ("train", "valid", "test")
-    )
+    said = [label("add", "--run", run_folder, "--split", s) for s in ("train", "valid", "test") * 2]
+    assert {result.exit_code for result in said} == {2}
+    words = "".join(result.stderr for result in said)
+    assert words.count("every prompt of the 1 chosen is longer") == 1
+    assert words.count("no prompt in split") == 5
+
+
+def test_an_option_that_an_existing_project_does_not_take_is_told():
+    filled(9)
+    told("add", "--task", "demonstration", "--prompts", "1", "--overlap", "2")
+    told("add", "--task", "demonstration", "--prompts", "1")
+    told("add", "--task", "demonstration", "--prompts", "1", "--overlap", "2")
+    said = refused("add", "--task", "demonstration", "--overlap", "3")
+    assert "demonstrations wants 2 labels of each task, since it was made" in said
 
 
 def test_demonstrations_need_no_model_and_no_torch(here: Path):
@@ -227,11 +239,52 @@ def test_prompts_that_repeat_others_are_kept_and_not_asked_about():
     assert "goes with prompts" in refused("import", "p.jsonl", "--kind", "rankings", *arguments[3:])
 
 
+def test_what_consent_covers_and_whose_names_they_are_is_said_at_import():
+    told("init")
+    Path("p.jsonl").write_text('{"prompt": "q", "user": "1", "email": "bob@example.org"}\n')
+    command = ["import", "p.jsonl", "--kind", "prompts", *DECLARED]
+    assert "cannot cover sell" in refused(*command, "--scope", "sell")
+    told(*command, "--scope", "evaluate", "--source", "an app")
+    told(*command, "--scope", "train", "--source", "another app", "--keep-all", "--keep-meta")
+    found = []
+    for split in ("train", "valid", "test"):
+        result = label("export", "prompts", "--split", split)
+        if not result.exit_code:
+            found += read_records(result.stdout.strip(), Prompt)
+    [prompt] = found  # of two users with one name, one consents to training
+    assert prompt.meta["email"] == "bob@example.org"
+
+
 def test_a_wrong_file_is_not_a_store():
     Path("other.db").write_text("hello")
     for verb in ("status", "init"):
         assert "other.db: not a database, or a damaged one" in refused(verb, "--store", "other.db")
     assert Path("other.db").read_text() == "hello"
+
+
+def test_a_store_keeps_to_the_key_that_it_was_made_with(monkeypatch: pytest.MonkeyPatch):
+    filled()
+    key = Path("labels.db.key")
+    first = key.read_text()
+    key.unlink()
+    assert "the site key is missing. Bring it back" in refused("init")
+    assert not key.exists(), "a new key beside old pseudonyms"
+    key.write_text("another key of at least 16 bytes")
+    key.chmod(0o600)
+    for verb in ("init", "status"):
+        assert "labels.db: made with another site key. Bring back" in refused(verb)
+    key.unlink()
+    monkeypatch.setenv("PRECEPTOR_SITE_KEY", "another key of at least 16 bytes")
+    assert "PRECEPTOR_SITE_KEY is set, and goes before the key's file" in refused("status")
+    monkeypatch.setenv("PRECEPTOR_SITE_KEY", f" {first}\n")  # white space is not of the key
+    told("status")
+
+
+def test_half_a_key_is_never_taken_for_one():
+    Path("labels.db.key.writing").write_text("0123456789abcdef")  # a machine went down here
+    told("init")
+    assert len(Path("labels.db.key").read_text()) == 65
+    assert not Path("labels.db.key.writing").exists()
 
 
 def test_a_key_that_others_can_read_or_that_is_missing_stops_the_command():

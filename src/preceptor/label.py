@@ -64,42 +64,62 @@ def import_file(
         bool,
         typer.Option("--keep-all", help="Prompts that repeat others, and over 200 of a user, too."),
     ] = False,
+    keep_meta: Annotated[
+        bool,
+        typer.Option("--keep-meta", help="Keep and export keys that mean nothing to Preceptor."),
+    ] = False,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source", help="Whose names of people these are; equal names elsewhere are others'."
+        ),
+    ] = "",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope", help="What the consent covers, train or evaluate; repeat it.  [both]"
+        ),
+    ] = None,
     store: Where = STORE,
 ) -> None:
     """Import records: all of a file, or nothing.
 
     Names of users and labelers become pseudonyms. The same file again adds nothing. Of prompts that
-    repeat others of the file the first is asked about, and at most 200 of a user; the rest is kept
-    with the reason. Prints what became of the lines.
+    repeat others the first is asked about, and at most 200 of a user; the rest is kept with the
+    reason. Other keys of a line are dropped without --keep-meta: they may hold names. Prints what
+    became of the lines.
     """
     from preceptor.data.hygiene import why_dropped
-    from preceptor.data.records import Demonstration, Ranking
-    from preceptor.store.ingest import import_labels, import_prompts
-    from preceptor.store.rows import Provenance
+    from preceptor.data.records import Demonstration, Prompt, Ranking
+    from preceptor.store.ingest import import_labels, import_prompts, read_file
+    from preceptor.store.rows import SCOPES, Provenance
 
     if keep_all and kind != "prompts":
         raise StoreError("--keep-all goes with prompts; of labels all are kept.")
     if kind == "prompts" and project:
         raise StoreError("--project goes with labels; `preceptor label add` asks about prompts.")
-    source = Provenance(file, licence, consent, _now())
-    with _opened(store) as opened, opened.write() as session:
-        if kind == "prompts":
-            counts = import_prompts(
-                session,
-                opened.site_key,
-                source,
-                skip_broken=skip_broken,
-                hygiene=None if keep_all else why_dropped,
-            )
-        else:
-            counts = import_labels(
-                session,
-                opened.site_key,
-                source,
-                Ranking if kind == "rankings" else Demonstration,
-                project=project,
-                skip_broken=skip_broken,
-            )
+    provenance = Provenance(
+        file, licence, consent, _now(), source=source, scopes=tuple(scope or SCOPES)
+    )
+    kinds: dict[str, Any] = {
+        "prompts": Prompt,
+        "demonstrations": Demonstration,
+        "rankings": Ranking,
+    }
+    with _opened(store) as opened:
+        # Before the transaction: nobody waits while a file is read.
+        read = read_file(
+            provenance,
+            kinds[kind],
+            skip_broken=skip_broken,
+            keep_meta=keep_meta,
+            hygiene=why_dropped if kind == "prompts" and not keep_all else None,
+        )
+        with opened.write() as session:
+            if kind == "prompts":
+                counts = import_prompts(session, opened.site_key, read)
+            else:
+                counts = import_labels(session, opened.site_key, read, project=project)
     _print_counts(counts)
 
 
@@ -128,8 +148,9 @@ def add(
         str | None, typer.Option("--project", help="Its name.  [the task, in plural]")
     ] = None,
     overlap: Annotated[
-        int, typer.Option("--overlap", min=1, help="Labels of each task, in a new project.")
-    ] = 1,
+        int | None,
+        typer.Option("--overlap", min=1, help="Labels of each task, in a new project.  [1]"),
+    ] = None,
     calibration: Annotated[
         int, typer.Option("--calibration", min=0, help="So many go to the pool of all labelers.")
     ] = 0,
@@ -156,7 +177,7 @@ def add(
     evaluation = task == "evaluation"
     options = ProjectOptions(
         purpose="eval" if evaluation else "train",
-        overlap=overlap,
+        overlap=overlap or 1,
         seed=seed,
         groups=("training", "heldout", "simulated") if evaluation else ("training", "simulated"),
     )
@@ -164,7 +185,7 @@ def add(
     folders = _folders(run, names) if run else {}
     with _opened(store) as opened:
         side = split or ("test" if evaluation else "train")
-        asked = _prompts(opened, name, task, options, side, prompts)
+        asked = _prompts(opened, name, task, options, overlap, side, prompts)
         sampled: Any = [[] for _ in asked]
         if run:
             from preceptor.chat import read_run
@@ -179,6 +200,11 @@ def add(
                 seed=seed,
             )
         counts = _add_tasks(opened, name, task, options, run, folders, asked, sampled, calibration)
+    if counts["too long"] == len(asked):
+        raise StoreError(
+            f"every prompt of the {len(asked):,} chosen is longer than the run's "
+            "max_prompt_tokens; none was sampled. The next time others are chosen."
+        )
     _print_counts(counts)
 
 
@@ -207,12 +233,13 @@ def export(
     from preceptor.store.export import Filter, export_records
     from preceptor.store.projects import project_named
 
-    with _opened(store) as opened, opened.write() as session:
+    with _opened(store) as opened:
         if project is not None:
-            project_named(session, project)
+            with opened.read() as session:
+                project_named(session, project)
         default = "test" if kind == "evaluations" else "train"
         wanted = Filter(kind, split or default, project, surplus)
-        exported = export_records(session, wanted, out, now=_now())
+        exported = export_records(opened, wanted, out, now=_now())
     for reason, count in sorted(exported.left_out.items()):
         typer.echo(f"{count:>8,}  left out: {reason}", err=True)
     typer.echo(f"{exported.num_rows:>8,}  rows, sha256 {exported.sha256}", err=True)
@@ -230,14 +257,16 @@ def status(store: Where = STORE) -> None:
         typer.echo(f"{count:>8,}  prompts {name}")
     for project in projects:
         typer.echo(
-            f"{project.name} ({project.task_type}, {project.state}): "
-            f"tasks {project.num_tasks:,}, done {project.num_full:,}; "
-            f"labels {project.num_labels:,} of labelers {project.num_labelers:,}; "
-            f"leased {project.num_leased:,}, skipped {project.num_skipped:,}, "
+            f"{project.name} ({project.task_type}, {project.state})\n"
+            f"  tasks {project.num_tasks:,}, done {project.num_full:,}; "
+            f"labels {project.num_labels:,} of labelers {project.num_labelers:,}\n"
+            f"  leased {project.num_leased:,}, skipped {project.num_skipped:,}, "
             f"surplus {project.num_surplus:,}"
         )
     if not projects:
-        typer.echo("no project yet; `preceptor label add` or `preceptor label import` makes one")
+        typer.echo(
+            "no project yet; `preceptor label add` or `preceptor label import` makes one", err=True
+        )
 
 
 class _opened:
@@ -269,13 +298,27 @@ def _folders(run: Path, names: list[str]) -> dict[str, Path | str]:
 
 
 def _prompts(
-    store: "Store", project: str, task: str, options: "ProjectOptions", split: str, limit: int
+    store: "Store",
+    project: str,
+    task: str,
+    options: "ProjectOptions",
+    overlap: int | None,
+    split: str,
+    limit: int,
 ) -> "list[AskedPrompt]":
     """Prompts to ask about; what is wrong with the project is told before anything is sampled."""
     from preceptor.store.projects import create_project, prompts_without_task
+    from preceptor.store.tables import Project
 
     with store.write() as session:
         id = create_project(session, project, task, options, now=_now())
+        overlap_there = session.get_one(Project, id).overlap
+        if overlap not in (None, overlap_there):
+            raise StoreError(
+                f"{project} wants {overlap_there} labels of each task, since it was made. Leave "
+                "--overlap out, or take another --project."
+            )
+    with store.read() as session:
         found = prompts_without_task(
             session,
             id,
@@ -284,11 +327,11 @@ def _prompts(
             seed=options.seed,
             scope="evaluate" if task == "evaluation" else "train",
         )
-        if not found:
-            raise StoreError(
-                f"no prompt in split {split} that {project} does not ask about already. "
-                "`preceptor label import FILE --kind prompts` brings more."
-            )
+    if not found:
+        raise StoreError(
+            f"no prompt in split {split} that {project} does not ask about already. "
+            "`preceptor label import FILE --kind prompts` brings more."
+        )
     return found
 
 
@@ -303,17 +346,19 @@ def _add_tasks(
     sampled: Any,
     calibration: int,
 ) -> dict[str, int]:
-    from preceptor.store.projects import Candidate, add_policy, add_tasks, create_project
+    from preceptor.store.projects import Candidate, add_policy, add_tasks, create_project, leave_out
 
-    policies = {}
+    hashes = {}
+    for model, folder in folders.items():  # before the transaction: it takes its time
+        from preceptor.steps.responses import weights_hash
+
+        hashes[model] = weights_hash(folder)
     with store.write() as session:
         id = create_project(session, name, task, options, now=_now())
-        for model, folder in folders.items():
-            from preceptor.steps.responses import weights_hash
-
-            policies[model] = add_policy(
-                session, model, run=str(run), weights_sha256=weights_hash(folder)
-            )
+        policies = {
+            model: add_policy(session, model, run=str(run), weights_sha256=digest)
+            for model, digest in hashes.items()
+        }
         tasks = {
             prompt.id: [
                 Candidate(
@@ -328,7 +373,9 @@ def _add_tasks(
             if responses or task == "demonstration"
         }
         counts = add_tasks(session, id, tasks, num_calibration=calibration)
-    return counts | {"too long": len(asked) - len(tasks)}
+        too_long = [prompt.id for prompt in asked if prompt.id not in tasks]
+        leave_out(session, id, dict.fromkeys(too_long, "too long"))
+    return counts | {"too long": len(too_long)}
 
 
 def _print_counts(counts: Mapping[str, int]) -> None:

@@ -2,10 +2,11 @@
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from preceptor.store.accounts import accept_invitation, invite
@@ -14,7 +15,7 @@ from preceptor.store.forms import FLAGS
 from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, ProjectOptions, add_tasks, create_project
 from preceptor.store.queue import AssignmentView
-from preceptor.store.tables import Prompt, PromptUser
+from preceptor.store.tables import Consent, Prompt, PromptUser
 
 Fresh = Callable[[], Store]
 """Makes an empty store."""
@@ -31,16 +32,39 @@ def add_labeler(session: Session, store: Store, name: str, **options: Any) -> uu
     return accept_invitation(session, token, password_hash="x", now=START, screened=True)
 
 
+def say(
+    session: Session, user: uuid.UUID, event: str, scopes: Sequence[str] = ("train", "evaluate")
+) -> None:
+    """The user's word on the use of their prompts."""
+    rows = [
+        {
+            "user_id": user,
+            "scope": scope,
+            "channel": "declared",
+            "event": event,
+            "text_sha256": "",
+            "at": START,
+        }
+        for scope in scopes
+    ]
+    session.execute(insert(Consent), rows)
+
+
 def add_prompt(session: Session, text: str, *, author: uuid.UUID | None = None) -> uuid.UUID:
-    user = identify("user", "usr_tests")
+    user = identify("user", "usr_testsaaaaaaaaaaaaaaaaaaaaa")
     if session.get(PromptUser, user) is None:
         session.add(
             PromptUser(
-                id=user, pseudonym="usr_tests", split="train", policy="opt_in", first_seen=START
+                id=user,
+                pseudonym="usr_testsaaaaaaaaaaaaaaaaaaaaa",
+                split="train",
+                policy="opt_in",
+                first_seen=START,
             )
         )
         session.flush()
-    id = identify("prompt", "usr_tests", text)
+        say(session, user, "given")
+    id = identify("prompt", "usr_testsaaaaaaaaaaaaaaaaaaaaa", text)
     session.add(
         Prompt(
             id=id,

@@ -1,8 +1,11 @@
 """Many labelers at once, and processes that are killed: no label is lost, none counts twice."""
 
+import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -15,9 +18,13 @@ from people import START, add_labeler, add_project, at, fill_in
 from sqlalchemy import func, select, text
 from working import work
 
+from preceptor.data.records import Demonstration
+from preceptor.store import queue
 from preceptor.store.database import Store
-from preceptor.store.labels import submit
-from preceptor.store.queue import claim
+from preceptor.store.ingest import import_labels, read_file
+from preceptor.store.labels import save_draft, submit
+from preceptor.store.queue import claim, expire
+from preceptor.store.rows import Provenance
 from preceptor.store.tables import Assignment, Submission, Task
 
 
@@ -120,6 +127,88 @@ def test_submits_after_an_expiry_that_come_at_once_fill_the_task_and_no_more(sto
     assert Counter(at_once(send, held)) == {"counted": 3, "surplus": 3}
     with store.read() as session:
         assert session.scalar(select(func.count()).select_from(Submission)) == 6
+
+
+def test_a_task_that_an_old_page_submits_during_a_claim_is_not_handed_out_again(store: Store):
+    """The page's submit is not yet committed when the claim looks for a task."""
+    project, [ann] = prepare(store, 1, num_tasks=1, overlap=2)
+    with store.write() as session:
+        held = claim(session, project, ann, now=START)
+        expire(session, project, now=at(4000))
+    assert held is not None
+    began = threading.Event()
+
+    def send(_: int) -> Any:
+        with store.write() as session:
+            key, form = held.key, fill_in(held)
+            receipt = submit(session, held.id, ann, key=key, form=form, now=at(4001))
+            began.set()
+            time.sleep(0.5)
+            return receipt.outcome
+
+    def take(_: int) -> Any:
+        began.wait()
+        with store.write() as session:
+            return claim(session, project, ann, now=at(4002))
+
+    assert at_once(lambda job: job(0), [send, take]) == ["counted", None]
+    with store.read() as session:
+        assert session.get_one(Assignment, held.id).state == "submitted"
+        assert session.scalars(select(Task.taken)).all() == [1]
+
+
+@pytest.mark.parametrize("what", ["submit", "draft"])
+def test_a_claim_and_an_old_page_of_the_same_task_wait_for_each_other_in_one_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch, what: str
+):
+    project, [ann, bob] = prepare(store, 2, num_tasks=1, overlap=2)
+    with store.write() as session:
+        held = claim(session, project, ann, now=START)
+        assert claim(session, project, bob, now=at(500))
+        expire(session, project, now=at(3700))
+    assert held is not None
+    began, real = threading.Event(), queue.take_place
+
+    def slow(task: Task, assignment: Assignment) -> bool:
+        if threading.current_thread().name.endswith("_1"):
+            return real(task, assignment)
+        began.set()
+        time.sleep(0.5)  # the claim holds the task, and has not written its assignment
+        return real(task, assignment)
+
+    monkeypatch.setattr(queue, "take_place", slow)
+
+    def take(_: int) -> Any:
+        with store.write() as session:
+            view = claim(session, project, ann, now=at(3800))
+            return view and view.state
+
+    def page(_: int) -> Any:
+        began.wait()
+        with store.write() as session:
+            if what == "submit":
+                key, form = held.key, fill_in(held)
+                return submit(session, held.id, ann, key=key, form=form, now=at(3801)).outcome
+            return save_draft(session, held.id, ann, ["x"], version=0, now=at(3801))
+
+    expected = {"submit": "counted", "draft": 1}[what]
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(take, 0), pool.submit(page, 0)]
+        assert [job.result(60) for job in jobs] == ["leased", expected]
+
+
+def test_the_same_file_imported_twice_at_once_adds_its_rows_once(store: Store, tmp_path: Path):
+    rows = [{"prompt": f"q {i}", "response": "r", "user": "u"} for i in range(50)]
+    path = tmp_path / "d.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = read_file(Provenance(path, "CC0", "yes", START), Demonstration)
+
+    def bring(_: int) -> Counter[str]:
+        with store.write() as session:
+            return import_labels(session, store.site_key, file)
+
+    counts = at_once(bring, [0, 1])
+    assert sorted(counts, key=str) == [{"added": 50}, {"there already": 50}]
 
 
 def test_a_process_that_is_killed_again_and_again_loses_nothing_that_was_saved(store: Store):

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,37 +14,48 @@ from people import START, Fresh, add_labeler, add_project, at, fill_in
 from sqlalchemy import func, insert, select
 
 from preceptor.data.files import read_demonstrations, read_prompts, read_rankings
-from preceptor.data.records import Demonstration, Ranking, read_records, write_records
+from preceptor.data.hygiene import why_dropped
+from preceptor.data.records import Demonstration, Prompt, Ranking, read_records, write_records
 from preceptor.errors import DataError, StoreError
-from preceptor.store import tables
+from preceptor.store import export, tables
 from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.export import Exported, Filter, export_records
-from preceptor.store.ingest import import_labels, import_prompts
-from preceptor.store.labels import submit, undo
+from preceptor.store.ingest import import_labels, import_prompts, read_file
+from preceptor.store.labels import reopen, submit, undo
+from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, add_policy, add_tasks, prompts_without_task
-from preceptor.store.queue import claim
+from preceptor.store.queue import claim, view
 from preceptor.store.rows import Provenance
 
 LATER = START + timedelta(days=1)
 KINDS: dict[str, Any] = {"demonstrations": Demonstration, "rankings": Ranking}
 
 
-def source(path: Path) -> Provenance:
-    return Provenance(path, licence="CC0", consent="They said yes.", now=START)
+def source(path: Path, **options: Any) -> Provenance:
+    return Provenance(path, licence="CC0", consent="They said yes.", now=START, **options)
 
 
-def bring(store: Store, path: Path, kind: str, **options: Any) -> Counter[str]:
+def bring(
+    store: Store,
+    path: Path,
+    kind: str,
+    *,
+    project: str | None = None,
+    provenance: dict[str, Any] | None = None,
+    **options: Any,
+) -> Counter[str]:
+    kinds = {"prompts": Prompt, "evaluations": Ranking} | KINDS
+    options.setdefault("keep_meta", True)
+    file = read_file(source(path, **provenance or {}), kinds[kind], **options)
     with store.write() as session:
         if kind == "prompts":
-            return import_prompts(session, store.site_key, source(path), **options)
-        kinds = KINDS | {"evaluations": Ranking}
-        return import_labels(session, store.site_key, source(path), kinds[kind], **options)
+            return import_prompts(session, store.site_key, file)
+        return import_labels(session, store.site_key, file, project=project)
 
 
 def take_out(store: Store, folder: Path, kind: str, **options: Any) -> Exported:
-    with store.write() as session:
-        return export_records(session, Filter(kind, **options), folder, now=LATER)
+    return export_records(store, Filter(kind, **options), folder, now=LATER)
 
 
 def write(path: Path, rows: list[Any]) -> Path:
@@ -460,9 +472,8 @@ def test_what_does_not_go_out_is_counted_by_reason(store: Store, tmp_path: Path)
     names = json.loads(Path(str(less.path).replace(".jsonl", ".manifest.json")).read_text())
     assert names["left_out"] == less.left_out
     assert names["num_rows"] == less.num_rows == len(read_records(less.path, Ranking))
-    with store.write() as session, pytest.raises(StoreError, match="can still be undone"):
-        session.execute(insert(tables.Consent), [withdrawn | {"scope": "train"}])
-        export_records(session, Filter("rankings"), tmp_path, now=at(5))
+    with pytest.raises(StoreError, match="can still be undone"):
+        export_records(store, Filter("rankings"), tmp_path, now=at(5))
     with pytest.raises(StoreError, match="No evaluations to export in split test. There are none"):
         take_out(store, tmp_path, "evaluations", split="test")
 
@@ -527,3 +538,266 @@ def test_licence_and_consent_are_declared(name: str):
     words = {"licence": "CC0", "consent": "yes", name: " "}
     with pytest.raises(StoreError, match=f"under what {name} are these texts used"):
         Provenance(Path("x.jsonl"), now=START, **words)
+
+
+RANKING = {"prompt": "q", "responses": ["a", "b"], "ranks": [1, 2]}
+
+
+def test_unnamed_labelers_are_told_apart_by_their_lines(store: Store, tmp_path: Path):
+    other = RANKING | {"ranks": [2, 1]}
+    bring(store, write(tmp_path / "a.jsonl", [RANKING]), "rankings")
+    # Another file holds another person's view of the same responses.
+    assert bring(store, write(tmp_path / "b.jsonl", [other]), "rankings") == {"added": 1}
+    # Lines that came before do not become new when others are put among them, in any order.
+    for rows, new in (([other, RANKING, other], 1), ([RANKING, other, other, RANKING], 1)):
+        counts = bring(store, write(tmp_path / "c.jsonl", rows), "rankings")
+        assert counts == {"added": new, "there already": len(rows) - new}
+    again = bring(store, tmp_path / "c.jsonl", "rankings", keep_meta=False)
+    assert again == {"there already": 4}
+
+
+def everything(store: Store) -> str:
+    """All that stands in the database, as text."""
+    with store.read() as session:
+        return "\n".join(
+            str(tuple(row))
+            for table in tables.Base.metadata.sorted_tables
+            for row in session.execute(select(table))
+        )
+
+
+@pytest.mark.parametrize("keep_meta", [False, True])
+def test_a_labeler_in_the_meta_becomes_a_pseudonym_too(
+    store: Store, tmp_path: Path, keep_meta: bool
+):
+    rows: list[Any] = [
+        {"prompt": f"q {i}", "response": "r", "labeler": "Ann Example", "seconds": "81 seconds"}
+        for i in range(9)
+    ]
+    rows[0]["meta"] = {"labeler": "Ann Example"}
+    path = write(tmp_path / "d.jsonl", rows)
+    assert bring(store, path, "demonstrations", keep_meta=keep_meta) == {"added": 9}
+    exported = take_out(store, tmp_path, "demonstrations", split="train").path.read_text()
+    assert "Ann Example" not in everything(store) + exported
+    assert ("81 seconds" in exported) == ("81 seconds" in everything(store)) == keep_meta
+    with store.read() as session:
+        assert len(session.scalars(select(tables.Account.id)).all()) == 1
+
+
+def test_what_means_nothing_to_us_is_not_kept_unless_asked_for(store: Store, tmp_path: Path):
+    rows = [{"prompt": f"q {i}", "user": f"u{i}", "email": "bob@example.org"} for i in range(9)]
+    path = write(tmp_path / "p.jsonl", rows)
+    bring(store, path, "prompts", keep_meta=False)
+    exported = take_out(store, tmp_path, "prompts").path.read_text()
+    assert "bob@example.org" not in everything(store) + exported
+
+
+def test_no_free_text_of_a_file_stands_where_it_cannot_be_erased(store: Store, tmp_path: Path):
+    row = RANKING | {"labeler": "x", "note": "a secret of somebody"}
+    bring(store, write(tmp_path / "r.jsonl", [row]), "rankings")
+    with store.read() as session:
+        for name in tables.APPEND_ONLY:
+            kept = session.execute(select(tables.Base.metadata.tables[name])).all()
+            assert "secret" not in str(kept)
+
+
+def test_a_guideline_of_elsewhere_is_never_the_one_that_is_shown(store: Store, tmp_path: Path):
+    with store.write() as session:
+        ours = publish_guideline(session, "rules", "Be true.", now=START)
+    meta = {"schema": "preceptor.demonstration/1", "guideline": "rules@7"}
+    path = write(tmp_path / "d.jsonl", [{"prompt": "q", "response": "r", "meta": meta}])
+    assert bring(store, path, "demonstrations") == {"added": 1}
+    with store.write() as session:
+        newest = newest_guideline(session, "rules")
+        assert newest is not None
+        assert (f"rules@{newest.version}", newest.markdown) == (ours, "Be true.")
+        assert publish_guideline(session, "rules", "Be kind.", now=START) == "rules@8"
+
+
+def test_labels_under_another_text_of_a_guideline_s_name_do_not_refer_to_ours(
+    fresh: Fresh, tmp_path: Path
+):
+    theirs, ours = fresh(), fresh()
+    bring(theirs, some_prompts(tmp_path / "p.jsonl"), "prompts")
+    labeled_store(theirs, "ranking")
+    path = take_out(theirs, tmp_path, "rankings").path
+    for markdown, kept in (("Be *true*.", {"rules@1"}), ("Be quick.", {None})):
+        with ours.write() as session:
+            publish_guideline(session, "rules", markdown, now=START)
+        bring(ours, path, "rankings")
+        exported = take_out(ours, tmp_path / markdown, "rankings")
+        assert {r.meta["guideline"] for r in read_records(exported.path, Ranking)} == kept
+        ours.close()
+        ours = fresh()
+    for other in (theirs, ours):
+        other.close()
+
+
+JUNK = {
+    "purpose": "foo",
+    "split": "foo",
+    "labeler_group": "foo",
+    "origin": "foo",
+    "revision": 10**30,
+    "active_seconds": "abc",
+    "display_seed": 2**70,
+    "display_order": "x",
+    "surplus": "no",
+    "project": 5,
+    "labeler": 7,
+    "slots": [1],
+    "guideline": "rules@x",
+    "prompt_labels": {"odd": True},
+    "comment": ["x"],
+    "extra": 3,
+}
+
+
+@pytest.mark.parametrize("key", sorted(JUNK))
+def test_a_meta_that_no_export_writes_is_a_broken_line(store: Store, tmp_path: Path, key: str):
+    meta = {"schema": "preceptor.demonstration/1", key: JUNK[key]}
+    path = write(tmp_path / "d.jsonl", [{"prompt": "q", "response": "r", "meta": meta}])
+    with pytest.raises(DataError, match=r"d.jsonl:1: .*\n.*nothing was imported"):
+        bring(store, path, "demonstrations")
+
+
+def submit_one(store: Store, name: str, form: Any, seconds: float) -> None:
+    """A label of this labeler, or its next revision."""
+    with store.write() as session:
+        labeler = identify("account", store.site_key.labeler(f"login:{name}"))
+        held = session.scalars(select(tables.Assignment.id)).first()
+        if held is None:
+            project = session.scalars(select(tables.Project.id)).one()
+            held = claim(session, project, labeler, now=at(seconds)).id
+            key = view(session, held, labeler).key
+        else:
+            _, key = reopen(session, held, labeler)
+        submit(session, held, labeler, key=key, form=form, now=at(seconds))
+
+
+def test_a_restored_store_takes_newer_revisions_and_its_people_back(fresh: Fresh, tmp_path: Path):
+    store, other = fresh(), fresh()
+    with store.write() as session:
+        add_labeler(session, store, "ann")
+        add_project(session, "demonstration", num_tasks=1)
+    submit_one(store, "ann", {"response": "first"}, 1)
+    first = take_out(store, tmp_path / "1", "demonstrations").path
+    submit_one(store, "ann", {"response": "second"}, 5000)
+    second = take_out(store, tmp_path / "2", "demonstrations").path
+    assert bring(store, second, "demonstrations") == {"there already": 1}  # where it came from
+    assert bring(other, first, "demonstrations") == {"added": 1}
+    assert bring(other, second, "demonstrations") == {"newer revision": 1}
+    assert bring(other, first, "demonstrations") == {"there already": 1}
+    again = take_out(other, tmp_path / "3", "demonstrations").path
+    assert again.read_bytes() == second.read_bytes()
+    with other.write() as session:
+        add_labeler(session, other, "ann")
+    with other.read() as session:
+        account = session.scalars(select(tables.Account)).one()
+        assert (account.login, account.state) == ("ann", "active")
+    for opened in (store, other):
+        opened.close()
+
+
+def test_labels_of_held_out_people_do_not_change_sides_with_an_invitation(
+    store: Store, tmp_path: Path
+):
+    pseudonym = store.site_key.labeler("login:ann")
+    meta = {"schema": "preceptor.ranking/1", "labeler_group": "heldout", "purpose": "eval"}
+    path = write(tmp_path / "r.jsonl", [RANKING | {"labeler": pseudonym, "meta": meta}])
+    bring(store, path, "rankings")
+    with pytest.raises(StoreError, match="of the group heldout"), store.write() as session:
+        add_labeler(session, store, "ann")
+
+
+def asked(store: Store, scope: str) -> set[str]:
+    with store.read() as session:
+        return {
+            str(p.prompt)
+            for split in ("train", "valid", "test")
+            for p in prompts_without_task(
+                session, None, split=split, limit=None, seed=0, scope=scope
+            )
+        }
+
+
+def test_equal_names_of_two_sources_are_two_users_with_a_consent_each(store: Store, tmp_path: Path):
+    for name, scopes in (("A", ("evaluate",)), ("B", ("train",))):
+        path = write(tmp_path / f"{name}.jsonl", [{"prompt": f"of {name}", "user": "1"}])
+        bring(store, path, "prompts", provenance={"source": name, "scopes": scopes})
+    assert count(store, tables.PromptUser) == 2
+    assert (asked(store, "train"), asked(store, "evaluate")) == ({"of B"}, {"of A"})
+
+
+def test_what_a_file_s_consent_does_not_cover_stays_so_when_another_file_s_does(
+    store: Store, tmp_path: Path
+):
+    for name, scopes in (("A", ("evaluate",)), ("B", ("train",)), ("C", ("train", "evaluate"))):
+        path = write(tmp_path / f"{name}.jsonl", [{"prompt": f"of {name}", "user": "1"}])
+        bring(store, path, "prompts", provenance={"scopes": scopes})
+    assert asked(store, "train") == {"of B", "of C"}
+    assert asked(store, "evaluate") == {"of A", "of C"}
+    exported = []
+    for split in ("train", "valid", "test"):
+        with suppress(StoreError):
+            exported += read_records(take_out(store, tmp_path, "prompts", split=split).path, Prompt)
+    assert {p.prompt for p in exported} == {"of B", "of C"}
+
+
+def test_repetitions_are_found_across_files_and_users(store: Store, tmp_path: Path):
+    words = ["Tell me  about FROGS", "tell me about frogs", "Tell me about frogs"]
+    counts = [
+        bring(
+            store,
+            write(tmp_path / f"{i}.jsonl", [{"prompt": text, "user": f"u{i}"}]),
+            "prompts",
+            hygiene=why_dropped,
+        )
+        for i, text in enumerate(words)
+    ]
+    assert counts == [{"added": 1}, *[{"the same as an earlier one": 1}] * 2]
+    assert asked(store, "train") == {words[0]}
+
+
+def test_no_more_than_200_of_a_user_whatever_the_number_of_files(store: Store, tmp_path: Path):
+    def nothing(prompts: Any) -> list[None]:
+        return [None] * len(prompts)
+
+    def part(start: int, stop: int) -> Counter[str]:
+        rows = [{"prompt": f"q {i}", "user": "u"} for i in range(start, stop)]
+        return bring(store, write(tmp_path / "p.jsonl", rows), "prompts", hygiene=nothing)
+
+    assert part(0, 150) == {"added": 150}
+    assert part(100, 230) == {
+        "added": 50,
+        "there already": 50,
+        "more than 200 of its user": 30,
+    }
+
+
+def test_nobody_waits_for_an_export_but_for_its_note(store: Store, tmp_path: Path):
+    """A label that comes while a file is written is in none of it, or whole in the next."""
+    bring(store, some_prompts(tmp_path / "p.jsonl", 30), "prompts")
+    labeled_store(store, "ranking")
+    wrote = []
+    real = export.write_records
+
+    def write_slowly(path: Path, rows: Any) -> str:
+        with store.write() as session:
+            add_labeler(session, store, "somebody else")
+        wrote.append(path)
+        return real(path, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "write_records", write_slowly)
+        take_out(store, tmp_path, "rankings")
+    assert wrote
+
+
+def test_a_reader_sees_one_state_from_its_first_look_on(store: Store):
+    with store.read() as session:
+        number = select(func.count()).select_from(tables.Account)
+        assert session.scalar(number) == 0
+        with store.write() as writer:
+            add_labeler(writer, store, "ann")
+        assert session.scalar(number) == 0

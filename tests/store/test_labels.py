@@ -9,7 +9,15 @@ from sqlalchemy import func, select
 
 from preceptor.errors import StoreError
 from preceptor.store.database import Store
-from preceptor.store.labels import Receipt, StaleDraft, reopen, save_draft, submit, undo
+from preceptor.store.labels import (
+    Receipt,
+    StaleDraft,
+    discard_draft,
+    reopen,
+    save_draft,
+    submit,
+    undo,
+)
 from preceptor.store.projects import Candidate, add_tasks
 from preceptor.store.queue import AssignmentView, claim, view
 from preceptor.store.tables import (
@@ -126,6 +134,10 @@ def test_a_key_of_nothing_that_was_handed_out_is_refused(store: Store, held: Any
             "the last group together",
         ),
         (
+            {"rank_groups": [["1", "2"], ["3", "4"]], "unacceptable": [3, 4]},
+            "is a list of responses, each as text",
+        ),
+        (
             {"ratings": {"1": {"likert": 5}, "3": {"likert": 1}}},
             "Responses 2 and 4 have no quality",
         ),
@@ -134,6 +146,7 @@ def test_a_key_of_nothing_that_was_handed_out_is_refused(store: Store, held: Any
         ({"ratings": {"1": {"likert": 1, "flags": {"rude": True}}}}, "Response 1: no flag rude"),
         ({"ratings": {"9": {"likert": 1}}}, "Response 9: there is no such response"),
         ({"prompt_labels": {"odd": True}}, "no label odd"),
+        ({"prompt_labels": {"use_case": "Bob, 12 Main St"}}, "use case is one of generation,"),
         ({"modell": "x"}, "modell: no such field here"),
         ({"comment": "a\0b"}, "NUL character"),
         ({"comment": "\ud800"}, "half a surrogate pair"),
@@ -219,11 +232,70 @@ def test_after_the_undo_window_a_label_is_revised_and_counts_until_then(store: S
     assert count_labels(store) == 2  # the first one stays in the record
 
 
-def test_a_clock_set_back_does_not_end_the_undo_window(store: Store, held: Any):
+@pytest.mark.parametrize("answers", [0, 1])
+def test_a_form_sent_again_after_its_undo_is_not_called_saved(
+    store: Store, held: Any, answers: int
+):
+    ann, task = held
+    send(store, ann, task, seconds=10)
+    with store.write() as session:
+        undo(session, task.id, ann, now=at(20))
+    form = fill_in(task, answers)
+    receipt = send(store, ann, task, form, seconds=90)
+    assert receipt.outcome == "withdrawn"
+    assert receipt.message == (
+        "This task's answers were taken back at 09:00 UTC, so none count now. These are kept as a "
+        "draft: open the task again to send them."
+    )
+    with store.read() as session:
+        again = view(session, task.id, ann)
+    assert (again.state, again.draft) == ("leased", form)
+    assert send(store, ann, again, form, seconds=100).outcome == "counted"
+
+
+def test_undo_of_a_revision_gives_the_earlier_label_back(store: Store, held: Any):
+    ann, task = held
+    forms = [fill_in(task, seed) | {"comment": f"thought {seed}"} for seed in range(3)]
+    send(store, ann, task, forms[0])
+    for seed in (1, 2):
+        with store.write() as session:
+            _, key = reopen(session, task.id, ann)
+        send(store, ann, task, forms[seed], key=key, seconds=9000 + seed)
+    for back in (1, 0):  # one after the other
+        with store.write() as session:
+            undo(session, task.id, ann, now=at(9010))
+            assert view(session, task.id, ann).state == "submitted"
+            form, _ = reopen(session, task.id, ann)
+        assert form["rank_groups"] == forms[back]["rank_groups"]
+        assert form["comment"] == forms[back]["comment"]
+    with store.read() as session:
+        draft = view(session, task.id, ann).draft
+        kinds = session.scalars(select(Submission.kind).order_by(Submission.revision)).all()
+    assert draft["comment"] == "thought 1"  # what was undone last
+    assert kinds == ["submitted"] * 5
+    with pytest.raises(StoreError, match="Undo is possible"), store.write() as session:
+        undo(session, task.id, ann, now=at(9011))  # the first label was sent long ago
+
+
+@pytest.mark.parametrize("back", [5, 3600, 10**7])
+def test_a_clock_set_back_does_not_end_the_undo_window(store: Store, held: Any, back: int):
     ann, task = held
     send(store, ann, task, seconds=100)
     with store.write() as session:
-        undo(session, task.id, ann, now=at(95))
+        undo(session, task.id, ann, now=at(100 - back))
+
+
+def test_after_an_undo_the_task_comes_before_another_that_is_held(store: Store):
+    ann, first = begin(store, num_tasks=2)
+    send(store, ann, first, seconds=1)
+    with store.write() as session:
+        project = session.scalars(select(Project.id)).one()
+        second = claim(session, project, ann, now=at(2))
+        key = undo(session, first.id, ann, now=at(3))
+        assert claim(session, project, ann, now=at(4)).id == first.id
+    send(store, ann, first, key=key, seconds=5)
+    with store.write() as session:
+        assert claim(session, project, ann, now=at(6)).id == second.id
 
 
 def test_only_what_is_submitted_can_be_undone_or_reopened(store: Store, held: Any):
@@ -240,6 +312,7 @@ def test_a_closed_project_takes_what_is_open_and_changes_no_label(store: Store, 
     assert send(store, ann, task).outcome == "counted"
     for attempt in (
         lambda s: reopen(s, task.id, ann),
+        lambda s: undo(s, task.id, ann, now=at(11)),
         lambda s: submit(
             s, task.id, ann, key=view(s, task.id, ann).key, form=fill_in(task, 1), now=at(99)
         ),
@@ -261,6 +334,75 @@ def test_a_draft_comes_back_and_a_stale_one_overwrites_nothing(store: Store, hel
     assert (stale.value.stored, stale.value.version) == ({"a": 2}, 2)
     with store.read() as session:
         assert view(session, task.id, ann).draft == {"a": 2}
+
+
+def keep(store: Store, ann: uuid.UUID, task: AssignmentView, form: Any, version: int) -> int:
+    with store.write() as session:
+        return save_draft(session, task.id, ann, form, version=version, now=at(5))
+
+
+def drafts(store: Store, ann: uuid.UUID, task: AssignmentView) -> list[Any]:
+    """The newest first."""
+    with store.read() as session:
+        found = view(session, task.id, ann)
+    kept = sorted(found.kept_drafts.items(), reverse=True)
+    return ([] if found.draft is None else [found.draft]) + [draft for _, draft in kept]
+
+
+def test_a_submit_takes_the_draft_that_its_page_saw_and_no_other(store: Store, held: Any):
+    ann, task = held
+    version = keep(store, ann, task, ["phone: a long text"], 0)
+    with store.write() as session:
+        submit(session, task.id, ann, key=task.key, form=fill_in(task), now=at(9), draft_version=0)
+    assert drafts(store, ann, task) == [["phone: a long text"]]
+    with store.write() as session:
+        _, key = reopen(session, task.id, ann)
+        submit(
+            session,
+            task.id,
+            ann,
+            key=key,
+            form=fill_in(task, 1),
+            now=at(10),
+            draft_version=version,
+        )
+    assert drafts(store, ann, task) == []
+
+
+def test_undo_and_late_answers_set_a_draft_aside_that_they_did_not_see(store: Store, held: Any):
+    ann, task = held
+    send(store, ann, task)
+    late = fill_in(task, 1)
+    assert send(store, ann, task, late).outcome == "draft"
+    keep(store, ann, task, ["a revision, an hour of work"], 1)  # of a page that saw the late one
+    other = fill_in(task, 2)
+    assert send(store, ann, task, other).outcome == "draft"
+    assert send(store, ann, task, other).outcome == "draft"  # again: no second copy
+    assert drafts(store, ann, task) == [other, ["a revision, an hour of work"]]
+    with store.write() as session:
+        undo(session, task.id, ann, now=at(20))
+    undone, *kept = drafts(store, ann, task)
+    assert undone["rank_groups"] == fill_in(task)["rank_groups"]
+    assert kept == [other, ["a revision, an hour of work"]]
+    with store.write() as session:
+        for version in view(session, task.id, ann).kept_drafts:
+            discard_draft(session, task.id, ann, version)
+    assert drafts(store, ann, task) == [undone]
+
+
+def test_versions_of_drafts_never_start_again(store: Store, held: Any):
+    ann, task = held
+    old = keep(store, ann, task, ["an old tab"], 0)
+    with store.write() as session:
+        submit(
+            session, task.id, ann, key=task.key, form=fill_in(task), now=at(9), draft_version=old
+        )
+    with store.read() as session:
+        begun = view(session, task.id, ann).draft_version
+    assert keep(store, ann, task, ["a revision"], begun) > old
+    with pytest.raises(StaleDraft):
+        keep(store, ann, task, ["an old tab, later"], old)
+    assert drafts(store, ann, task) == [["a revision"]]
 
 
 @pytest.mark.parametrize("form", [{"response": "a\0"}, [{"x\0": 1}], ["\udc00"]])

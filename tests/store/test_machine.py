@@ -36,7 +36,8 @@ class Queue(RuleBasedStateMachine):
         self.now = START
         self.views: list[tuple[int, AssignmentView, int]] = []  # and the revisions before it
         self.labels: dict[uuid.UUID, list[tuple[int, str, Any]]] = {}  # what was told as saved
-        self.drafts: dict[uuid.UUID, Any] = {}
+        self.drafts: dict[uuid.UUID, dict[int, Any]] = {}  # by version
+        self.versions: Counter[uuid.UUID] = Counter()
         self.skipped: set[uuid.UUID] = set()
         self.turn = 0
 
@@ -65,6 +66,8 @@ class Queue(RuleBasedStateMachine):
         known = self.labels.get(held.id, [])
         if len(known) == revisions:
             return {"counted", "surplus"}
+        if known[-1][1] == "withdrawn":
+            return {"withdrawn"}
         _, kind, first = known[revisions]
         same = kind == "submitted" and first == {"key": held.key, "form": form}
         return {"repeated"} if same else {"draft"}
@@ -73,6 +76,18 @@ class Queue(RuleBasedStateMachine):
         known = self.labels.setdefault(held.id, [])
         assert revision == len(known) + 1, "a revision was lost or doubled"
         known.append((revision, kind, form))
+
+    def newest_draft(self, id: uuid.UUID) -> tuple[int, Any]:
+        return max(self.drafts.get(id, {}).items(), default=(0, None), key=lambda kept: kept[0])
+
+    def forget(self, id: uuid.UUID, form: Any, seen: int) -> None:
+        kept = self.drafts.get(id, {})
+        self.drafts[id] = {v: d for v, d in kept.items() if v != seen and d != form}
+
+    def keep(self, id: uuid.UUID, form: Any, seen: int = 0) -> None:
+        self.forget(id, form, seen)
+        self.versions[id] += 1
+        self.drafts[id][self.versions[id]] = form
 
     @rule(seconds=st.sampled_from([1, 50, 101, 101, 10_000, -30, -10_000]))
     def let_time_pass_or_jump(self, seconds: int) -> None:
@@ -87,7 +102,9 @@ class Queue(RuleBasedStateMachine):
         assert held.id not in self.skipped
         newest = self.labels.get(held.id, [(0, "withdrawn", None)])[-1]
         assert newest[1] == "withdrawn", "a task that the labeler has done"
-        assert held.draft == self.drafts.get(held.id)
+        kept = held.kept_drafts | ({held.draft_version: held.draft} if held.draft else {})
+        assert kept == self.drafts.get(held.id, {})
+        assert held.draft == self.newest_draft(held.id)[1]
         self.views.append((person, held, len(self.labels.get(held.id, []))))
 
     @rule(which=st.integers(0, 9), seed=st.sampled_from([0, 0, 0, 1]))
@@ -97,16 +114,24 @@ class Queue(RuleBasedStateMachine):
         form = fill_in(held, seed)
         expected = self.expected(held, revisions, form)
         with self.store.write() as session:
-            receipt = submit(session, held.id, account, key=held.key, form=form, now=self.now)
+            receipt = submit(
+                session,
+                held.id,
+                account,
+                key=held.key,
+                form=form,
+                now=self.now,
+                draft_version=held.draft_version,
+            )
             task = session.get_one(Task, session.get_one(Assignment, held.id).task_id)
         assert receipt.outcome in expected
         if receipt.outcome in ("counted", "surplus"):
             assert receipt.outcome == "counted" or task.taken == OVERLAP, "there was room"
             self.added(held, receipt.revision, "submitted", {"key": held.key, "form": form})
-            self.drafts.pop(held.id, None)
+            self.forget(held.id, form, held.draft_version)
             self.skipped.discard(held.id)
-        elif receipt.outcome == "draft":
-            self.drafts[held.id] = form
+        elif receipt.outcome in ("draft", "withdrawn"):
+            self.keep(held.id, form, held.draft_version)
 
     @rule(person=st.integers(0, 2), seconds=st.sampled_from([1, 59, 61, 101]))
     def finish_a_task_and_pause(self, person: int, seconds: int) -> None:
@@ -131,7 +156,7 @@ class Queue(RuleBasedStateMachine):
         assert form["rank_groups"] == known[-1][2]["form"]["rank_groups"]
         assert receipt.outcome in ("counted", "surplus")
         self.added(held, receipt.revision, "submitted", {"key": key, "form": changed})
-        self.drafts.pop(held.id, None)
+        self.forget(held.id, changed, 0)
 
     @rule(which=st.integers(0, 9))
     def undo(self, which: int) -> None:
@@ -144,20 +169,47 @@ class Queue(RuleBasedStateMachine):
             return
         assert known[-1][1] == "submitted"
         with self.store.read() as session:
-            draft = session.get_one(Draft, held.id).body
-        assert draft["rank_groups"] == known[-1][2]["form"]["rank_groups"]
-        self.drafts[held.id] = draft
-        self.added(held, known[-1][0] + 1, "withdrawn", None)
+            drafts = select(Draft).where(Draft.assignment_id == held.id)
+            draft = session.scalars(drafts.order_by(Draft.version.desc())).first()
+            stored = session.scalars(
+                select(Submission)
+                .where(Submission.assignment_id == held.id)
+                .order_by(Submission.revision.desc())
+            ).first()
+        assert draft.body["rank_groups"] == known[-1][2]["form"]["rank_groups"]
+        self.keep(held.id, draft.body)
+        undone = known[-1][2].get("restores", len(known))
+        if undone < 2 or known[undone - 2][1] == "withdrawn":
+            self.added(held, len(known) + 1, "withdrawn", None)
+            return
+        again = known[undone - 2][2]
+        self.added(
+            held,
+            len(known) + 1,
+            "submitted",
+            {
+                "key": stored.key,
+                "form": again["form"],
+                "restores": again.get("restores", undone - 1),
+            },
+        )
 
     @rule(which=st.integers(0, 9), version=st.integers(0, 3), word=st.sampled_from("xyz"))
     def save_draft(self, which: int, version: int, word: str) -> None:
         account, held = self.chosen(which)
+        newest, draft = self.newest_draft(held.id)
+        version = newest if version == 3 else version
         try:
             with self.store.write() as session:
-                save_draft(session, held.id, account, [word], version=version, now=self.now)
-            self.drafts[held.id] = [word]
+                saved = save_draft(session, held.id, account, [word], version=version, now=self.now)
         except StaleDraft as stale:
-            assert stale.stored == self.drafts[held.id]
+            assert (stale.stored, stale.version) == (draft, newest)
+            assert newest != version
+            return
+        if draft != [word]:
+            assert draft is None or newest == version, "a draft that was not seen is replaced"
+            self.keep(held.id, [word], version)
+        assert saved == self.newest_draft(held.id)[0]
 
     @rule(which=st.integers(0, 9))
     def heartbeat(self, which: int) -> None:
@@ -192,7 +244,9 @@ class Queue(RuleBasedStateMachine):
             tasks = session.scalars(select(Task)).all()
             assignments = session.scalars(select(Assignment)).all()
             labels = session.scalars(select(Submission)).all()
-            drafts = dict(session.execute(select(Draft.assignment_id, Draft.body)).all())
+            drafts: dict[uuid.UUID, dict[int, Any]] = {}
+            for kept in session.scalars(select(Draft)):
+                drafts.setdefault(kept.assignment_id, {})[kept.version] = kept.body
             authors = dict(session.execute(select(Prompt.id, Prompt.author_id)).all())
         counted = Counter(a.task_id for a in assignments if a.counted)
         for task in tasks:
@@ -207,7 +261,7 @@ class Queue(RuleBasedStateMachine):
         for label in sorted(labels, key=lambda s: s.revision):
             stored.setdefault(label.assignment_id, []).append((label.revision, label.kind))
         assert stored == {id: [(r, k) for r, k, _ in known] for id, known in self.labels.items()}
-        assert drafts == self.drafts
+        assert drafts == {id: kept for id, kept in self.drafts.items() if kept}
         for a in assignments:
             newest = stored.get(a.id, [(0, "none")])[-1][1]
             assert (a.state == "submitted") == (newest == "submitted")

@@ -2,20 +2,23 @@
 
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from people import START, add_labeler, add_project, add_prompt, at, fill_in
-from sqlalchemy import select
+from people import START, add_labeler, add_project, add_prompt, at, fill_in, say
+from sqlalchemy import event, select
 
 from preceptor.errors import StoreError
+from preceptor.store import queue
 from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline, set_state
 from preceptor.store.database import Store
 from preceptor.store.labels import save_draft, submit
-from preceptor.store.projects import Candidate, add_tasks
+from preceptor.store.names import identify
+from preceptor.store.projects import Candidate, add_tasks, leave_out, prompts_without_task
 from preceptor.store.queue import AssignmentView, claim, expire, heartbeat, release, skip, view
-from preceptor.store.tables import Assignment, Project, Task
+from preceptor.store.tables import Assignment, Project, Prompt, Task
 
 
 def take(
@@ -269,6 +272,23 @@ def test_a_task_that_is_taken_up_again_is_under_the_guideline_of_now(store: Stor
         assert held.guideline == f"ranking@{turn}"
 
 
+def test_nobody_is_asked_about_prompts_whose_users_said_no_meanwhile(store: Store):
+    project, [ann, bob] = project_of(store, num_tasks=3, overlap=2), people(store, "ann", "bob")
+    held = take(store, project, ann)
+    user = identify("user", "usr_testsaaaaaaaaaaaaaaaaaaaaa")
+    with store.write() as session:
+        say(session, user, "withdrawn", ["evaluate"])
+    assert take(store, project, ann, 1).id == held.id  # another use than this one
+    with store.write() as session:
+        say(session, user, "withdrawn", ["train"])
+    assert take(store, project, bob, 2) is None
+    assert take(store, project, ann, 2) is None, "not even the one that is held"
+    with store.write() as session:
+        assert session.scalars(select(Task.taken)).all() == [0, 0, 0]
+        say(session, user, "given")
+    assert take(store, project, bob, 3) is not None
+
+
 def test_what_was_given_back_is_not_taken_up_by_an_old_page(store: Store):
     project = project_of(store, num_tasks=2)
     [ann] = people(store, "ann")
@@ -314,14 +334,116 @@ def test_a_page_knows_texts_by_position_and_nothing_of_models(store: Store):
         tasks = {
             add_prompt(session, "q"): [
                 Candidate(t, policy_id=policy, finished=True, sampling={"seed": 77})
-                for t in ("one", "two  \n", "one", "three")
+                for t in ("one", "two  \n", "\n one", " three")
             ]
         }
         add_tasks(session, project, tasks)
     held = take(store, project, ann)
-    assert sorted(held.responses) == ["one", "three", "two"]  # equal texts once, no trailing space
+    assert sorted(held.responses) == ["one", "three", "two"]  # equal once, no space around them
     shown = repr(held)
+    assert "a ranking project" not in shown  # a lead may have named it after the models
     assert not [s for s in ("secret", "77", "abab", str(policy), "slot") if s in shown]
+
+
+def test_a_response_that_no_database_holds_leaves_its_prompt_out(store: Store):
+    with store.write() as session:
+        project = add_project(session, num_tasks=0)
+        prompt, other = add_prompt(session, "q"), add_prompt(session, "r")
+        tasks = {prompt: [Candidate("a\0b"), Candidate("c")]}
+        counts = add_tasks(session, project, tasks | {other: [Candidate("a"), Candidate("b")]})
+    reason = "a response with a character that no text has"
+    assert (counts["added"], counts[reason]) == (1, 1)
+
+
+def test_what_was_left_out_is_not_chosen_again(store: Store):
+    with store.write() as session:
+        project = add_project(session, num_tasks=0)
+        prompts = [add_prompt(session, text) for text in "qrs"]
+
+        def left() -> list[uuid.UUID]:
+            found = prompts_without_task(session, project, split="train", limit=None, seed=0)
+            return [prompt.id for prompt in found]
+
+        assert sorted(left()) == sorted(prompts)
+        add_tasks(session, project, {prompts[0]: [Candidate("same"), Candidate("same ")]})
+        leave_out(session, project, {prompts[1]: "too long"})
+        leave_out(session, project, {prompts[1]: "too long"})
+        assert left() == prompts[2:]
+
+
+def test_what_a_labeler_has_done_is_not_in_the_way_of_what_is_left(store: Store):
+    """More of their own half-done tasks than are looked at one by one, then unsuitable ones."""
+    num = queue.WINDOW + 20
+    project = project_of(store, num_tasks=num, overlap=3)
+    ann, bob = people(store, "ann", "bob")
+    with store.write() as session:
+        tasks = session.scalars(select(Task).order_by(Task.draw)).all()
+        rows = [
+            Assignment(
+                id=identify("assignment", task.id, ann),
+                task_id=task.id,
+                account_id=ann,
+                state="submitted",
+                counted=True,
+                lease_expires=START,
+                display_order=["A", "B", "C"],
+                display_seed=0,
+                started_at=START,
+                last_seen=START,
+            )
+            for task in tasks[:-1]
+        ]
+        session.add_all(rows)
+        for task in tasks:
+            task.taken = 1
+    last = take(store, project, ann)
+    with store.read() as session:
+        assert session.get_one(Assignment, last.id).task_id == tasks[-1].id
+    finish(store, ann, last)
+    assert counted_statements(store, lambda: take(store, project, ann)) < 25
+    assert take(store, project, ann, 2) is None
+    with store.write() as session:  # as many that are not for bob, then one that is
+        for task in session.scalars(select(Task).order_by(Task.draw)).all()[:-1]:
+            session.get_one(Prompt, task.prompt_id).author_id = bob
+    other = take(store, project, bob)
+    with store.read() as session:
+        assert session.get_one(Assignment, other.id).task_id == tasks[-1].id
+
+
+def test_a_claim_does_not_look_through_all_tasks_for_leases_that_ran_out(store: Store):
+    project, [ann] = project_of(store, num_tasks=3), people(store, "ann")
+    take(store, project, ann)
+    if store.engine.dialect.name != "sqlite":
+        return  # a server's plan for so few rows says nothing
+    seen: list[tuple[str, Any]] = []
+
+    def note(*arguments: Any) -> None:
+        seen.append(arguments[2:4])
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    take(store, project, ann, 4000)
+    event.remove(store.engine, "before_cursor_execute", note)
+    [leases] = [
+        s for s in seen if "lease_expires <= ?" in s[0] and "WHERE assignment.id" not in s[0]
+    ]
+    with store.read() as session:
+        statement = f"EXPLAIN QUERY PLAN {leases[0]}"
+        plan = session.connection().exec_driver_sql(statement, leases[1]).all()
+    assert all("ix_assignment_expiry" in str(row) or "OR" in str(row) for row in plan), plan
+
+
+def counted_statements(store: Store, function: Callable[[], Any]) -> int:
+    seen = []
+
+    def note(*arguments: Any) -> None:
+        seen.append(arguments[2])
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    try:
+        function()
+    finally:
+        event.remove(store.engine, "before_cursor_execute", note)
+    return len(seen)
 
 
 def test_display_orders_differ_between_labelers_and_are_kept(store: Store):

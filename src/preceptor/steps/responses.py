@@ -8,7 +8,6 @@ from typing import Any
 
 from preceptor.config import Recipe
 from preceptor.data.records import Messages, file_hash
-from preceptor.errors import DataError
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.gguf import smollm2_folder
 from preceptor.models.load import load_policy
@@ -75,16 +74,13 @@ def _responses(
         halve_frozen(policy.requires_grad_(False))
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     fitting = [i for i, ids in enumerate(encoded) if len(ids) <= recipe.max_prompt_tokens]
-    if not fitting:
-        raise DataError(
-            f"every prompt is longer than the run's max_prompt_tokens {recipe.max_prompt_tokens}; "
-            "none was sampled."
-        )
     if left_out := len(prompts) - len(fitting):
         say(
             f"{name}: {left_out} of {len(prompts)} prompts left out, longer than max_prompt_tokens "
             f"{recipe.max_prompt_tokens}"
         )
+    if not fitting:
+        return [[] for _ in prompts]
     keys = [(i, number) for i in fitting for number in numbers]
     say(f"{name}: {len(keys):,} responses to {len(fitting):,} prompts")
     uniforms = row_uniforms(seed, f"label/{name}", keys, recipe.max_response_tokens)

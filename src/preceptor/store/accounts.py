@@ -33,16 +33,20 @@ def invite(
     if session.scalar(select(Account.id).where(Account.login == login)):
         raise StoreError(f"{login}: there is such an account. Invite it again, or take another.")
     pseudonym = site_key.labeler(f"login:{login}")
-    account = Account(
-        id=identify("account", pseudonym),
-        login=login,
-        pseudonym=pseudonym,
-        role=role,
-        labeler_group=group,
-        state="invited",
-        accepts_sensitive=False,
-        created_at=now,
-    )
+    id = identify("account", pseudonym)
+    account = session.get(Account, id)
+    if account is None:
+        account = Account(
+            id=id, pseudonym=pseudonym, accepts_sensitive=False, created_at=now, labeler_group=group
+        )
+    # Their labels came back from an export before they did: the account is theirs again.
+    elif "heldout" in (account.labeler_group, group) and account.labeler_group != group:
+        raise StoreError(
+            f"{login}: labels of this person are of the group {account.labeler_group}. Held-out "
+            "labelers and others do not change places: name that group, or take another login."
+        )
+    account.login, account.role, account.labeler_group = login, role, group
+    account.state = "invited"
     session.add(account)
     session.flush()
     return account.id, invite_again(session, account.id, now=now)
@@ -104,12 +108,14 @@ def publish_guideline(session: Session, name: str, markdown: str, *, now: dateti
     newest = newest_guideline(session, name)
     if newest is not None and newest.markdown == markdown:
         return guideline_name(newest)
+    last = session.scalar(select(func.max(Guideline.version)).where(Guideline.name == name)) or 0
     added = Guideline(
-        id=identify("guideline", name, newest.version + 1 if newest else 1),
+        id=identify("guideline", name, last + 1),
         name=name,
-        version=newest.version + 1 if newest else 1,
+        version=last + 1,
         markdown=markdown,
         sha256=sha256_of(markdown),
+        imported=False,
         at=now,
     )
     session.add(added)
@@ -118,9 +124,12 @@ def publish_guideline(session: Session, name: str, markdown: str, *, now: dateti
 
 
 def newest_guideline(session: Session, name: str) -> Guideline | None:
-    newest = select(func.max(Guideline.version)).where(Guideline.name == name).scalar_subquery()
+    """The version that is shown: published here, whatever labels from elsewhere were made under."""
     return session.scalar(
-        select(Guideline).where(Guideline.name == name, Guideline.version == newest)
+        select(Guideline)
+        .where(Guideline.name == name, Guideline.imported.is_(False))
+        .order_by(Guideline.version.desc())
+        .limit(1)
     )
 
 

@@ -2,9 +2,9 @@
 
 import uuid
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 
-from preceptor.store.tables import Consent, PromptUser
+from preceptor.store.tables import Consent, Ingest, Prompt, PromptUser
 
 
 def willing_users(scope: str) -> Select[uuid.UUID]:
@@ -20,3 +20,26 @@ def willing_users(scope: str) -> Select[uuid.UUID]:
             PromptUser.erased_at.is_(None),
         )
     )
+
+
+def covered(scope: str) -> ColumnElement[bool]:
+    """Whether the file that a prompt came with was declared to be for this use."""
+    may = {"train": Ingest.may_train, "evaluate": Ingest.may_evaluate}[scope]
+    return or_(Prompt.ingest_id.is_(None), exists().where(Ingest.id == Prompt.ingest_id, may))
+
+
+def still_willing(scope: str) -> ColumnElement[bool]:
+    """The same as `willing_users` and `covered` for one prompt, without a list of all users."""
+    newest = (
+        select(func.max(Consent.id))
+        .where(Consent.user_id == Prompt.user_id, Consent.scope == scope)
+        .correlate(Prompt)
+        .scalar_subquery()
+    )
+    user = exists().where(
+        PromptUser.id == Prompt.user_id,
+        PromptUser.policy == "opt_in",
+        PromptUser.erased_at.is_(None),
+    )
+    given = exists().where(Consent.id == newest, Consent.event == "given")
+    return and_(user, given, covered(scope))

@@ -7,28 +7,45 @@ written whole or not at all.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.store.names import KEY_VARIABLE, SiteKey, make_site_key, read_site_key
+from preceptor.store.tables import KeyCheck
 
+Result = TypeVar("Result")
 BUSY_SECONDS = 30
 """How long a writer of another process waits for its turn."""
 CONNECTIONS = 40
 """As many as the threads of a web server, so that none waits for one."""
+
+
+RETRIES = 4
+GAVE_WAY = ("40001", "40P01", "55P03")
+"""PostgreSQL ended one of two transactions: serialization, deadlock, a lock that was not given."""
+
+
+class Busy(StoreError):
+    """Somebody else was writing; nothing of this transaction is stored, and it may come again."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +62,33 @@ class Store:
     def write(self) -> Iterator[Session]:
         """A transaction that writes: all of it when the block ends, nothing when it raises."""
         engine = self.engine.execution_options(writes=True)
-        with self.turn, Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        try:
+            with self.turn, Session(engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except DBAPIError as error:
+            if not _gave_way(error):
+                raise
+            raise Busy(
+                "The label store is busy: somebody else is writing to it, perhaps a long import. "
+                "Nothing of this was stored; do it again in a minute."
+            ) from None
+
+    def run(self, work: Callable[[Session], Result]) -> Result:
+        """The same for a function that may be called again, should another one be in its way."""
+        waited = self.engine.dialect.name == "sqlite"  # for as long as it makes sense
+        for _ in range(0 if waited else RETRIES - 1):
+            with suppress(Busy), self.write() as session:
+                return work(session)
+        with self.write() as session:
+            return work(session)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A transaction that reads; on SQLite it sees one state and holds nobody up."""
-        with Session(self.engine) as session:
+        """A transaction that reads: one state from its first look on. It holds nobody up."""
+        engine = self.engine
+        if engine.dialect.name == "postgresql":
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with Session(engine) as session:
             yield session
 
     def close(self) -> None:
@@ -68,7 +105,7 @@ def create_store(where: str) -> None:
     where = shown(url)
     key_path = key_path_of(url)
     if key_path is None:
-        read_site_key(None)
+        read_site_key(None)  # before anything is written
     elif url.database:
         path = Path(url.database)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,14 +119,21 @@ def create_store(where: str) -> None:
                     f"{where}: a database of something else. Name a new file, or an empty database."
                 )
             _require_known(found, where)
+            # A key is of use only beside a new database, and `os.environ` may already hold one:
+            # another one beside people's pseudonyms would give the same people others.
+            in_file = not os.environ.get(KEY_VARIABLE, "").strip()
+            if found is None and key_path is not None and in_file:
+                make_site_key(key_path)
+            site_key = read_site_key(key_path)
             command.upgrade(migrations(connection), "head")
+            if found is None:
+                row = {"id": 1, "value": site_key.check_value()}
+                connection.execute(insert(KeyCheck).values(row))
+            _check_key(connection, site_key, where)
     except DatabaseError as error:
         raise StoreError(_unreachable(where, error)) from None
     finally:
         engine.dispose()
-    # Last: a key is of use only beside a database, and `os.environ` may already hold one.
-    if key_path is not None and KEY_VARIABLE not in os.environ:
-        make_site_key(key_path)
 
 
 def open_store(where: str) -> Store:
@@ -119,8 +163,11 @@ def open_store(where: str) -> Store:
                 f"{where}: its tables are of version {found}, this Preceptor needs {head()}. "
                 f"`preceptor label init --store {where}` brings them up to date; back it up before."
             )
+        site_key = read_site_key(key_path_of(url))
+        with engine.connect() as connection:
+            _check_key(connection, site_key, where)
         turn = threading.Lock() if url.get_backend_name() == "sqlite" else nullcontext()
-        return Store(engine, read_site_key(key_path_of(url)), turn)
+        return Store(engine, site_key, turn)
     except DatabaseError as error:
         engine.dispose()
         raise StoreError(_unreachable(where, error)) from None
@@ -140,6 +187,8 @@ def url_of(where: str) -> URL:
             "--store is not the address of a database. It looks like postgresql://user@host/name, "
             "or is the path of an SQLite file."
         ) from None
+    if url.drivername == "postgres":  # as many hosts spell it
+        url = url.set(drivername="postgresql")
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise StoreError(
             f"labels are kept in SQLite or PostgreSQL, not in {url.get_backend_name()}."
@@ -152,9 +201,11 @@ def url_of(where: str) -> URL:
 
 
 def shown(url: URL) -> str:
-    """A path or URL for messages: without its password."""
+    """A path or URL for messages: without its password, wherever that stands."""
     if url.get_backend_name() == "sqlite":
         return url.database or ""
+    secret = {key: "***" for key in url.query if "pass" in key.lower()}
+    url = url.set(query={**url.query, **secret})
     return url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
@@ -231,8 +282,28 @@ def _require_known(found: str | None, where: str) -> None:
         )
 
 
+def _check_key(connection: Connection, site_key: SiteKey, where: str) -> None:
+    """Refuse another key than the store was made with."""
+    if connection.scalar(select(KeyCheck.value)) == site_key.check_value():
+        return
+    set_here = os.environ.get(KEY_VARIABLE, "").strip()
+    hint = f" {KEY_VARIABLE} is set, and goes before the key's file." if set_here else ""
+    raise StoreError(
+        f"{where}: made with another site key.{hint} Bring back the key that it was made with: "
+        "with this one the same people would get other pseudonyms."
+    )
+
+
+def _gave_way(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return error.orig.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return getattr(error.orig, "sqlstate", None) in GAVE_WAY
+
+
 def _unreachable(where: str, error: DatabaseError) -> str:
     cause = str(error.orig).strip().splitlines()[0]
+    if _gave_way(error):
+        return f"{where}: somebody else is writing to it. Nothing was changed; do it again later."
     if isinstance(error, OperationalError):
         return f"{where}: cannot be opened: {cause}."
     return f"{where}: not a database, or a damaged one: {cause}."

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 import preceptor
 from preceptor.data.records import write_records
 from preceptor.errors import StoreError
-from preceptor.store.consent import willing_users
+from preceptor.store.consent import covered, willing_users
+from preceptor.store.database import Store
 from preceptor.store.forms import ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
 from preceptor.store.names import canonical
@@ -61,8 +62,8 @@ class Exported:
     left_out: dict[str, int]
 
 
-def export_records(session: Session, wanted: Filter, folder: Path, *, now: datetime) -> Exported:
-    """Write KIND-SPLIT-HASH.jsonl and its manifest.
+def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime) -> Exported:
+    """Write KIND-SPLIT-HASH.jsonl and its manifest; writers wait for the note of it alone.
 
     Raises:
         StoreError: no row is left; it says what was left out, and why.
@@ -70,12 +71,13 @@ def export_records(session: Session, wanted: Filter, folder: Path, *, now: datet
     if wanted.kind not in SCHEMAS:
         raise StoreError(f"{wanted.kind}: nothing of this kind. There are {', '.join(SCHEMAS)}.")
     left_out: Counter[str] = Counter()
-    guidelines: set[str] = set()
-    if wanted.kind == "prompts":
-        records = list(_prompts(session, wanted, left_out))
-    else:
-        records = list(_labels(session, wanted, left_out, now))
-        guidelines = {r["meta"]["guideline"] for r in records} - {None}
+    with store.read() as session:
+        if wanted.kind == "prompts":
+            records = list(_prompts(session, wanted, left_out))
+            guidelines = {}
+        else:
+            records = list(_labels(session, wanted, left_out, now))
+            guidelines = _markdown(session, {r["meta"]["guideline"] for r in records} - {None})
     if not records:
         reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
         raise StoreError(
@@ -96,36 +98,38 @@ def export_records(session: Session, wanted: Filter, folder: Path, *, now: datet
         "labelers": dict(Counter(r["meta"]["labeler_group"] for r in records))
         if wanted.kind != "prompts"
         else {},
-        "guidelines": _markdown(session, guidelines),
+        "guidelines": guidelines,
         "version": preceptor.__version__,
     }
+    # Noted before it has its name: there is no file that nobody knows of.
+    with store.write() as session:
+        session.add(
+            Export(
+                kind=wanted.kind,
+                filters=asdict(wanted),
+                file_name=path.name,
+                num_rows=len(lines),
+                sha256=digest,
+                at=now,
+            )
+        )
     _write_whole(manifest_path(path), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     partial.replace(path)
-    session.add(
-        Export(
-            kind=wanted.kind,
-            filters=asdict(wanted),
-            file_name=path.name,
-            num_rows=len(lines),
-            sha256=digest,
-            at=now,
-        )
-    )
     return Exported(path, digest, len(lines), dict(left_out))
 
 
 def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
     willing = set(session.scalars(willing_users(_scope(wanted))))
     rows = session.execute(
-        select(Prompt, PromptUser)
+        select(Prompt, PromptUser, covered(_scope(wanted)))
         .join(PromptUser)
         .where(Prompt.split == wanted.split)
         .order_by(Prompt.id)
     )
-    for prompt, user in rows:
+    for prompt, user, is_covered in rows:
         if prompt.status != "active":
             left_out[f"{prompt.status}: {prompt.reason}".removesuffix(": ")] += 1
-        elif user.id not in willing:
+        elif user.id not in willing or not is_covered:
             left_out["no consent"] += 1
         else:
             own = {
@@ -190,7 +194,7 @@ def _labels(
                 "labeler": row.Account.pseudonym,
             }
             own |= _ranking_meta(label.body, responses, row.Assignment)
-        yield record | {"meta": with_foreign(own, row.Prompt.meta | label.meta)}
+        yield record | {"meta": with_foreign(own, row.Prompt.meta | row.Assignment.meta)}
 
 
 def _chosen(wanted: Filter) -> Any:
@@ -210,6 +214,7 @@ def _chosen(wanted: Filter) -> Any:
             Account,
             Guideline.name.label("guideline"),
             Guideline.version,
+            covered(_scope(wanted)).label("covered"),
         )
         .join(
             newest,
@@ -238,7 +243,7 @@ def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetim
         return "of held-out labelers"
     if row.Prompt.status != "active":
         return f"prompt {row.Prompt.status}"
-    if row.PromptUser.id not in willing:
+    if row.PromptUser.id not in willing or not row.covered:
         return "no consent"
     if not row.Assignment.counted and not wanted.include_surplus:
         return "surplus"

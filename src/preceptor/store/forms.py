@@ -41,6 +41,18 @@ PROMPT_LABELS = (
     "other_constraints",
     "intent_unclear",
 )
+USE_CASES = (  # InstructGPT, Table 1
+    "generation",
+    "open_qa",
+    "brainstorming",
+    "chat",
+    "rewriting",
+    "summarization",
+    "classification",
+    "other",
+    "closed_qa",
+    "extraction",
+)
 SKIP_REASONS = (
     "unclear_task",
     "personal_data",
@@ -76,13 +88,13 @@ def check_form(
     if comment := _text(form, "comment"):
         texts["comment"] = comment
     if form.get("prompt_labels"):
-        choices["prompt_labels"] = _prompt_labels(form["prompt_labels"])
+        choices["prompt_labels"] = prompt_labels_of(form["prompt_labels"])
     if task_type == "demonstration":
         response = _text(form, "response")
         if not response.strip():
             raise StoreError("The response is empty. Write it, or skip the task with a reason.")
         return choices, texts | {"response": response}
-    choices["ratings"] = _ratings(form.get("ratings"), positions)
+    choices["ratings"] = ratings_of(form.get("ratings"), positions)
     unacceptable = form.get("unacceptable") or []
     choices["rank_groups"] = check_groups(form.get("rank_groups"), unacceptable, positions)
     choices["unacceptable"] = sorted(unacceptable)
@@ -106,9 +118,9 @@ def check_groups(groups: Any, unacceptable: Any, positions: Sequence[str]) -> Gr
     if twice := sorted({p for p in placed if placed.count(p) > 1}):
         raise StoreError(f"{_subject(twice)} two ranks. One place for each.")
     kept = [sorted(group) for group in groups if group]
-    if not isinstance(unacceptable, list) or (
-        unacceptable and sorted(map(str, unacceptable)) != kept[-1]
-    ):
+    if not isinstance(unacceptable, list) or not all(isinstance(p, str) for p in unacceptable):
+        raise StoreError('"unacceptable" is a list of responses, each as text: ["3"].')
+    if unacceptable and sorted(unacceptable) != kept[-1]:
         raise StoreError(
             "Unacceptable responses form the last group together, and nothing else stands in it."
         )
@@ -184,7 +196,7 @@ def _text(form: Mapping[str, Any], field: str) -> str:
     return text
 
 
-def _ratings(ratings: Any, positions: Sequence[str]) -> dict[str, Any]:
+def ratings_of(ratings: Any, positions: Sequence[str]) -> dict[str, Any]:
     if not isinstance(ratings, dict):
         ratings = {}
     if strange := sorted(str(p) for p in ratings if p not in positions):
@@ -217,14 +229,17 @@ def _flags(flags: Any, position: str) -> dict[str, bool | None]:
     }
 
 
-def _prompt_labels(labels: Any) -> dict[str, Any]:
+def prompt_labels_of(labels: Any) -> dict[str, Any]:
     """Only what was answered: a missing label is not "no"."""
     if not isinstance(labels, dict):
         raise StoreError("Labels of the prompt are yes or no by name.")
     if strange := sorted(map(str, labels.keys() - set(PROMPT_LABELS))):
         raise StoreError(f"The prompt has no label {_listed(strange)}.")
     for name, value in labels.items():
-        if value is not None and not isinstance(value, str if name == "use_case" else bool):
+        if name == "use_case" and value is not None and value not in USE_CASES:
+            # Not any text: choices are never erased.
+            raise StoreError(f"The use case is one of {', '.join(USE_CASES)}, not {value!r}.")
+        if name != "use_case" and value is not None and not isinstance(value, bool):
             raise StoreError(f"Label {name} of the prompt cannot be {value!r}.")
     return {name: labels[name] for name in PROMPT_LABELS if labels.get(name) is not None}
 

@@ -6,17 +6,31 @@ names, and ids made of its content, so that the same file again adds nothing.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from preceptor.data.records import Demonstration, Prompt, Ranking, parse_line, parse_record
+from preceptor.data.records import (
+    Demonstration,
+    Prompt,
+    Ranking,
+    file_hash,
+    parse_line,
+    parse_record,
+)
 from preceptor.errors import DataError, StoreError
-from preceptor.store.forms import check_groups, groups_of, ranks_of, require_storable
-from preceptor.store.layout import is_own, read_manifest
-from preceptor.store.names import SiteKey
+from preceptor.store.forms import (
+    check_groups,
+    groups_of,
+    prompt_labels_of,
+    ranks_of,
+    ratings_of,
+    require_storable,
+)
+from preceptor.store.layout import is_own, own_part, read_manifest
+from preceptor.store.names import SiteKey, sha256_of
 from preceptor.store.projects import SLOTS, ProjectOptions, create_project
 from preceptor.store.rows import Label, Provenance, Rows
 from preceptor.store.tables import Project
@@ -33,48 +47,74 @@ class Line:
     where: str
     record: Any
     label: Label | None
+    digest: str = ""  # of the record as it stands in the file
+    reason: str = ""  # for which hygiene leaves it out
 
 
-def import_prompts(
-    session: Session,
-    site_key: SiteKey,
+@dataclass(frozen=True)
+class FileRead:
+    """A file's records, read and judged before anybody else has to wait for them."""
+
+    provenance: Provenance
+    kind: type[Any]
+    sha256: str
+    lines: list[Line]
+    broken: Counter[str]
+    manifest: dict[str, Any]
+    cleaned: bool  # prompts that repeat others, and over 200 of a user, are not asked about
+
+
+def read_file(
     provenance: Provenance,
+    kind: type[Prompt] | type[Demonstration] | type[Ranking],
     *,
     skip_broken: bool = False,
+    keep_meta: bool = False,
     hygiene: Hygiene | None = None,
-) -> Counter[str]:
+) -> FileRead:
+    """All that needs no database. Without `keep_meta` only what we know the meaning of is kept.
+
+    Raises:
+        DataError: lines are broken and are not to be skipped; it names the first few.
+    """
+    lines, broken = read_lines(provenance, kind, skip_broken=skip_broken, keep_meta=keep_meta)
+    if hygiene:
+        reasons = hygiene([line.record for line in lines])
+        lines = [replace(line, reason=why or "") for line, why in zip(lines, reasons, strict=True)]
+    manifest = {} if kind is Prompt else read_manifest(provenance.path)
+    digest = file_hash(provenance.path)
+    return FileRead(provenance, kind, digest, lines, broken, manifest, hygiene is not None)
+
+
+def import_prompts(session: Session, site_key: SiteKey, file: FileRead) -> Counter[str]:
     """Prompts with user, consent and provenance; what hygiene leaves out is kept as rejected."""
-    lines, counts = read_lines(provenance, Prompt, skip_broken=skip_broken)
-    rows = Rows(site_key, provenance, "prompts")
-    prompts = [line.record for line in lines]
-    reasons = hygiene(prompts) if hygiene else [None] * len(prompts)
-    for prompt, reason in zip(prompts, reasons, strict=True):
-        rows.add_prompt(prompt, reason=reason or "")
-    new = rows.insert(session)
+    counts = Counter(file.broken)
+    rows = Rows(site_key, file.provenance, "prompts", file.sha256)
+    for line in file.lines:
+        rows.add_prompt(line.record, own_part(line.record.meta, line.where), reason=line.reason)
+    rows.take_turn(session)  # the first word to the database: other processes wait from here on
+    new = rows.insert(session, cleaned=file.cleaned)
     counts.update(rows.prompts[id]["reason"] or "added" for id in new)
-    counts["there already"] += len(prompts) - len(new)
+    counts["there already"] += len(file.lines) - len(new)
     return rows.finish(session, counts)
 
 
 def import_labels(
-    session: Session,
-    site_key: SiteKey,
-    provenance: Provenance,
-    kind: type[Demonstration] | type[Ranking],
-    *,
-    project: str | None = None,
-    skip_broken: bool = False,
+    session: Session, site_key: SiteKey, file: FileRead, *, project: str | None = None
 ) -> Counter[str]:
     """Demonstrations or rankings, with prompts, responses and labelers; each label is added once.
 
     A second label of one labeler for the same task is counted and left out: labels do not change.
+    A newer revision, which an export wrote, is added to the ones that are there.
     """
+    kind, provenance = file.kind, file.provenance
     name = kind.__name__.lower() + "s"
-    lines, counts = read_lines(provenance, kind, skip_broken=skip_broken)
-    rows = Rows(site_key, provenance, name, read_manifest(provenance.path))
+    counts = Counter(file.broken)
+    rows = Rows(site_key, provenance, name, file.sha256, file.manifest)
+    rows.take_turn(session)
     projects: dict[str, Project] = {}
-    unnamed: Counter[Any] = Counter()
-    for line in lines:
+    unnamed: Counter[str] = Counter()
+    for line in file.lines:
         record, label = line.record, line.label
         assert label is not None
         into = project or label.own.get("project") or f"imported {name}"
@@ -85,15 +125,17 @@ def import_labels(
                 task_type = "evaluation"
             options = ProjectOptions(purpose=purpose)
             id = create_project(session, into, task_type, options, now=provenance.now)
-            projects[into] = session.get_one(Project, id)
+            # Held like a claim holds it: labels from elsewhere take places, too.
+            projects[into] = session.get_one(Project, id, with_for_update=True)
         prompt = rows.add_prompt(Prompt(record.prompt, record.user, record.use_case), label.own)
         responses = record.responses if isinstance(record, Ranking) else []
         task = rows.add_task(projects[into], prompt, responses, label)
-        labeler = record.labeler if isinstance(record, Ranking) else label.own.get("labeler", "")
-        if not labeler:  # each in turn is somebody else's view of the same responses
-            unnamed[task] += 1
-            labeler = f"unnamed-{unnamed[task]}"
-        counts[rows.add_label(task, labeler, label)] += 1
+        if not label.labeler:
+            # A line is its labeler's only name: equal ones in a file are several people's, and
+            # other lines before it, in this file or an earlier one, change nothing.
+            unnamed[line.digest] += 1
+            label = replace(label, labeler=f"unnamed\0{line.digest}\0{unnamed[line.digest]}")
+        counts[rows.add_label(task, label)] += 1
     rows.insert(session)
     counts.update(rows.insert_labels(session))
     del counts["new"]
@@ -105,12 +147,9 @@ def read_lines(
     kind: type[Any],
     *,
     skip_broken: bool,
+    keep_meta: bool,
 ) -> tuple[list[Line], Counter[str]]:
-    """The records of a file, and the broken lines by reason if they are to be skipped.
-
-    Raises:
-        DataError: lines are broken and are not to be skipped; it names the first few.
-    """
+    """The records of a file, and the broken lines by reason if they are to be skipped."""
     path, name = provenance.path, kind.__name__.lower()
     if not path.is_file():
         raise DataError(f"{path}: no such file. A JSONL file of {name}s is needed.")
@@ -125,8 +164,13 @@ def read_lines(
             try:
                 record: Any = parse_record(parse_line(text, where), kind, where)
                 require_storable(vars(record), f"{where}: it")
+                own_part(record.meta, where)
                 label = None if kind is Prompt else read_label(record, where, provenance.now)
-                lines.append(Line(where, record, label))
+                digest = sha256_of(asdict(record))
+                if not keep_meta and not is_own(record.meta):
+                    record = replace(record, meta={})
+                    label = label and replace(label, kept=())
+                lines.append(Line(where, record, label, digest))
             except (DataError, StoreError) as error:
                 problems.append(str(error))
                 reasons[f"broken: {str(error).removeprefix(where + ': ')}"] += 1
@@ -148,18 +192,24 @@ def read_label(record: Demonstration | Ranking, where: str, now: datetime) -> La
     Raises:
         DataError: more responses than can be compared, or a meta that contradicts itself.
     """
-    own = record.meta if is_own(record.meta) else {}
+    own = own_part(record.meta, where)
     try:
         texts = {"comment": str(own["comment"])} if own.get("comment") else {}
         body: dict[str, Any] = {}
         if own.get("prompt_labels"):
-            body["prompt_labels"] = own["prompt_labels"]
+            body["prompt_labels"] = prompt_labels_of(own["prompt_labels"])
         if isinstance(record, Demonstration):
             texts["response"] = record.response
         else:
             body |= _ranking_body(record, own, where)
+        # Whoever wrote a demonstration stands in its meta, there is no other place for them.
+        labeler = record.labeler if isinstance(record, Ranking) else record.meta.get("labeler", "")
+        if labeler and not isinstance(labeler, str):
+            raise DataError(f"{where}: the labeler must be text, not {type(labeler).__name__}.")
         return Label(
             own=own,
+            labeler=labeler or "",
+            kept=tuple(record.meta),
             foreign=record.meta,
             body=body,
             texts=texts,
@@ -169,7 +219,7 @@ def read_label(record: Demonstration | Ranking, where: str, now: datetime) -> La
             guideline=_guideline(own.get("guideline")),
         )
     except StoreError as error:
-        raise DataError(f"{where}: {error}") from None
+        raise DataError(f"{where}: {str(error).removeprefix(where + ': ')}") from None
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         if isinstance(error, DataError):
             raise
@@ -189,7 +239,7 @@ def _ranking_body(record: Ranking, own: dict[str, Any], where: str) -> dict[str,
         if [ranks_of(groups)[slot] for slot in slots] != record.ranks:
             raise DataError(f"{where}: ranks and meta.rank_groups say different things.")
     body = {"rank_groups": groups, "unacceptable": unacceptable}
-    return body | ({"ratings": own["ratings"]} if own.get("ratings") else {})
+    return body | ({"ratings": ratings_of(own["ratings"], slots)} if own.get("ratings") else {})
 
 
 def _time(text: str | None, otherwise: datetime) -> datetime:

@@ -15,6 +15,7 @@ from preceptor.errors import StoreError
 from preceptor.store.forms import check_form, relabel, require_storable
 from preceptor.store.names import identify, sha256_of
 from preceptor.store.queue import (
+    drafts_of,
     equal_slots,
     keep_lease,
     last_revision,
@@ -26,7 +27,10 @@ from preceptor.store.tables import Assignment, Draft, Project, Submission, Submi
 
 
 class StaleDraft(StoreError):
-    """Another tab or device saved a newer draft; both are offered, none is overwritten."""
+    """Another tab or device saved a newer draft; both are offered, none is overwritten.
+
+    `version` is the stored draft's: saving with it says that the labeler saw it and decided.
+    """
 
     def __init__(self, stored: Any, version: int) -> None:
         super().__init__(
@@ -45,9 +49,10 @@ class Receipt:
     surplus   kept, but the task had enough labels by then
     repeated  the same form came before; nothing was added
     draft     kept as a draft only: another tab submitted this task first
+    withdrawn kept as a draft only: the label was taken back after this page was made
     """
 
-    outcome: Literal["counted", "surplus", "repeated", "draft"]
+    outcome: Literal["counted", "surplus", "repeated", "draft", "withdrawn"]
     submission_id: uuid.UUID
     revision: int
     at: datetime
@@ -62,6 +67,11 @@ class Receipt:
                 f"This task was submitted at {self.at:%H:%M} UTC from another page, with other "
                 "answers. Those count. Yours are kept as a draft: open the task again to use them."
             )
+        if self.outcome == "withdrawn":
+            return (
+                f"This task's answers were taken back at {self.at:%H:%M} UTC, so none count now. "
+                "These are kept as a draft: open the task again to send them."
+            )
         return f"Saved {self.at:%H:%M} UTC."
 
 
@@ -74,18 +84,31 @@ def save_draft(
     version: int,
     now: datetime,
 ) -> int:
-    """Keep the form as it stands and the lease with it; returns the draft's new version.
+    """Keep the form as it stands and the lease with it; returns the draft's version.
+
+    `version` is that of the draft that the page began with or saved last; 0 if there was none.
 
     Raises:
         StaleDraft: the stored draft is not of the version that the page began with.
     """
     require_storable(form, "The draft")
     assignment, task, project = lock(session, assignment_id, account_id)
-    stored = session.get(Draft, assignment_id)
+    stored = next(iter(drafts_of(session, assignment_id)), None)
     if stored is not None and stored.version != version and stored.body != form:
         raise StaleDraft(stored.body, stored.version)
     keep_lease(assignment, task, project, now)
-    return _write_draft(session, assignment_id, form, now)
+    if stored is not None and stored.body == form:
+        return stored.version
+    return _keep_draft(session, assignment, form, now, seen=version)
+
+
+def discard_draft(
+    session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID, version: int
+) -> None:
+    """The labeler does not want this one; others stay."""
+    lock(session, assignment_id, account_id)
+    if draft := session.get(Draft, (assignment_id, version)):
+        session.delete(draft)
 
 
 def submit(
@@ -96,9 +119,13 @@ def submit(
     key: uuid.UUID,
     form: Any,
     now: datetime,
+    draft_version: int = 0,
     active_seconds: float | None = None,
 ) -> Receipt:
     """Add the form as the assignment's label; the same key and form again are one label.
+
+    The draft of `draft_version`, which the page began with or saved last, has become the label and
+    goes. Another one, saved elsewhere meanwhile, stays.
 
     A lease that ran out is no obstacle: the label counts if the task has room, and is kept as
     surplus if not.
@@ -113,15 +140,17 @@ def submit(
     first = session.scalar(
         select(Submission).where(Submission.assignment_id == assignment_id, Submission.key == key)
     )
-    if first is not None and first.form_sha256 == sent:
+    newest = _newest(session, assignment_id)
+    taken_back = newest is not None and newest.kind == "withdrawn"
+    if first is not None and first.form_sha256 == sent and not taken_back:
         return Receipt("repeated", first.id, first.revision, first.at)
     revision = last_revision(session, assignment_id) + 1
     if first is not None or key != identify("form", assignment_id, revision):
-        newest = _newest(session, assignment_id)
         if newest is None:
             raise StoreError("This form is of another task. Open the task again; a draft is kept.")
-        _write_draft(session, assignment_id, form, now)
-        return Receipt("draft", newest.id, newest.revision, newest.at)
+        _keep_draft(session, assignment, form, now, seen=draft_version)
+        outcome: Literal["withdrawn", "draft"] = "withdrawn" if taken_back else "draft"
+        return Receipt(outcome, newest.id, newest.revision, newest.at)
     if assignment.state == "submitted":
         _require_open(project)
     # 2. What is wrong is told by position; what is right is kept by slot.
@@ -132,64 +161,84 @@ def submit(
     counted = take_place(task, assignment)
     assignment.state = "submitted"
     assignment.last_seen = now
-    label = Submission(
-        id=identify("submission", assignment_id, revision),
-        assignment_id=assignment_id,
+    label = _add_revision(
+        session,
+        assignment,
         revision=revision,
         kind="submitted",
-        key=key,
         form_sha256=sent,
         body=relabel(choices, slots),
-        guideline_id=assignment.guideline_id,
         active_seconds=active_seconds,
-        meta={},
         at=now,
     )
-    session.add(label)
-    session.flush()
     session.add_all(
         SubmissionText(submission_id=label.id, field=field, text=text)
         for field, text in texts.items()
     )
-    if draft := session.get(Draft, assignment_id):
-        session.delete(draft)
+    for draft in drafts_of(session, assignment_id):
+        if draft.version == draft_version or draft.body == form:
+            session.delete(draft)
     return Receipt("counted" if counted else "surplus", label.id, revision, now)
 
 
 def undo(
     session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID, *, now: datetime
 ) -> uuid.UUID:
-    """Take the label back while that is allowed: the form is a draft again. Returns its new key.
+    """Take the newest label back while that is allowed: its form is a draft again.
 
-    Later it can still be revised: submitting the form that `reopen` gives supersedes the label.
+    What was before it is so again: an earlier label counts, or none does and the task is held.
+    Returns the key of the next form. Later a label can still be revised: submitting the form that
+    `reopen` gives supersedes it.
     """
     assignment, _, project = lock(session, assignment_id, account_id)
     label = _newest(session, assignment_id)
     if assignment.state != "submitted" or label is None:
         raise StoreError("There is nothing to undo: this task is not submitted.")
-    # The distance, not the difference: a clock that was set back must not end the time.
-    if abs(now - label.at) > timedelta(seconds=project.undo_seconds):
+    _require_open(project)
+    # A clock that was set back must not end the time.
+    if now - label.at > timedelta(seconds=project.undo_seconds):
         raise StoreError(
             f"Undo is possible for {project.undo_seconds} seconds. Open the task again to revise "
             "it; the label counts until the new one is sent."
         )
-    _write_draft(session, assignment_id, _form_of(session, assignment, label), now)
-    session.add(
-        Submission(
-            id=identify("submission", assignment_id, label.revision + 1),
-            assignment_id=assignment_id,
-            revision=label.revision + 1,
-            kind="withdrawn",
-            key=identify("form", assignment_id, label.revision + 1),
-            form_sha256=sha256_of(None),
-            body={},
-            guideline_id=assignment.guideline_id,
-            meta={},
-            at=now,
+    _keep_draft(session, assignment, _form_of(session, assignment, label), now)
+    assignment.last_seen = now
+    revision = label.revision + 1
+    before = session.scalar(
+        select(Submission).where(
+            Submission.assignment_id == assignment_id,
+            Submission.revision == (label.restores or label.revision) - 1,
+            Submission.kind == "submitted",
         )
     )
-    assignment.state = "leased"
-    assignment.lease_expires = now + timedelta(seconds=project.lease_seconds)
+    if before is not None:
+        again = _add_revision(
+            session,
+            assignment,
+            revision=revision,
+            kind="submitted",
+            form_sha256=before.form_sha256,
+            body=before.body,
+            active_seconds=before.active_seconds,
+            restores=before.restores or before.revision,
+            at=before.at,
+        )
+        session.add_all(
+            SubmissionText(submission_id=again.id, field=field, text=text)
+            for field, text in _texts_of(session, before).items()
+        )
+    else:
+        _add_revision(
+            session,
+            assignment,
+            revision=revision,
+            kind="withdrawn",
+            form_sha256=sha256_of(None),
+            body={},
+            at=now,
+        )
+        assignment.state = "leased"
+        assignment.lease_expires = now + timedelta(seconds=project.lease_seconds)
     session.flush()
     return next_key(session, assignment_id)
 
@@ -212,7 +261,7 @@ def reopen(
 
 def _require_open(project: Project) -> None:
     if project.state == "closed":
-        raise StoreError(f"{project.name} is closed; its labels stay as they are.")
+        raise StoreError("This project is closed; its labels stay as they are.")
 
 
 def _newest(session: Session, assignment_id: uuid.UUID) -> Submission | None:
@@ -224,16 +273,37 @@ def _newest(session: Session, assignment_id: uuid.UUID) -> Submission | None:
     )
 
 
-def _write_draft(session: Session, assignment_id: uuid.UUID, form: Any, now: datetime) -> int:
-    draft = session.get(Draft, assignment_id)
-    if draft is None:
-        draft = Draft(assignment_id=assignment_id, version=0)
-        session.add(draft)
-    draft.version += 1
-    draft.body = form
-    draft.saved_at = now
+def _add_revision(
+    session: Session, assignment: Assignment, *, revision: int, **values: Any
+) -> Submission:
+    label = Submission(
+        id=identify("submission", assignment.id, revision),
+        assignment_id=assignment.id,
+        revision=revision,
+        key=identify("form", assignment.id, revision),
+        guideline_id=assignment.guideline_id,
+        **values,
+    )
+    session.add(label)
     session.flush()
-    return draft.version
+    return label
+
+
+def _keep_draft(
+    session: Session, assignment: Assignment, form: Any, now: datetime, *, seen: int | None = None
+) -> int:
+    """Make the form the newest draft. Of the others only the one that was seen is replaced."""
+    for draft in drafts_of(session, assignment.id):
+        if draft.version == seen or draft.body == form:
+            session.delete(draft)
+    assignment.draft_version += 1
+    session.add(
+        Draft(
+            assignment_id=assignment.id, version=assignment.draft_version, body=form, saved_at=now
+        )
+    )
+    session.flush()
+    return assignment.draft_version
 
 
 def _slots_shown(session: Session, assignment: Assignment) -> list[list[str]]:
@@ -245,9 +315,13 @@ def _slots_shown(session: Session, assignment: Assignment) -> list[list[str]]:
 def _form_of(session: Session, assignment: Assignment, label: Submission) -> dict[str, Any]:
     """The form as the labeler had it: by position, with its texts."""
     positions = {slot: [str(i + 1)] for i, slot in enumerate(assignment.display_order)}
+    return relabel(label.body, positions) | _texts_of(session, label)
+
+
+def _texts_of(session: Session, label: Submission) -> dict[str, str]:
     texts = session.execute(
         select(SubmissionText.field, SubmissionText.text).where(
             SubmissionText.submission_id == label.id
         )
     )
-    return relabel(label.body, positions) | dict(texts.all())
+    return dict(texts.all())

@@ -3,7 +3,9 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from preceptor.data.records import file_hash
 from preceptor.errors import StoreError
@@ -46,6 +48,63 @@ OWN_KEYS = {  # of `meta`; whatever else stands there was somebody else's, and c
 }
 
 
+class OwnSlot(BaseModel):
+    """Where an exported response came from."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    policy: dict[str, str] | None = None
+    author: str | None = None
+    finished: bool | None = None
+    sampling: dict[str, Any] = {}
+
+
+class OwnMeta(BaseModel):
+    """What an exported line says of itself; anybody may have edited it since."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    project: str | None = None
+    purpose: Literal["train", "eval", "screening"] = "train"
+    task_kind: Literal["normal", "calibration"] = "normal"
+    split: Literal["train", "valid", "test"] | None = None
+    origin: Literal["api", "chat_page", "labeler", "import", "miniature"] = "import"
+    labeler: str = ""
+    labeler_group: Literal["training", "heldout", "researcher", "simulated", "imported"] = (
+        "imported"
+    )
+    guideline: Annotated[str, Field(pattern=r"^.+@[1-9][0-9]{0,8}$")] | None = None
+    prompt_labels: dict[str, Any] = {}
+    ratings: dict[str, Any] = {}
+    comment: str | None = None
+    display_order: list[str] = []
+    display_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    slots: dict[str, OwnSlot] = {}
+    started_at: str | None = None
+    submitted_at: str | None = None
+    active_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    revision: Annotated[int, Field(ge=1, le=10**6)] = 1
+    surplus: bool = False
+    extra: dict[str, Any] = {}
+
+
+def own_part(meta: dict[str, Any], where: str) -> dict[str, Any]:
+    """What an export of ours wrote; nothing if none did.
+
+    Raises:
+        StoreError: a value in it is none that an export writes.
+    """
+    if not is_own(meta):
+        return {}
+    try:
+        OwnMeta.model_validate(meta)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in ("meta", *first["loc"]))
+        raise StoreError(
+            f"{where}: {place} is not what an export writes: {first['msg']}."
+        ) from None
+    return meta
+
+
 def is_own(meta: dict[str, Any]) -> bool:
     """Whether an export of ours wrote this line."""
     return meta.get("schema") in SCHEMAS.values()
@@ -54,7 +113,7 @@ def is_own(meta: dict[str, Any]) -> bool:
 def foreign_part(meta: dict[str, Any]) -> dict[str, Any]:
     """What of a line's meta is not ours to write: kept with the row, and exported again."""
     if not is_own(meta):
-        return meta
+        return {k: v for k, v in meta.items() if k != "labeler"}  # a name, which has its own place
     shown = {k: v for k, v in meta.items() if k not in OWN_KEYS}
     return shown | dict(meta.get("extra", {}))
 

@@ -57,17 +57,23 @@ class SiteKey:
             )
         self._secret = secret
 
-    def user(self, name: str) -> str:
-        return self._pseudonym("usr", name)
+    def check_value(self) -> str:
+        """Tells whether it is the same key, and nothing of the key itself."""
+        return hmac.digest(self._secret, b"check", "sha256").hex()
 
-    def labeler(self, name: str) -> str:
-        return self._pseudonym("lab", name)
+    def user(self, name: str, source: str = "") -> str:
+        return self._pseudonym("usr", name, source)
 
-    def _pseudonym(self, prefix: str, name: str) -> str:
+    def labeler(self, name: str, source: str = "") -> str:
+        return self._pseudonym("lab", name, source)
+
+    def _pseudonym(self, prefix: str, name: str, source: str) -> str:
+        """The same name of another source is somebody else."""
         # What an export holds is a pseudonym already, and stays the one it is.
         if PSEUDONYM.fullmatch(name) and name.startswith(prefix):
             return name
-        digest = hmac.digest(self._secret, f"{prefix}\0{name}".encode(), "sha256")
+        whole = "\0".join([prefix, source, name] if source else [prefix, name])
+        digest = hmac.digest(self._secret, whole.encode(), "sha256")
         return f"{prefix}_{base64.b32encode(digest).decode().lower()[:26]}"
 
 
@@ -77,7 +83,7 @@ def read_site_key(path: Path | None) -> SiteKey:
     Raises:
         StoreError: there is none, or others can read it.
     """
-    if secret := os.environ.get(KEY_VARIABLE):
+    if secret := os.environ.get(KEY_VARIABLE, "").strip():
         return SiteKey(secret.encode())
     if path is None:
         raise StoreError(
@@ -95,10 +101,17 @@ def read_site_key(path: Path | None) -> SiteKey:
 
 
 def make_site_key(path: Path) -> None:
-    """Write a new random key that only its owner can read, unless there is one."""
-    try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    """Write a new random key that only its owner can read, unless there is one.
+
+    It gets its name when it is written, so that half a key is never taken for one.
+    """
+    if path.exists():
         return
+    partial = path.with_name(path.name + ".writing")
+    partial.unlink(missing_ok=True)
+    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w") as stream:
         stream.write(secrets.token_hex(32) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)

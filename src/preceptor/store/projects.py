@@ -1,23 +1,38 @@
 """Projects and their tasks: what is asked of labelers, of how many of them, and of which."""
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import exists, insert, select
 from sqlalchemy.orm import Session
 
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
-from preceptor.store.consent import willing_users
+from preceptor.store.consent import covered, willing_users
+from preceptor.store.forms import require_storable
 from preceptor.store.names import identify, seeded
-from preceptor.store.tables import Base, Policy, Project, Prompt, Response, Task, TaskResponse
+from preceptor.store.tables import (
+    Base,
+    LeftOut,
+    Policy,
+    Project,
+    Prompt,
+    Response,
+    Task,
+    TaskResponse,
+)
 
 SLOTS = "ABCDEFGHI"
 CHUNK = 500
 """Ids asked for at once; SQLite takes a limited number of parameters."""
+
+
+EQUAL = "all responses equal"
+NOT_TEXT = "a response with a character that no text has"
 
 
 @dataclass(frozen=True)
@@ -113,17 +128,21 @@ def prompts_without_task(
     seed: int,
     scope: str = "train",
 ) -> list[AskedPrompt]:
-    """Active prompts of a split that the project does not ask about yet, in the seed's order.
+    """Active prompts of a split that the project neither asks about yet nor left out, by the seed.
 
     Only of users who consent to what the labels are for, `scope`: train or evaluate.
     """
-    asked = select(Task.prompt_id).where(Task.project_id == project_id)
+    # Not `NOT IN`, for which a server compares each prompt with each task.
+    asked = exists().where(Task.project_id == project_id, Task.prompt_id == Prompt.id)
+    left_out = exists().where(LeftOut.project_id == project_id, LeftOut.prompt_id == Prompt.id)
     rows = session.execute(
         select(Prompt.id).where(
             Prompt.status == "active",
             Prompt.split == split,
-            Prompt.id.not_in(asked),
+            ~asked,
+            ~left_out,
             Prompt.user_id.in_(willing_users(scope)),
+            covered(scope),
         )
     )
     order = sorted(rows.scalars(), key=lambda id: seeded(seed, id))[:limit]
@@ -155,7 +174,8 @@ def add_tasks(
     are shuffled, so that a slot says nothing of the model. Adding the same again adds nothing.
     """
     project = session.get_one(Project, project_id)
-    counts = {"added": 0, "there already": 0, "all responses equal": 0}
+    counts = {"added": 0, "there already": 0, EQUAL: 0, NOT_TEXT: 0}
+    left_out: dict[uuid.UUID, str] = {}
     responses: dict[uuid.UUID, dict[str, Any]] = {}
     tasks: dict[uuid.UUID, dict[str, Any]] = {}
     places: list[dict[str, Any]] = []
@@ -165,8 +185,11 @@ def add_tasks(
             raise StoreError(
                 f"{len(candidates)} responses to one prompt; labelers compare 2 to {len(SLOTS)}."
             )
+        if not all(is_storable(c.text) for c in candidates):
+            left_out[prompt_id] = NOT_TEXT  # a model may draw any character
+            continue
         if ranked and len({c.text.strip() for c in candidates}) == 1:
-            counts["all responses equal"] += 1
+            left_out[prompt_id] = EQUAL
             continue
         rows = response_rows(prompt_id, candidates)
         shuffled = sorted(
@@ -188,7 +211,23 @@ def add_tasks(
     if kept := [place for place in places if place["task_id"] in new]:
         session.execute(insert(TaskResponse), kept)
     counts["added"], counts["there already"] = len(new), len(tasks) - len(new)
-    return counts
+    leave_out(session, project_id, left_out)
+    return counts | Counter(left_out.values())
+
+
+def leave_out(session: Session, project_id: uuid.UUID, reasons: Mapping[uuid.UUID, str]) -> None:
+    """Note the prompts that the project does not ask about, with the reason of each."""
+    for prompt_id, reason in reasons.items():
+        session.merge(LeftOut(project_id=project_id, prompt_id=prompt_id, reason=reason))
+    session.flush()
+
+
+def is_storable(text: str) -> bool:
+    try:
+        require_storable(text, "It")
+    except StoreError:
+        return False
+    return True
 
 
 def task_row(

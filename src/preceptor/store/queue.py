@@ -1,7 +1,8 @@
 """The queue: a task is leased to a labeler, who ends the lease with a label, a skip or silence.
 
 Each function is a part of the caller's write transaction (`Store.write`), and `now` is passed in.
-Locks are taken in one order, so that nobody waits in a circle: project, assignment, task.
+Locks are taken in one order, so that nobody waits in a circle: project, task, assignment. What was
+read before its lock is read again: another page of the same labeler may have come between.
 
 What holds after any calls, in any order, however many at once (tests/store/test_machine.py):
 `task.taken` is the number of its assignments that count; it is never above the target; there is at
@@ -15,12 +16,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
 from preceptor.store.accounts import account_of, guideline_name, newest_guideline
+from preceptor.store.consent import still_willing
 from preceptor.store.forms import SKIP_REASONS, require_storable
 from preceptor.store.names import identify, seeded
 from preceptor.store.tables import (
@@ -56,7 +58,6 @@ class AssignmentView:
     """All that a labeler's page may know: texts by position, nothing of models, slots or others."""
 
     id: uuid.UUID
-    project: str
     task_type: str
     state: str
     prompt: str | Messages
@@ -64,6 +65,7 @@ class AssignmentView:
     key: uuid.UUID  # goes into the form; the same form sent twice is one label
     draft: Any
     draft_version: int
+    kept_drafts: dict[int, Any]  # older ones, by version, that no page saw before a newer came
     guideline: str | None
     lease_expires: datetime
 
@@ -85,18 +87,15 @@ def claim(
     # 2. Leases that ran out give their places back.
     expire(session, project_id, now=now)
     # 3. A reload or a second tab gets the same task again.
-    held = session.scalar(
-        select(Assignment)
-        .join(Task)
-        .where(
-            Task.project_id == project_id,
-            Assignment.account_id == account_id,
-            Assignment.state == LEASED,
-        )
-    )
-    if held is not None:
-        _renew(held, project, now)
-        return view(session, held.id, account_id)
+    while held := _held(session, project_id, account_id):
+        task = session.get_one(Task, held.task_id)
+        if session.scalar(select(Prompt.id).where(Prompt.id == task.prompt_id, _askable(project))):
+            _renew(held, project, now)
+            return view(session, held.id, account_id)
+        # Its user said no meanwhile.
+        give_place_back(task, held)
+        held.state = "released"
+        session.flush()
     # 4. The pool that all labelers share, with its probability; else the queue.
     seat = session.get(Seat, (project_id, account_id))
     if seat is None:
@@ -106,14 +105,22 @@ def claim(
     first, second = _next_calibration, _next_normal
     if chance >= project.calibration_fraction:
         first, second = second, first
-    task = first(session, project, account) or second(session, project, account)
-    if task is None:
-        return None
+    while True:
+        found = first(session, project, account) or second(session, project, account)
+        if found is None:
+            return None
+        task = found
+        # 5. A lease on it. One that ran out or was given back is renewed, its draft with it. What
+        # an old page of theirs submitted before we had the task is done: the next one, then.
+        assignment = session.scalar(
+            select(Assignment)
+            .where(Assignment.task_id == task.id, Assignment.account_id == account_id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        if assignment is None or assignment.state not in DONE:
+            break
     seat.claims += 1
-    # 5. A lease on it. One that ran out or was given back is renewed, its draft with it.
-    assignment = session.scalar(
-        select(Assignment).where(Assignment.task_id == task.id, Assignment.account_id == account_id)
-    )
     if assignment is None:
         assignment = _new_assignment(session, project, task, account_id, now)
         session.add(assignment)
@@ -135,22 +142,26 @@ def view(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID) -> A
             .where(TaskResponse.task_id == task.id)
         ).all()
     )
-    draft = session.get(Draft, assignment_id)
+    drafts = drafts_of(session, assignment_id)
     guideline = assignment.guideline_id and session.get_one(Guideline, assignment.guideline_id)
     return AssignmentView(
         id=assignment.id,
-        project=project.name,
         task_type=project.task_type,
         state=assignment.state,
         prompt=session.get_one(Prompt, task.prompt_id).content,
-        # White space at the end may tell one model from another.
-        responses=[texts[slot].rstrip() for slot in assignment.display_order],
+        responses=[shown(texts[slot]) for slot in assignment.display_order],
         key=next_key(session, assignment.id),
-        draft=draft.body if draft else None,
-        draft_version=draft.version if draft else 0,
+        draft=drafts[0].body if drafts else None,
+        draft_version=drafts[0].version if drafts else assignment.draft_version,
+        kept_drafts={draft.version: draft.body for draft in drafts[1:]},
         guideline=guideline_name(guideline) if guideline else None,
         lease_expires=assignment.lease_expires,
     )
+
+
+def shown(text: str) -> str:
+    """A response as labelers see it: white space around it may tell one model from another."""
+    return text.strip()
 
 
 def heartbeat(
@@ -202,29 +213,44 @@ def expire(session: Session, project_id: uuid.UUID, *, now: datetime) -> int:
     """
     project = session.get_one(Project, project_id)
     longest = now + timedelta(seconds=project.lease_seconds)
-    # Whoever is submitting holds the row: their lease is not over but used.
-    found = session.scalars(
-        select(Assignment)
-        .join(Task)
-        .where(
-            Task.project_id == project_id,
-            Assignment.state == LEASED,
-            or_(Assignment.lease_expires <= now, Assignment.lease_expires > longest),
+    over_or_too_long = or_(Assignment.lease_expires <= now, Assignment.lease_expires > longest)
+    leased = (Assignment.state == LEASED, over_or_too_long)
+    # Two steps: leases are few, and a planner of queries may begin with the many tasks.
+    everywhere = session.execute(select(Assignment.id, Assignment.task_id).where(*leased)).all()
+    if not everywhere:
+        return 0
+    tasks = {row.task_id for row in everywhere}
+    here = set(
+        session.scalars(select(Task.id).where(Task.id.in_(tasks), Task.project_id == project_id))
+    )
+    found = sorted((row.task_id, row.id) for row in everywhere if row.task_id in here)
+    ended = 0
+    for task_id, id in found:
+        # Whoever is submitting holds the task: their lease is not over but used.
+        task = session.scalar(
+            select(Task)
+            .where(Task.id == task_id)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
         )
-        .with_for_update(of=Assignment, skip_locked=True)
-        .execution_options(populate_existing=True)
-    ).all()
-    over = [a for a in found if a.lease_expires <= now]
-    for assignment in set(found) - set(over):
-        assignment.lease_expires = longest
-    for assignment in sorted(over, key=lambda a: a.task_id):
-        task = session.get_one(
-            Task, assignment.task_id, with_for_update=True, populate_existing=True
+        if task is None:
+            continue
+        assignment = session.scalar(
+            select(Assignment)
+            .where(Assignment.id == id, *leased)
+            .with_for_update()
+            .execution_options(populate_existing=True)
         )
+        if assignment is None:
+            continue
+        if assignment.lease_expires > now:
+            assignment.lease_expires = longest
+            continue
         give_place_back(task, assignment)
         assignment.state = "expired"
+        ended += 1
     session.flush()
-    return len(over)
+    return ended
 
 
 def lock(
@@ -235,12 +261,29 @@ def lock(
     Raises:
         StoreError: it is not this account's; whether it exists is not told.
     """
-    _own(session, assignment_id, account_id)
-    assignment = session.get_one(
-        Assignment, assignment_id, with_for_update=True, populate_existing=True
-    )
-    task = session.get_one(Task, assignment.task_id, with_for_update=True, populate_existing=True)
-    return assignment, task, session.get_one(Project, task.project_id)
+    assignment, task, project = _own(session, assignment_id, account_id)
+    session.get_one(Task, task.id, with_for_update=True, populate_existing=True)
+    session.get_one(Assignment, assignment.id, with_for_update=True, populate_existing=True)
+    return assignment, task, project
+
+
+def _held(session: Session, project_id: uuid.UUID, account_id: uuid.UUID) -> Assignment | None:
+    """The lease that the labeler holds in a project, locked.
+
+    After an undo there may be two; the one they had in hand last comes first.
+    """
+    ids = session.scalars(
+        select(Assignment.id)
+        .join(Task)
+        .where(
+            Task.project_id == project_id,
+            Assignment.account_id == account_id,
+            Assignment.state == LEASED,
+        )
+        .order_by(Assignment.last_seen.desc(), Assignment.id)
+    ).all()
+    locked = (lock(session, id, account_id)[0] for id in ids)
+    return next((assignment for assignment in locked if assignment.state == "leased"), None)
 
 
 def keep_lease(assignment: Assignment, task: Task, project: Project, now: datetime) -> bool:
@@ -270,6 +313,15 @@ def give_place_back(task: Task, assignment: Assignment) -> None:
         assignment.counted = False
         task.taken -= 1
         _set_state(task)
+
+
+def drafts_of(session: Session, assignment_id: uuid.UUID) -> list[Draft]:
+    """Those that are kept, the newest first."""
+    return list(
+        session.scalars(
+            select(Draft).where(Draft.assignment_id == assignment_id).order_by(Draft.version.desc())
+        )
+    )
 
 
 def next_key(session: Session, assignment_id: uuid.UUID) -> uuid.UUID:
@@ -306,12 +358,12 @@ def _own(
 def _require_allowed(session: Session, project: Project, account: Account) -> Guideline | None:
     """The guideline that the labeler works under, if all is as it must be for a claim."""
     if project.state != "open":
-        raise StoreError(f"{project.name} is {project.state}. Your drafts and labels are kept.")
+        raise StoreError(f"This project is {project.state}. Your drafts and labels are kept.")
     wanted = "screening" if project.purpose == "screening" else "active"
     if account.state != wanted:
         raise StoreError(f"Your account is {account.state}; this project needs it {wanted}.")
     if account.labeler_group not in project.groups:
-        raise StoreError(f"{project.name} is not for the group {account.labeler_group}.")
+        raise StoreError(f"This project is not for the group {account.labeler_group}.")
     # Said once more here: what held-out labelers judge must never be trained on.
     if project.purpose == "train" and account.labeler_group == "heldout":
         raise StoreError("Held-out labelers make no training data.")
@@ -320,7 +372,7 @@ def _require_allowed(session: Session, project: Project, account: Account) -> Gu
     guideline = newest_guideline(session, project.guideline)
     if guideline is None:
         raise StoreError(
-            f"{project.name} has no guideline {project.guideline} yet; the lead publishes it."
+            f"This project has no guideline {project.guideline} yet; the lead publishes it."
         )
     if session.get(Acknowledgement, (account.id, guideline.id)) is None:
         raise StoreError(
@@ -336,30 +388,40 @@ def _next_calibration(session: Session, project: Project, account: Account) -> T
 def _next_normal(session: Session, project: Project, account: Account) -> Task | None:
     order = [Task.taken.desc(), Task.priority.desc(), Task.draw]
     normal = [Task.kind == "normal"]
-    # Two steps, so that no planner of queries walks through everything that is partly filled.
+    # Two steps, so that no planner of queries sorts everything that is partly filled. What is left
+    # of it for this labeler is walked to past their own work, and no further.
     window = session.scalars(
         select(Task.id)
-        .where(Task.project_id == project.id, Task.state == OPEN, *normal, Task.taken > 0)
+        .where(
+            Task.project_id == project.id,
+            Task.state == OPEN,
+            *normal,
+            Task.taken > 0,
+            ~_done(account),
+            *_suitable(account),
+        )
         .order_by(*order)
         .limit(WINDOW)
     ).all()
-    done = set(
-        session.scalars(
-            select(Assignment.task_id).where(
-                Assignment.task_id.in_(window),
-                Assignment.account_id == account.id,
-                Assignment.state.in_(DONE),
-            )
-        )
-    )
-    first = (
-        _first(session, project, account, [Task.id == id], order) for id in window if id not in done
-    )
+    first = (_first(session, project, account, [Task.id == id], order) for id in window)
     if (task := next(filter(None, first), None)) is not None:
         return task
-    return _first(session, project, account, [*normal, Task.taken == 0], order) or _first(
-        session, project, account, [*normal, Task.taken > 0], order
+    fresh = _first(session, project, account, [*normal, Task.taken == 0], order)
+    if fresh is not None or len(window) < WINDOW:
+        return fresh
+    return _first(session, project, account, [*normal, Task.taken > 0], order)
+
+
+def _done(account: Account) -> ColumnElement[bool]:
+    return exists().where(
+        Assignment.task_id == Task.id,
+        Assignment.account_id == account.id,
+        Assignment.state.in_(DONE),
     )
+
+
+def _suitable(account: Account) -> list[ColumnElement[bool]]:
+    return [] if account.accepts_sensitive else [Task.sensitive.is_(False)]
 
 
 def _first(
@@ -371,11 +433,6 @@ def _first(
 ) -> Task | None:
     """The first open task that is for this labeler: not sensitive, not done, not their own."""
     own_response = aliased(Response)
-    done = (
-        Assignment.task_id == Task.id,
-        Assignment.account_id == account.id,
-        Assignment.state.in_(DONE),
-    )
     written = (
         TaskResponse.task_id == Task.id,
         TaskResponse.response_id == own_response.id,
@@ -383,18 +440,17 @@ def _first(
     )
     asked = (
         Prompt.id == Task.prompt_id,
-        Prompt.status == "active",
+        _askable(project),
         or_(Prompt.author_id.is_(None), Prompt.author_id != account.id),
     )
-    unsuitable = [] if account.accepts_sensitive else [Task.sensitive.is_(False)]
     return session.scalar(
         select(Task)
         .where(
             Task.project_id == project.id,
             Task.state == OPEN,
             *conditions,
-            *unsuitable,
-            ~exists().where(*done),
+            *_suitable(account),
+            ~_done(account),
             ~exists().where(*written),
             exists().where(*asked),
         )
@@ -403,6 +459,12 @@ def _first(
         .with_for_update()
         .execution_options(populate_existing=True)
     )
+
+
+def _askable(project: Project) -> ColumnElement[bool]:
+    """Whether a prompt may be asked about today: its user may have said no since it was added."""
+    scope = "evaluate" if project.task_type == "evaluation" else "train"
+    return and_(Prompt.status == "active", still_willing(scope))
 
 
 def _new_assignment(
@@ -416,6 +478,8 @@ def _new_assignment(
         task_id=task.id,
         account_id=account_id,
         counted=False,
+        draft_version=0,
+        meta={},
         display_order=slots,
         display_seed=display_seed,
         started_at=now,
@@ -437,5 +501,5 @@ def equal_slots(session: Session, task_id: uuid.UUID) -> list[list[str]]:
     )
     by_text: dict[str, list[str]] = {}
     for slot, text in rows:
-        by_text.setdefault(text.rstrip(), []).append(slot)
+        by_text.setdefault(shown(text), []).append(slot)
     return list(by_text.values())

@@ -8,10 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
-from preceptor.data.records import Prompt, file_hash
+from preceptor.data.duplicates import normal_form
+from preceptor.data.hygiene import IN_WORDS, MAX_PER_USER
+from preceptor.data.records import Messages, Prompt, text_of
 from preceptor.errors import StoreError
 from preceptor.store import tables
 from preceptor.store.layout import foreign_part, is_own
@@ -25,6 +27,7 @@ from preceptor.store.projects import (
     task_row,
 )
 
+SCOPES = ("train", "evaluate")
 Values = dict[uuid.UUID, dict[str, Any]]
 
 
@@ -36,8 +39,17 @@ class Provenance:
     licence: str
     consent: str
     now: datetime
+    source: str = ""
+    """Whose names of people these are; the same name of another source is somebody else."""
+    scopes: tuple[str, ...] = SCOPES
+    """What the consent covers."""
 
     def __post_init__(self) -> None:
+        if not self.scopes or not set(self.scopes) <= set(SCOPES):
+            raise StoreError(
+                f"{self.path}: consent covers {' or '.join(SCOPES)}, or both; it cannot cover "
+                f"{', '.join(self.scopes) or 'nothing'}."
+            )
         for name in ("licence", "consent"):
             if not getattr(self, name).strip():
                 raise StoreError(
@@ -52,6 +64,8 @@ class Label:
 
     own: dict[str, Any]
     foreign: dict[str, Any]
+    kept: tuple[str, ...]  # keys of `foreign` that stay with the label
+    labeler: str
     body: dict[str, Any]
     texts: dict[str, str]
     revision: int
@@ -65,6 +79,7 @@ class Rows:
     site_key: SiteKey
     provenance: Provenance
     kind: str
+    sha256: str
     manifest: dict[str, Any] = field(default_factory=dict)
     users: Values = field(default_factory=dict)
     prompts: Values = field(default_factory=dict)
@@ -79,19 +94,20 @@ class Rows:
     texts: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.sha256 = file_hash(self.provenance.path)
         self.ingest = uuid.uuid4()  # an event: the same file again is another one
 
-    def add_prompt(
-        self, prompt: Prompt, own: dict[str, Any] | None = None, *, reason: str = ""
-    ) -> uuid.UUID:
+    def take_turn(self, session: Session) -> None:
+        """Imports come one after the other, or each would take the other's rows for new."""
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(text("LOCK TABLE ingest IN EXCLUSIVE MODE"))
+
+    def add_prompt(self, prompt: Prompt, own: dict[str, Any], *, reason: str = "") -> uuid.UUID:
         """A prompt of its user; without one, it is a user of its own, and the split one by prompt.
 
-        `own` is what an export said of it; by default, in its meta.
+        `own` is what an export said of it.
         """
-        if own is None:
-            own = prompt.meta if is_own(prompt.meta) else {}
-        pseudonym = self.site_key.user(prompt.user or f"prompt\0{canonical(prompt.prompt)}")
+        name = prompt.user or f"prompt\0{canonical(prompt.prompt)}"
+        pseudonym = self.site_key.user(name, self.provenance.source)
         user = identify("user", pseudonym)
         self.users.setdefault(
             user,
@@ -112,6 +128,7 @@ class Rows:
                 "ingest_id": self.ingest,
                 "origin": own.get("origin", "import"),
                 "content": prompt.prompt,
+                "normal_sha256": normal_hash(prompt.prompt),
                 "use_case": prompt.use_case,
                 "split": self.users[user]["split"],
                 "status": "rejected" if reason else "active",
@@ -139,9 +156,9 @@ class Rows:
             ]
         return id
 
-    def add_label(self, task: uuid.UUID, labeler: str, label: Label) -> str:
+    def add_label(self, task: uuid.UUID, label: Label) -> str:
         """Says what became of it: new, there already, or another one of the same labeler."""
-        account = self._add_account(labeler, label.own.get("labeler_group", "imported"))
+        account = self._add_account(label.labeler, label.own.get("labeler_group", "imported"))
         assignment = identify("assignment", task, account)
         id = identify("submission", assignment, label.revision)
         digest = sha256_of([label.body, label.texts])
@@ -161,6 +178,8 @@ class Rows:
             "guideline_id": guideline,
             "started_at": label.started_at,
             "last_seen": label.submitted_at,
+            "draft_version": 0,
+            "meta": foreign_part(self._without_origins(label)),
         }
         self.labels[id] = {
             "id": id,
@@ -173,16 +192,20 @@ class Rows:
             "guideline_id": guideline,
             "active_seconds": label.own.get("active_seconds"),
             "ingest_id": self.ingest,
-            "meta": foreign_part(self._without_origins(label)),
             "at": label.submitted_at,
         }
         self.texts += [
-            {"submission_id": id, "field": name, "text": text} for name, text in label.texts.items()
+            {"submission_id": id, "field": name, "text": words}
+            for name, words in label.texts.items()
         ]
         return "new"
 
-    def insert(self, session: Session) -> set[uuid.UUID]:
-        """Everything but the labels, if it is not there yet; returns the new prompts."""
+    def insert(self, session: Session, *, cleaned: bool = False) -> set[uuid.UUID]:
+        """Everything but the labels, if it is not there yet; returns the new prompts.
+
+        `cleaned` prompts are held to those of earlier files, too: equal ones but for case and
+        spacing, whoever wrote them, and so many of a user.
+        """
         provenance = self.provenance
         session.add(
             tables.Ingest(
@@ -191,7 +214,10 @@ class Rows:
                 file_name=provenance.path.name,
                 sha256=self.sha256,
                 licence=provenance.licence,
+                source=provenance.source,
                 consent=provenance.consent,
+                may_train="train" in provenance.scopes,
+                may_evaluate="evaluate" in provenance.scopes,
                 counts={},
                 at=provenance.now,
             )
@@ -202,13 +228,16 @@ class Rows:
         splits = _splits(session, list(self.users.keys() - new_users))
         for prompt in self.prompts.values():
             prompt["split"] = splits.get(prompt["user_id"], prompt["split"])
-        self._declare_consent(session, new_users)
+        self._declare_consent(session)
         for table, rows in (
             (tables.Account, self.accounts),
             (tables.Policy, self.policies),
             (tables.Guideline, self.guidelines),
         ):
             insert_missing(session, table, rows)
+        self._leave_other_guidelines(session)
+        if cleaned:
+            self._reject_repetitions(session)
         new_prompts = insert_missing(session, tables.Prompt, self.prompts)
         insert_missing(session, tables.Response, self.responses)
         self.new_tasks = insert_missing(session, tables.Task, self.tasks)
@@ -218,34 +247,45 @@ class Rows:
 
     def insert_labels(self, session: Session) -> Counter[str]:
         """Labels that are new, each with its place in its task."""
-        there: dict[uuid.UUID, set[str | None]] = {}
+        there: dict[uuid.UUID, list[tables.Submission]] = {}
+        known: set[uuid.UUID] = set()
         for chunk in chunks(list(self.assignments)):
-            found = session.execute(
-                select(tables.Assignment.id, tables.Submission.form_sha256)
-                .outerjoin(tables.Submission)
-                .where(tables.Assignment.id.in_(chunk))
+            known |= set(
+                session.scalars(select(tables.Assignment.id).where(tables.Assignment.id.in_(chunk)))
             )
-            for assignment, digest in found:
-                there.setdefault(assignment, set()).add(digest)
+            for row in session.scalars(
+                select(tables.Submission).where(tables.Submission.assignment_id.in_(chunk))
+            ):
+                there.setdefault(row.assignment_id, []).append(row)
         counts: Counter[str] = Counter()
         kept: Values = {}
         for id, label in self.labels.items():
-            known = there.get(label["assignment_id"])
-            if known is None:
+            revisions = there.get(label["assignment_id"], [])
+            newest = max(revisions, key=lambda row: row.revision, default=None)
+            same = [r for r in revisions if r.id == id or r.form_sha256 == label["form_sha256"]]
+            if label["assignment_id"] not in known:
                 kept[id] = label
                 counts["added"] += 1
-            elif label["form_sha256"] in known:
+            elif any(row.body == label["body"] for row in same):
                 counts["there already"] += 1
+            elif (
+                newest is not None
+                and newest.kind == "submitted"
+                and newest.revision < label["revision"]
+            ):
+                kept[id] = label
+                counts["newer revision"] += 1
             else:
                 counts["another label of the same labeler"] += 1
         ours = {
             label["assignment_id"]: self.assignments[label["assignment_id"]]
             for label in kept.values()
+            if label["assignment_id"] not in known
         }
         self._take_places(session, Counter(r["task_id"] for r in ours.values() if r["counted"]))
         insert_missing(session, tables.Assignment, ours)
         insert_missing(session, tables.Submission, kept)
-        if texts := [text for text in self.texts if text["submission_id"] in kept]:
+        if texts := [row for row in self.texts if row["submission_id"] in kept]:
             session.execute(insert(tables.SubmissionText), texts)
         return counts
 
@@ -269,8 +309,17 @@ class Rows:
                 task.taken = count
         session.flush()
 
-    def _declare_consent(self, session: Session, users: set[uuid.UUID]) -> None:
+    def _declare_consent(self, session: Session) -> None:
+        """What the importer declares, of users who have said nothing of such a use yet.
+
+        Whether it covers a prompt is asked of the prompt's own file, too.
+        """
         digest = sha256_of(self.provenance.consent)
+        known: set[tuple[uuid.UUID, str]] = set()
+        for chunk in chunks(list(self.users)):
+            said = select(tables.Consent.user_id, tables.Consent.scope).distinct()
+            rows = session.execute(said.where(tables.Consent.user_id.in_(chunk)))
+            known |= {(user, scope) for user, scope in rows}
         events = [
             {
                 "user_id": id,
@@ -280,11 +329,51 @@ class Rows:
                 "text_sha256": digest,
                 "at": self.provenance.now,
             }
-            for id in sorted(users)
-            for scope in ("train", "evaluate")
+            for id in sorted(self.users)
+            for scope in self.provenance.scopes
+            if (id, scope) not in known
         ]
         if events:
             session.execute(insert(tables.Consent), events)
+
+    def _leave_other_guidelines(self, session: Session) -> None:
+        """Labels made under another text of that name and version do not refer to ours."""
+        table = tables.Guideline
+        found = session.execute(
+            select(table.id, table.markdown).where(table.id.in_(list(self.guidelines)))
+        )
+        for id, markdown in found:
+            if self.guidelines[id]["markdown"] not in ("", markdown):
+                for row in (*self.labels.values(), *self.assignments.values()):
+                    row["guideline_id"] = None if row["guideline_id"] == id else row["guideline_id"]
+
+    def _reject_repetitions(self, session: Session) -> None:
+        table = tables.Prompt
+        there: set[uuid.UUID] = set()
+        seen: set[str] = set()
+        own: Counter[uuid.UUID] = Counter()
+        for chunk in chunks(list(self.prompts)):
+            there |= set(session.scalars(select(table.id).where(table.id.in_(chunk))))
+        for part in chunks(sorted({row["normal_sha256"] for row in self.prompts.values()})):
+            active = (table.status == "active", table.normal_sha256.in_(part))
+            seen |= set(session.scalars(select(table.normal_sha256).where(*active)))
+        for chunk in chunks(list(self.users)):
+            rows = session.execute(
+                select(table.user_id, func.count())
+                .where(table.status == "active", table.user_id.in_(chunk))
+                .group_by(table.user_id)
+            )
+            own.update({user: count for user, count in rows})
+        for id, row in self.prompts.items():
+            if id in there or row["reason"]:
+                continue
+            if row["normal_sha256"] in seen:
+                row |= {"status": "rejected", "reason": IN_WORDS["same"]}
+            elif own[row["user_id"]] >= MAX_PER_USER:
+                row |= {"status": "rejected", "reason": IN_WORDS["cap"]}
+            else:
+                own[row["user_id"]] += 1
+                seen.add(row["normal_sha256"])
 
     def _candidates(self, texts: Sequence[str], label: Label) -> list[Candidate]:
         """Responses with what is known of their origin: an export's word, a run's, or nothing."""
@@ -292,13 +381,13 @@ class Rows:
         finished = _each(label.foreign.get("finished"), len(texts), bool)
         sources = _each(label.foreign.get("sources"), len(texts), str)
         found = []
-        for i, text in enumerate(texts):
+        for i, words in enumerate(texts):
             own = slots.get(SLOTS[i], {})
             policy = own.get("policy") or (sources[i] and {"name": sources[i]})
             author = own.get("author")
             found.append(
                 Candidate(
-                    text,
+                    words,
                     policy_id=self._add_policy(policy) if policy else None,
                     author_id=self._add_account(author, "imported") if author else None,
                     finished=own.get("finished", finished[i]),
@@ -311,13 +400,14 @@ class Rows:
         """A run's `finished` and `sources` went to the responses, and come back from there."""
         if is_own(label.foreign):
             return label.foreign
+        kept = {key: value for key, value in label.foreign.items() if key in label.kept}
         num = sum(len(group) for group in label.body.get("rank_groups", []))
         taken = {
             key
             for key, kind in (("finished", bool), ("sources", str))
             if _each(label.foreign.get(key), num, kind)[:1] not in ([], [None])
         }
-        return {key: value for key, value in label.foreign.items() if key not in taken}
+        return {key: value for key, value in kept.items() if key not in taken}
 
     def _add_policy(self, policy: dict[str, str]) -> uuid.UUID:
         values = {key: policy.get(key, "") for key in ("name", "run", "weights_sha256")}
@@ -326,7 +416,7 @@ class Rows:
         return id
 
     def _add_account(self, name: str, group: str) -> uuid.UUID:
-        pseudonym = self.site_key.labeler(name)
+        pseudonym = self.site_key.labeler(name, f"import {self.provenance.source}")
         id = identify("account", pseudonym)
         row = {
             "id": id,
@@ -354,9 +444,15 @@ class Rows:
             "version": version,
             "markdown": markdown,
             "sha256": sha256_of(markdown),
+            "imported": True,
             "at": self.provenance.now,
         }
         return id
+
+
+def normal_hash(prompt: str | Messages) -> str:
+    """Equal for prompts that differ in case and spacing only."""
+    return sha256_of(normal_form(text_of(prompt)))
 
 
 def _each(value: Any, count: int, kind: type) -> list[Any]:

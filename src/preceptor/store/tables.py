@@ -78,6 +78,14 @@ def reference(table: str, **options: Any) -> Any:
     return mapped_column(ForeignKey(f"{table}.id"), **options)
 
 
+class KeyCheck(Base):
+    """One row: what the site key makes of a known word, so that another key is noticed."""
+
+    __tablename__ = "key_check"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
 class PromptUser(Base):
     """Who wrote prompts, by pseudonym only."""
 
@@ -121,7 +129,10 @@ class Ingest(Base):
     file_name: Mapped[str]
     sha256: Mapped[str]
     licence: Mapped[str]
+    source: Mapped[str]  # whose names these are: the same name elsewhere is somebody else
     consent: Mapped[str]  # what the person who imported declares
+    may_train: Mapped[bool]  # what that covers
+    may_evaluate: Mapped[bool]
     counts: Mapped[dict[str, Any]]
     at: Mapped[datetime]
 
@@ -132,6 +143,7 @@ class Prompt(Base):
         one_of("origin", "api", "chat_page", "labeler", "import", "miniature"),
         one_of("status", "active", "quarantined", "rejected", "erased"),
         Index("ix_prompt_choice", "status", "split"),
+        Index("ix_prompt_normal_sha256", "normal_sha256"),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     user_id: Mapped[uuid.UUID] = reference("prompt_user", index=True)
@@ -139,6 +151,7 @@ class Prompt(Base):
     ingest_id: Mapped[uuid.UUID | None] = reference("ingest")
     origin: Mapped[str]
     content: Mapped[Any]  # free text: a string or messages
+    normal_sha256: Mapped[str] = mapped_column(default="")  # of the text without case and spacing
     use_case: Mapped[str]
     split: Mapped[str]  # its user's
     status: Mapped[str]
@@ -204,6 +217,7 @@ class Guideline(Base):
     version: Mapped[int]
     markdown: Mapped[str]
     sha256: Mapped[str]
+    imported: Mapped[bool]  # came with labels: theirs to refer to, never the one that is shown
     at: Mapped[datetime]
 
 
@@ -251,6 +265,7 @@ class Task(Base):
         one_of("kind", "normal", "calibration"),
         one_of("state", "open", "full", "closed"),
         CheckConstraint("target IS NULL OR taken <= target", name="taken"),
+        Index("ix_task_asked", "project_id", "prompt_id"),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     project_id: Mapped[uuid.UUID] = reference("project")
@@ -277,6 +292,15 @@ Index(
 )
 
 
+class LeftOut(Base):
+    """A prompt that a project does not ask about, so that it is not chosen again and again."""
+
+    __tablename__ = "left_out"
+    project_id: Mapped[uuid.UUID] = reference("project", primary_key=True)
+    prompt_id: Mapped[uuid.UUID] = reference("prompt", primary_key=True)
+    reason: Mapped[str]
+
+
 class TaskResponse(Base):
     __tablename__ = "task_response"
     task_id: Mapped[uuid.UUID] = reference("task", primary_key=True)
@@ -296,6 +320,12 @@ class Assignment(Base):
             sqlite_where=text("state = 'leased'"),
             postgresql_where=text("state = 'leased'"),
         ),
+        Index(
+            "ix_assignment_expiry",
+            "lease_expires",
+            sqlite_where=text("state = 'leased'"),
+            postgresql_where=text("state = 'leased'"),
+        ),
         Index("ix_assignment_account", "account_id"),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -311,13 +341,17 @@ class Assignment(Base):
     last_seen: Mapped[datetime]
     skip_reason: Mapped[str | None]
     skip_comment: Mapped[str | None]  # free text
+    meta: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what an imported row had besides
+    draft_version: Mapped[int] = mapped_column(default=0)  # of the last draft; never starts again
 
 
 class Draft(Base):
+    """A form as it stood; the newest version is the draft, others were set aside unseen."""
+
     __tablename__ = "draft"
     assignment_id: Mapped[uuid.UUID] = reference("assignment", primary_key=True)
-    version: Mapped[int]
-    body: Mapped[Any]  # free text: the form as it stands, by position
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    body: Mapped[Any]  # free text: by position
     saved_at: Mapped[datetime]
 
 
@@ -337,9 +371,9 @@ class Submission(Base):
     form_sha256: Mapped[str]  # of the form as it was sent, texts included
     body: Mapped[dict[str, Any]]  # choices only, by slot
     guideline_id: Mapped[uuid.UUID | None] = reference("guideline")
+    restores: Mapped[int | None]  # the revision that it is again, after an undo of a later one
     active_seconds: Mapped[float | None]  # null without JavaScript
     ingest_id: Mapped[uuid.UUID | None] = reference("ingest")
-    meta: Mapped[dict[str, Any]]  # what an imported row had besides
     at: Mapped[datetime]
 
 

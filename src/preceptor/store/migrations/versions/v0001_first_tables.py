@@ -23,11 +23,14 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
             "labeler_group IN ('training', 'heldout', 'researcher', 'simulated', 'imported')",
-            name="ck_account_labeler_group",
+            name=op.f("ck_account_labeler_group"),
         ),
-        sa.CheckConstraint("role IN ('labeler', 'researcher', 'admin')", name="ck_account_role"),
         sa.CheckConstraint(
-            "state IN ('invited', 'screening', 'active', 'paused', 'left')", name="ck_account_state"
+            "role IN ('labeler', 'researcher', 'admin')", name=op.f("ck_account_role")
+        ),
+        sa.CheckConstraint(
+            "state IN ('invited', 'screening', 'active', 'paused', 'left')",
+            name=op.f("ck_account_state"),
         ),
         sa.PrimaryKeyConstraint("id", name="pk_account"),
         sa.UniqueConstraint("login", name="uq_account_login"),
@@ -51,6 +54,7 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("markdown", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("imported", sa.Boolean(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_guideline"),
         sa.UniqueConstraint("name", "version", name="uq_guideline_name_version"),
@@ -62,7 +66,10 @@ def upgrade() -> None:
         sa.Column("file_name", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("licence", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
         sa.Column("consent", sa.Text(), nullable=False),
+        sa.Column("may_train", sa.Boolean(), nullable=False),
+        sa.Column("may_evaluate", sa.Boolean(), nullable=False),
         sa.Column("counts", sa.JSON(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_ingest"),
@@ -90,13 +97,22 @@ def upgrade() -> None:
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("purpose IN ('train', 'eval', 'screening')", name="ck_project_purpose"),
-        sa.CheckConstraint("state IN ('open', 'paused', 'closed')", name="ck_project_state"),
         sa.CheckConstraint(
-            "task_type IN ('demonstration', 'ranking', 'evaluation')", name="ck_project_task_type"
+            "purpose IN ('train', 'eval', 'screening')", name=op.f("ck_project_purpose")
+        ),
+        sa.CheckConstraint("state IN ('open', 'paused', 'closed')", name=op.f("ck_project_state")),
+        sa.CheckConstraint(
+            "task_type IN ('demonstration', 'ranking', 'evaluation')",
+            name=op.f("ck_project_task_type"),
         ),
         sa.PrimaryKeyConstraint("id", name="pk_project"),
         sa.UniqueConstraint("name", name="uq_project_name"),
+    )
+    op.create_table(
+        "key_check",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_key_check"),
     )
     op.create_table(
         "prompt_user",
@@ -106,8 +122,10 @@ def upgrade() -> None:
         sa.Column("policy", sa.Text(), nullable=False),
         sa.Column("first_seen", sa.DateTime(timezone=True), nullable=False),
         sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("policy IN ('opt_in', 'never')", name="ck_prompt_user_policy"),
-        sa.CheckConstraint("split IN ('train', 'valid', 'test')", name="ck_prompt_user_split"),
+        sa.CheckConstraint("policy IN ('opt_in', 'never')", name=op.f("ck_prompt_user_policy")),
+        sa.CheckConstraint(
+            "split IN ('train', 'valid', 'test')", name=op.f("ck_prompt_user_split")
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_prompt_user"),
         sa.UniqueConstraint("pseudonym", name="uq_prompt_user_pseudonym"),
     )
@@ -135,10 +153,12 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
             "channel IN ('api_store', 'chat_page', 'contract', 'declared')",
-            name="ck_consent_channel",
+            name=op.f("ck_consent_channel"),
         ),
-        sa.CheckConstraint("event IN ('given', 'withdrawn')", name="ck_consent_event"),
-        sa.CheckConstraint("scope IN ('train', 'evaluate', 'publish')", name="ck_consent_scope"),
+        sa.CheckConstraint("event IN ('given', 'withdrawn')", name=op.f("ck_consent_event")),
+        sa.CheckConstraint(
+            "scope IN ('train', 'evaluate', 'publish')", name=op.f("ck_consent_scope")
+        ),
         sa.ForeignKeyConstraint(["user_id"], ["prompt_user.id"], name="fk_consent_user_id"),
         sa.PrimaryKeyConstraint("id", name="pk_consent"),
     )
@@ -161,6 +181,7 @@ def upgrade() -> None:
         sa.Column("ingest_id", sa.Uuid(), nullable=True),
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("content", sa.JSON(), nullable=False),
+        sa.Column("normal_sha256", sa.Text(), nullable=False),
         sa.Column("use_case", sa.Text(), nullable=False),
         sa.Column("split", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
@@ -169,10 +190,11 @@ def upgrade() -> None:
         sa.Column("meta", sa.JSON(), nullable=False),
         sa.CheckConstraint(
             "origin IN ('api', 'chat_page', 'labeler', 'import', 'miniature')",
-            name="ck_prompt_origin",
+            name=op.f("ck_prompt_origin"),
         ),
         sa.CheckConstraint(
-            "status IN ('active', 'quarantined', 'rejected', 'erased')", name="ck_prompt_status"
+            "status IN ('active', 'quarantined', 'rejected', 'erased')",
+            name=op.f("ck_prompt_status"),
         ),
         sa.ForeignKeyConstraint(["author_id"], ["account.id"], name="fk_prompt_author_id"),
         sa.ForeignKeyConstraint(["ingest_id"], ["ingest.id"], name="fk_prompt_ingest_id"),
@@ -180,7 +202,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_prompt"),
     )
     op.create_index("ix_prompt_choice", "prompt", ["status", "split"], unique=False)
+    op.create_index("ix_prompt_normal_sha256", "prompt", ["normal_sha256"], unique=False)
     op.create_index("ix_prompt_user_id", "prompt", ["user_id"], unique=False)
+    op.create_table(
+        "left_out",
+        sa.Column("project_id", sa.Uuid(), nullable=False),
+        sa.Column("prompt_id", sa.Uuid(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="fk_left_out_project_id"),
+        sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name="fk_left_out_prompt_id"),
+        sa.PrimaryKeyConstraint("project_id", "prompt_id", name="pk_left_out"),
+    )
     op.create_table(
         "seat",
         sa.Column("project_id", sa.Uuid(), nullable=False),
@@ -217,13 +249,14 @@ def upgrade() -> None:
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("draw", sa.BigInteger(), nullable=False),
         sa.Column("sensitive", sa.Boolean(), nullable=False),
-        sa.CheckConstraint("kind IN ('normal', 'calibration')", name="ck_task_kind"),
-        sa.CheckConstraint("state IN ('open', 'full', 'closed')", name="ck_task_state"),
-        sa.CheckConstraint("target IS NULL OR taken <= target", name="ck_task_taken"),
+        sa.CheckConstraint("kind IN ('normal', 'calibration')", name=op.f("ck_task_kind")),
+        sa.CheckConstraint("state IN ('open', 'full', 'closed')", name=op.f("ck_task_state")),
+        sa.CheckConstraint("target IS NULL OR taken <= target", name=op.f("ck_task_taken")),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="fk_task_project_id"),
         sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name="fk_task_prompt_id"),
         sa.PrimaryKeyConstraint("id", name="pk_task"),
     )
+    op.create_index("ix_task_asked", "task", ["project_id", "prompt_id"], unique=False)
     op.create_index("ix_task_prompt_id", "task", ["prompt_id"], unique=False)
     op.create_index(
         "ix_task_queue",
@@ -254,9 +287,11 @@ def upgrade() -> None:
         sa.Column("last_seen", sa.DateTime(timezone=True), nullable=False),
         sa.Column("skip_reason", sa.Text(), nullable=True),
         sa.Column("skip_comment", sa.Text(), nullable=True),
+        sa.Column("meta", sa.JSON(), nullable=False),
+        sa.Column("draft_version", sa.Integer(), nullable=False),
         sa.CheckConstraint(
             "state IN ('leased', 'submitted', 'skipped', 'expired', 'released')",
-            name="ck_assignment_state",
+            name=op.f("ck_assignment_state"),
         ),
         sa.ForeignKeyConstraint(["account_id"], ["account.id"], name="fk_assignment_account_id"),
         sa.ForeignKeyConstraint(
@@ -267,6 +302,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("task_id", "account_id", name="uq_assignment_task_id_account_id"),
     )
     op.create_index("ix_assignment_account", "assignment", ["account_id"], unique=False)
+    op.create_index(
+        "ix_assignment_expiry",
+        "assignment",
+        ["lease_expires"],
+        unique=False,
+        sqlite_where=sa.text("state = 'leased'"),
+        postgresql_where=sa.text("state = 'leased'"),
+    )
     op.create_index(
         "ix_assignment_lease",
         "assignment",
@@ -295,7 +338,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["assignment_id"], ["assignment.id"], name="fk_draft_assignment_id"
         ),
-        sa.PrimaryKeyConstraint("assignment_id", name="pk_draft"),
+        sa.PrimaryKeyConstraint("assignment_id", "version", name="pk_draft"),
     )
     op.create_table(
         "submission",
@@ -307,11 +350,11 @@ def upgrade() -> None:
         sa.Column("form_sha256", sa.Text(), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
         sa.Column("guideline_id", sa.Uuid(), nullable=True),
+        sa.Column("restores", sa.Integer(), nullable=True),
         sa.Column("active_seconds", sa.Double(), nullable=True),
         sa.Column("ingest_id", sa.Uuid(), nullable=True),
-        sa.Column("meta", sa.JSON(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("kind IN ('submitted', 'withdrawn')", name="ck_submission_kind"),
+        sa.CheckConstraint("kind IN ('submitted', 'withdrawn')", name=op.f("ck_submission_kind")),
         sa.ForeignKeyConstraint(
             ["assignment_id"], ["assignment.id"], name="fk_submission_assignment_id"
         ),
@@ -345,6 +388,12 @@ def downgrade() -> None:
     op.drop_table("draft")
     op.drop_table("task_response")
     op.drop_index(
+        "ix_assignment_expiry",
+        table_name="assignment",
+        sqlite_where=sa.text("state = 'leased'"),
+        postgresql_where=sa.text("state = 'leased'"),
+    )
+    op.drop_index(
         "ix_assignment_lease",
         table_name="assignment",
         sqlite_where=sa.text("state = 'leased'"),
@@ -358,12 +407,15 @@ def downgrade() -> None:
         sqlite_where=sa.text("state = 'open'"),
         postgresql_where=sa.text("state = 'open'"),
     )
+    op.drop_index("ix_task_asked", table_name="task")
     op.drop_index("ix_task_prompt_id", table_name="task")
     op.drop_table("task")
     op.drop_index("ix_response_prompt_id", table_name="response")
     op.drop_table("response")
     op.drop_table("seat")
+    op.drop_table("left_out")
     op.drop_index("ix_prompt_user_id", table_name="prompt")
+    op.drop_index("ix_prompt_normal_sha256", table_name="prompt")
     op.drop_index("ix_prompt_choice", table_name="prompt")
     op.drop_table("prompt")
     op.drop_index("ix_invitation_account_id", table_name="invitation")
@@ -372,6 +424,7 @@ def downgrade() -> None:
     op.drop_table("consent")
     op.drop_table("acknowledgement")
     op.drop_table("prompt_user")
+    op.drop_table("key_check")
     op.drop_table("project")
     op.drop_table("policy")
     op.drop_table("ingest")
