@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,16 +77,18 @@ def fresh(
 
     else:
         socket = request.getfixturevalue("server")
+        # Made again for each file of tests where these are dealt out to processes.
+        empty = f"empty_{uuid.uuid4().hex}"
 
         def make() -> str:
-            name = f"store_{len(opened)}"
+            name = f"{empty}_{len(opened)}"
             with psycopg.connect(host=socket, user="postgres", autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {name} TEMPLATE empty")
+                connection.execute(f"CREATE DATABASE {name} TEMPLATE {empty}")
             return f"postgresql://postgres@/{name}?host={socket}"
 
         with psycopg.connect(host=socket, user="postgres", autocommit=True) as connection:
-            connection.execute("CREATE DATABASE empty")
-        create_store(f"postgresql://postgres@/empty?host={socket}")
+            connection.execute(f"CREATE DATABASE {empty}")
+        create_store(f"postgresql://postgres@/{empty}?host={socket}")
 
     def new() -> Store:
         opened.append(open_store(make()))
