@@ -95,4 +95,5 @@ def _wrap(text: str, first: str, later: str) -> list[str]:
         subsequent_indent=later,
         drop_whitespace=True,
         break_on_hyphens=False,
+        break_long_words=False,  # a path is copied whole
     )
