@@ -173,6 +173,18 @@ def test_cli_imports_rooms_only_inside_its_commands():
     assert found == {"preceptor.errors", "preceptor.label"}  # the latter imports errors only
 
 
+def test_what_precision_means_is_asked_in_one_place():
+    """`precision: auto` is neither word, so comparing with one of them forgets it."""
+    wrong = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            words = {side.value for side in sides if isinstance(side, ast.Constant)}
+            if words & {"bf16", "fp32"}:
+                wrong.append(name_of(path))
+    assert set(wrong) == {"models/precision.py"}
+
+
 def test_nothing_is_unpickled_and_no_text_is_run_as_code():
     wrong = []
     for path in FILES:

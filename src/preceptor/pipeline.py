@@ -19,7 +19,7 @@ import torch
 
 import preceptor
 from preceptor.config import PPOConfig, Recipe
-from preceptor.data.records import file_hash
+from preceptor.data.records import file_hash, write_text
 from preceptor.data.sources import GENERATED
 from preceptor.errors import RecipeError
 from preceptor.recipes import dump_recipe
@@ -69,7 +69,7 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
         require_earlier_steps(recipe, out, wanted, only)
     with at_work(recipe, out):
         if only != ["report"]:
-            _write_text(out / "recipe.yaml", dump_recipe(recipe))
+            write_text(out / "recipe.yaml", dump_recipe(recipe))
         for name in wanted:
             if not only or name in only:
                 run_step(recipe, out, name)
@@ -329,9 +329,3 @@ def _return_memory() -> None:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from toys import tiny_model, tiny_tokenizer
 
 from preceptor.models import precision as module
+from preceptor.models.load import load_frozen_policy, save_model
 from preceptor.models.precision import is_bf16, precision, ratio_tolerance, sampling_tolerance
 
 
@@ -23,6 +25,16 @@ def test_auto_is_what_the_processor_has_and_a_word_is_kept(monkeypatch, has):
     a = torch.randn(4, 4)
     with precision("auto"):
         assert (a @ a).dtype == (torch.bfloat16 if has else torch.float32)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_frozen_policy_is_kept_in_what_auto_means(monkeypatch, tmp_path, has):
+    monkeypatch.setattr(module, "has_bf16", lambda: has)
+    save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path)
+    model, _ = load_frozen_policy(tmp_path, "auto")
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    kinds = {p.dtype for n, p in model.named_parameters() if n.endswith("proj.weight")}
+    assert kinds == {torch.bfloat16 if has else torch.float32}
 
 
 @pytest.mark.skipif(

@@ -198,6 +198,16 @@ def write_records(path: str | Path, records: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
 def ranking_key(ranking: Ranking) -> str:
     """The same for all labelers' rankings of the same responses to a prompt, for no others."""
     return json.dumps([ranking.prompt, ranking.responses])

@@ -22,9 +22,7 @@ from preceptor.evaluation.answers import (
 )
 from preceptor.evaluation.reward_model import reward_model_results
 from preceptor.evaluation.tax import pretraining_loss, task_accuracy
-from preceptor.models.load import load_policy
-from preceptor.models.lora import halve_frozen
-from preceptor.models.precision import is_bf16
+from preceptor.models.load import load_frozen_policy
 from preceptor.models.tokenizers import encode_prompt
 from preceptor.randomness import numpy_generator
 
@@ -65,11 +63,11 @@ def evaluate(
     measures: dict[str, Any] = {}
     tax: dict[str, Any] = {"pretraining_loss": {}, "tasks": {task: {} for task in inputs.tasks}}
     dtype = recipe.sft.precision
-    start, start_tokenizer = open_model(models["gpt"], dtype)
+    start, start_tokenizer = load_frozen_policy(models["gpt"], dtype)
     for name, path in models.items():
         say(f"evaluate {name}: {len(test)} prompts")
         is_start = name == "gpt"
-        model, tokenizer = (start, start_tokenizer) if is_start else open_model(path, dtype)
+        model, tokenizer = (start, start_tokenizer) if is_start else load_frozen_policy(path, dtype)
         prompt_ids = [encode_prompt(tokenizer, p.prompt) for p in test]
         variants = {name: prompt_ids}
         if is_start:
@@ -107,15 +105,6 @@ def evaluate(
         "alignment_tax": tax
         | {"note": "Held-out loss in nats per token of packed text; accuracy of few-shot tasks."},
     }
-
-
-def open_model(path: Path | str, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A frozen model in the precision that it was trained in."""
-    model, tokenizer = load_policy(path)
-    model.requires_grad_(False)
-    if is_bf16(dtype):
-        halve_frozen(model)
-    return model, tokenizer
 
 
 def text_length(recipe: Recipe) -> int:

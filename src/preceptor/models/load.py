@@ -26,7 +26,8 @@ from transformers import (
 from preceptor.config import Architecture, LoRAConfig
 from preceptor.errors import DataError
 from preceptor.models.attention import prefer_plain_attention
-from preceptor.models.lora import adapters_off, add_adapters, merged_state
+from preceptor.models.lora import adapters_off, add_adapters, halve_frozen, merged_state
+from preceptor.models.precision import is_bf16
 from preceptor.models.tokenizers import check_tokenizer, prepare_tokenizer
 
 _UNREADABLE = (
@@ -98,6 +99,22 @@ def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerB
         del model.config.num_known_tokens
     model.eval()
     return model, tokenizer
+
+
+def load_frozen_policy(
+    path: str | Path, dtype: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A policy that only samples or is scored, in the precision of the stage it is of."""
+    model, tokenizer = load_policy(path)
+    return frozen(model, dtype), tokenizer
+
+
+def frozen(model: PreTrainedModel, dtype: str) -> PreTrainedModel:
+    """The model without gradients; under bf16 its blocks' matrices are kept in that."""
+    model.requires_grad_(False)
+    if is_bf16(dtype):
+        halve_frozen(model)
+    return model
 
 
 def load_tokenizer(path: str | Path, vocabulary_size: int) -> PreTrainedTokenizerBase:

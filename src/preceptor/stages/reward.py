@@ -14,7 +14,7 @@ from preceptor.data.batching import split_by_tokens
 from preceptor.functional import ranking_loss
 from preceptor.models.forward import grouped_scores, make_rows, response_scores
 from preceptor.models.load import save_model, scalar_head
-from preceptor.models.precision import precision
+from preceptor.models.precision import is_bf16, precision
 from preceptor.randomness import batch_indices
 from preceptor.statistics.agreement import ranking_accuracy
 from preceptor.statistics.bootstrap import cluster_bootstrap, paired_difference
@@ -172,7 +172,7 @@ def choose_scoring(
             f"reward: each response is scored alone, this model cannot take them together ({error})"
         )
         return score_separately
-    if gap > (1e-2 if config.precision == "fp32" else 0.1):  # bf16 rounds differently
+    if gap > (0.1 if is_bf16(config.precision) else 1e-2):  # bf16 rounds differently
         say(f"reward: each response is scored alone, grouped scores differ by {gap:.2g}")
         return score_separately
     return score_grouped

@@ -7,9 +7,8 @@ from preceptor.config import Recipe
 from preceptor.data.records import Prompt, read_records
 from preceptor.evaluation.judges import judge_of
 from preceptor.generation import row_uniforms, sample
-from preceptor.models.load import load_policy
-from preceptor.models.lora import halve_frozen
-from preceptor.models.precision import is_bf16, precision
+from preceptor.models.load import load_frozen_policy
+from preceptor.models.precision import precision
 from preceptor.models.tokenizers import decode, encode_prompt
 from preceptor.stages.reward import score_rows
 from preceptor.statistics import best_of_n_kl, best_of_n_mean, cluster_bootstrap
@@ -24,9 +23,7 @@ def best_of_n(recipe: Recipe, out: Path, model: str, largest: int) -> list[dict[
     The rows go to evaluation/best_of_n-MODEL.json: n, KL from that model in nats, and the mean
     score and judgement of what the reward model likes best, with intervals over prompts.
     """
-    policy, tokenizer = load_policy(out / model / "model")
-    if is_bf16(recipe.sft.precision):
-        halve_frozen(policy.requires_grad_(False))
+    policy, tokenizer = load_frozen_policy(out / model / "model", recipe.sft.precision)
     prompts = read_records(out / "data" / "prompts-test.jsonl", Prompt)
     prompts = prompts[: recipe.evaluate.num_prompts]
     keys = [(i, k) for i in range(len(prompts)) for k in range(largest)]

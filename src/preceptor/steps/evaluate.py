@@ -13,8 +13,8 @@ from preceptor.evaluation.answers import response_rows
 from preceptor.evaluation.judges import judge_of
 from preceptor.evaluation.results import Rows, compare, gold_scores
 from preceptor.evaluation.reward_model import reward_model_results
-from preceptor.evaluation.run import Inputs, ScoreIds, answer_prompts, evaluate, open_model
-from preceptor.models.load import load_tokenizer
+from preceptor.evaluation.run import Inputs, ScoreIds, answer_prompts, evaluate
+from preceptor.models.load import load_frozen_policy, load_tokenizer
 from preceptor.models.tokenizers import encode_prompt
 from preceptor.recipes.rounds import home_of, homes_up_to, policy_of, step_name
 from preceptor.stages.reward import score_rows
@@ -103,7 +103,7 @@ def round_results(
         rows = read_lines(out / "evaluation" / f"responses-{kind}.jsonl")
     else:
         say(f"evaluate round {number}: {len(test)} prompts")
-        model, _ = open_model(home / kind / "model", recipe.sft.precision)
+        model, _ = load_frozen_policy(home / kind / "model", recipe.sft.precision)
         prompt_ids = [encode_prompt(tokenizer, prompt.prompt) for prompt in test]
         answers = answer_prompts(recipe, model, tokenizer, prompt_ids, continues_text=False)
         rows = response_rows(test, answers, judge, score(prompt_ids, answers.tokens))

@@ -21,11 +21,8 @@ from preceptor.errors import DataError
 from preceptor.evaluation.judges import judge_of, parts_of
 from preceptor.evaluation.labelers import Labeler, make_labelers, rank_responses
 from preceptor.generation import row_uniforms, sample
-from preceptor.models.load import (
-    load_policy,
-)
-from preceptor.models.lora import halve_frozen
-from preceptor.models.precision import is_bf16, precision
+from preceptor.models.load import load_frozen_policy
+from preceptor.models.precision import precision
 from preceptor.models.tokenizers import decode, encode_prompt
 from preceptor.randomness import numpy_generator
 from preceptor.recipes.rounds import home_of, policy_of, round_of, step_name
@@ -112,9 +109,7 @@ def sample_responses(recipe: Recipe, out: Path, step: str = "sample") -> list[Pa
         assert kind is not None  # the recipe is refused without one
         place = step_name(recipe, number - 1, kind)
         source = f"{kind}, round {number - 1}"
-    policy, tokenizer = load_policy(out / place / "model")
-    if is_bf16(recipe.sft.precision):
-        halve_frozen(policy.requires_grad_(False))
+    policy, tokenizer = load_frozen_policy(out / place / "model", recipe.sft.precision)
     stream = stream_of(recipe, step)
     written = []
     for part in ("train", "valid"):

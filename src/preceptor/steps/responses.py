@@ -10,8 +10,7 @@ from preceptor.config import Recipe
 from preceptor.data.records import Messages, file_hash
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.gguf import smollm2_folder
-from preceptor.models.load import load_policy
-from preceptor.models.lora import halve_frozen
+from preceptor.models.load import load_frozen_policy
 from preceptor.models.precision import precision
 from preceptor.models.tokenizers import decode, encode_prompt, stop_ids
 from preceptor.training.progress import say
@@ -69,9 +68,8 @@ def _responses(
     temperature: float,
     seed: int,
 ) -> list[list[Sampled]]:
-    policy, tokenizer = load_policy(smollm2_folder() if path == "smollm2" else path)
-    if recipe.sft.precision == "bf16":
-        halve_frozen(policy.requires_grad_(False))
+    folder = smollm2_folder() if path == "smollm2" else path
+    policy, tokenizer = load_frozen_policy(folder, recipe.sft.precision)
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     fitting = [i for i, ids in enumerate(encoded) if len(ids) <= recipe.max_prompt_tokens]
     if left_out := len(prompts) - len(fitting):

@@ -21,9 +21,7 @@ from transformers import PreTrainedModel
 from preceptor.config import PPOConfig, Recipe, RewardConfig
 from preceptor.data.records import Prompt, file_hash, text_of
 from preceptor.errors import RecipeError, TrainingError
-from preceptor.models.load import before_training, load_scalar
-from preceptor.models.lora import halve_frozen
-from preceptor.models.precision import is_bf16
+from preceptor.models.load import before_training, frozen, load_scalar
 from preceptor.stages.ppo import Score
 from preceptor.stages.reward import score_rows
 
@@ -207,8 +205,4 @@ def source_hash(config: PPOConfig) -> str | None:
 
 def frozen_reward_model(recipe: Recipe, home: Path) -> PreTrainedModel:
     """The reward model below `home`, the run or one of its rounds, as PPO and evaluation use it."""
-    model = load_scalar(home / "reward" / "model")
-    model.requires_grad_(False)
-    if is_bf16(recipe.reward.precision):
-        halve_frozen(model)
-    return model
+    return frozen(load_scalar(home / "reward" / "model"), recipe.reward.precision)

@@ -1,7 +1,6 @@
 """Labels out of the store as files that training reads: same labels and filter, same hash."""
 
 import json
-import os
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 import preceptor
-from preceptor.data.records import write_records
+from preceptor.data.records import write_records, write_text
 from preceptor.errors import StoreError
 from preceptor.store.consent import covered, willing_users
 from preceptor.store.database import Store
@@ -113,7 +112,7 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
                 at=now,
             )
         )
-    _write_whole(manifest_path(path), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    write_text(manifest_path(path), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     partial.replace(path)
     return Exported(path, digest, len(lines), dict(left_out))
 
@@ -338,12 +337,3 @@ def _markdown(session: Session, names: set[str]) -> dict[str, str]:
     rows = session.execute(select(Guideline.name, Guideline.version, Guideline.markdown))
     known = {f"{name}@{version}": markdown for name, version, markdown in rows}
     return {name: known[name] for name in sorted(names)}
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

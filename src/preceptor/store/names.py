@@ -17,7 +17,6 @@ from preceptor.errors import StoreError
 NAMESPACE = uuid.UUID("6f1d3c5e-5b0a-4a53-9d5c-0f3d6a0c7b21")
 PSEUDONYM = re.compile(r"(usr|lab)_[a-z2-7]{26}")
 KEY_VARIABLE = "PRECEPTOR_SITE_KEY"
-SPLITS = (("train", 0.8), ("valid", 0.9), ("test", 1.0))
 
 
 def identify(kind: str, *parts: Any) -> uuid.UUID:
@@ -38,12 +37,6 @@ def seeded(seed: int, *parts: Any) -> int:
     """63 bits that depend on the seed and the parts alone."""
     key = canonical([seed, *parts]).encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
-
-
-def split_of(pseudonym: str) -> str:
-    """The user's side of the split, for good: 80 % train, 10 % valid, 10 % test."""
-    share = seeded(0, "split", pseudonym) / 2**63
-    return next(name for name, edge in SPLITS if share < edge)
 
 
 class SiteKey:

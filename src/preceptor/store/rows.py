@@ -12,12 +12,12 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
 from preceptor.data.duplicates import normal_form
-from preceptor.data.hygiene import IN_WORDS, MAX_PER_USER
+from preceptor.data.hygiene import IN_WORDS, MAX_PER_USER, split_of
 from preceptor.data.records import Messages, Prompt, text_of
 from preceptor.errors import StoreError
 from preceptor.store import tables
 from preceptor.store.layout import foreign_part, is_own
-from preceptor.store.names import SiteKey, canonical, identify, sha256_of, split_of
+from preceptor.store.names import SiteKey, canonical, identify, sha256_of
 from preceptor.store.projects import (
     SLOTS,
     Candidate,

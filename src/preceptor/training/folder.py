@@ -22,7 +22,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from preceptor.data.records import file_hash
+from preceptor.data.records import file_hash, write_text
 from preceptor.errors import DataError
 from preceptor.training.alarms import Alarm
 from preceptor.training.progress import say
@@ -274,13 +274,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
