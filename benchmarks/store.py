@@ -140,6 +140,17 @@ def fill(store: Store) -> None:
                 id=user, pseudonym="usr_benchmark", split="train", policy="opt_in", first_seen=START
             )
         )
+        session.flush()
+        session.add(
+            tables.Consent(
+                user_id=user,
+                scope="train",
+                channel="declared",
+                event="given",
+                text_sha256="",
+                at=START,
+            )
+        )
         policy = tables.Policy(id=uuid.uuid4(), name="sft", run="r", weights_sha256="")
         session.add(policy)
     rows: dict[Any, list[dict[str, Any]]] = {}
@@ -178,7 +189,7 @@ def fill(store: Store) -> None:
             # All that is partly filled is the first labeler's.
             who = labelers[0 if done == 1 else (2 * number + label) % NUM_LABELERS]
             add_label(rows, task["id"], who)
-        if number % 20_000 == 19_999:
+        if number % 20_000 == 19_999 or number == NUM_PROMPTS - 1:
             with store.write() as session:
                 for table, new in rows.items():
                     if new:

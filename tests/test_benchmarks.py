@@ -136,3 +136,21 @@ def test_a_turn_is_taken_when_it_is_asked_for(tmp_path, monkeypatch):
     assert found[0]["parts"] == {"sample_seconds": 0.5}
     assert 5e6 < found[0]["memory"] < 1e8  # its own, not that of this large process
     assert json.dumps(found)
+
+
+def test_the_store_s_benchmark_measures_every_call_on_a_small_store(monkeypatch, tmp_path, capsys):
+    import store
+
+    small = {"NUM_PROMPTS": 400, "NUM_RANKED": 300, "FULL": 60, "PARTLY": 40, "TURNS": 80}
+    for name, value in small.items():
+        monkeypatch.setattr(store, name, value)
+    # Rows go in by twenty thousand; the last batch may be smaller.
+    store.measure(tmp_path)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    told = {" ".join(row[:-4]): int(row[-4]) for row in rows[3:]}
+    assert told == {
+        "claim, one who did all partly filled": 2,
+        "claim": 78,
+        "save draft": 80,
+        "submit": 80,
+    }
