@@ -165,7 +165,7 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, T
     if temperature == 0:
         tokens = logprobs.argmax(-1)
     else:
-        cumulative = logprobs.double().exp().cumsum(-1)
+        cumulative = logprobs.exp().cumsum(-1, dtype=torch.float64)
         # Scaled by the last entry, so that rounding can never draw past the vocabulary.
         target = uniform[:, None].double() * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, target, right=True).squeeze(1)

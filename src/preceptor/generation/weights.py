@@ -6,6 +6,7 @@ is little beside the product; for one token of some responses it is half of the 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -27,6 +28,9 @@ AVAILABLE = (
 Product = Callable[[Tensor], Tensor]
 """[..., D] -> [..., N]"""
 
+SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Layers that are given one and the same tensor; of few rows one product is faster than three."""
+
 
 @contextmanager
 def ordered_weights(model: PreTrainedModel) -> Iterator[Product | None]:
@@ -43,14 +47,50 @@ def ordered_weights(model: PreTrainedModel) -> Iterator[Product | None]:
     layers = [module for module in trunk(model).modules() if type(module) is nn.Linear]
     before = [layer.__dict__.get("forward") for layer in layers]  # somebody's own, if any
     try:
-        for layer in layers:
-            layer.forward = _ordered(layer.weight, layer.bias, torch.bfloat16)  # type: ignore[assignment,method-assign]
+        for group in _groups(trunk(model)):
+            for layer, product in zip(group, _ordered_group(group), strict=True):
+                layer.forward = product  # type: ignore[assignment,method-assign]
         yield _ordered(head.weight, head.bias, torch.float32)
     finally:
         for layer, own in zip(layers, before, strict=True):
             layer.__dict__.pop("forward", None)
             if own is not None:
                 layer.forward = own  # type: ignore[method-assign]
+
+
+def _groups(model: nn.Module) -> list[list[nn.Linear]]:
+    """All linear layers, those that are given the same tensor together."""
+    groups, taken = [], set()
+    for parent in model.modules():
+        for names in SIBLINGS:
+            group = [
+                module for name in names if type(module := getattr(parent, name, None)) is nn.Linear
+            ]
+            if len(group) == len(names) and len({layer.bias is None for layer in group}) == 1:
+                groups.append(group)
+                taken.update(group)
+    alone = [m for m in model.modules() if type(m) is nn.Linear and m not in taken]
+    return groups + [[layer] for layer in alone]
+
+
+def _ordered_group(layers: list[nn.Linear]) -> list[Product]:
+    """A product for each layer; the first that is given a tensor multiplies it for all."""
+    weight = torch.cat([layer.weight.detach() for layer in layers])
+    biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+    together = _ordered(weight, torch.cat(biases) if biases else None, torch.bfloat16)
+    if len(layers) == 1:
+        return [together]
+    widths = [layer.out_features for layer in layers]
+    given: Tensor | None = None
+    parts: tuple[Tensor, ...] = ()
+
+    def part(place: int, x: Tensor) -> Tensor:
+        nonlocal given, parts
+        if x is not given:
+            given, parts = x, together(x).split(widths, dim=-1)
+        return parts[place]
+
+    return [partial(part, place) for place in range(len(layers))]
 
 
 def _ordered(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Product:
