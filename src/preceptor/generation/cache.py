@@ -20,7 +20,12 @@ class RoomyLayer(DynamicLayer):
         self.memory: list[Tensor] = []
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> Any:
-        """Add positions; returns all keys and values so far."""
+        """Add positions; returns all keys and values so far.
+
+        Rotated keys come in fp32 under autocast, which rounds them before every product. Here they
+        are rounded once, to the same numbers.
+        """
+        key_states = key_states.to(value_states.dtype)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.memory = [self._room(x, len(x)) for x in (key_states, value_states)]
