@@ -55,3 +55,12 @@ def test_layers_that_keep_only_a_window_stay_as_they_are():
     kept = [type(layer) for layer in roomy_cache(model, 9).layers]
     assert kept == [type(layer) for layer in DynamicCache(config=model.config).layers]
     assert RoomyLayer not in kept
+
+
+def test_keys_that_were_rotated_in_fp32_are_kept_as_the_products_round_them():
+    layer = RoomyLayer(capacity=4)
+    key, value = torch.randn(2, 1, 2, 3, 4).unbind()
+    kept, _ = layer.update(key, value.bfloat16())
+    assert kept.dtype == torch.bfloat16
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(kept @ kept.transpose(2, 3), key @ key.transpose(2, 3))

@@ -73,3 +73,22 @@ def test_in_fp32_nothing_is_changed():
     with ordered_weights(model) as product:
         assert product is None
         assert not replaced(model)
+
+
+@needs_onednn
+@pytest.mark.parametrize("bias", [False, True])
+def test_layers_that_usually_share_a_tensor_may_be_given_others(bias):
+    model = tiny_model("gqa")
+    attention = trunk(model).layers[0].self_attn
+    names = ("q_proj", "k_proj", "v_proj")
+    for place, name in enumerate(names):
+        layer = getattr(attention, name)
+        if bias:
+            layer.bias = nn.Parameter(torch.full((layer.out_features,), float(place)))
+    first, second = torch.randn(2, 3, 1, attention.q_proj.in_features)
+    calls = [("k_proj", first), ("q_proj", first), ("v_proj", second), ("q_proj", second)]
+    with torch.no_grad(), precision("bf16"):
+        expected = [getattr(attention, name)(x) for name, x in calls]
+        with ordered_weights(model):
+            found = [getattr(attention, name)(x) for name, x in calls]
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)

@@ -18,7 +18,9 @@ def tensors(length: int, keys: int, groups: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize(("length", "keys"), [(5, 5), (1, 7), (3, 7)])
 @pytest.mark.parametrize("kind", ["boolean", "additive"])
-def test_it_is_pytorchs_attention_gradients_too(groups, length, keys, kind):
+@pytest.mark.parametrize("few", [0, attention.FEW])
+def test_it_is_pytorchs_attention_gradients_too(groups, length, keys, kind, few, monkeypatch):
+    monkeypatch.setattr(attention, "FEW", few)
     query, key, value = tensors(length, keys, groups)
     mask = torch.rand(2, 1, length, keys, generator=torch.Generator().manual_seed(1)) < 0.6
     mask[..., 0] = True
@@ -35,9 +37,10 @@ def test_it_is_pytorchs_attention_gradients_too(groups, length, keys, kind):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_a_row_that_may_see_nothing_is_finite():
-    query, key, value = tensors(2, 2, 4)
-    mask = torch.tensor([[True, False], [False, False]])[None, None]
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_row_that_may_see_nothing_is_finite(length):
+    query, key, value = tensors(length, 2, 4)
+    mask = torch.tensor([[True, False], [False, False]])[None, None, -length:]
     for dtype in (torch.float32, torch.bfloat16):
         found = plain_attention(query.to(dtype), key.to(dtype), value.to(dtype), mask, None)
         assert torch.isfinite(found).all()
