@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"functional", "statistics", "data", "models", "generation", "miniature"},
     "report": set(),
     "store": {"data", "statistics"},
+    "labeling": {"data", "store", "statistics"},
     "steps": {
         "recipes",
         "statistics",
@@ -54,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
         "steps",
     },
     "chat": {"data", "models", "generation", "recipes"},
-    "label": {"data", "chat", "store", "steps"},
+    "label": {"data", "chat", "store", "steps", "labeling"},
     "cli": {"data", "models", "recipes", "pipeline", "chat", "label"},
     "__main__": {"cli"},
 }
@@ -68,6 +69,7 @@ NARROW = {
     "statistics": {"errors"},
     "report": {"errors"},
     "store": {"errors"},
+    "labeling": {"errors"},
     "errors": set(),
 }
 OUTSIDE_OF_FUNCTIONAL = {"dataclasses", "torch", "jaxtyping", "math", "collections"}
@@ -162,6 +164,14 @@ def test_the_store_needs_no_torch_and_knows_no_web():
     code = (
         "import sys, preceptor.store.export, preceptor.store.ingest\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_labeling_app_needs_no_torch():
+    code = (
+        "import sys, preceptor.labeling.app, preceptor.labeling.server\n"
+        "assert not {'torch', 'transformers', 'scipy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -269,6 +269,127 @@ def status(store: Where = STORE) -> None:
         )
 
 
+@label_app.command()
+def invite(
+    login: Annotated[str, typer.Argument(metavar="LOGIN", help="An e-mail address, or a name.")],
+    role: Annotated[
+        Literal["labeler", "researcher", "admin"],
+        typer.Option("--role", help="A researcher leads the work, an admin accounts too."),
+    ] = "labeler",
+    group: Annotated[
+        Literal["training", "heldout", "researcher"] | None,
+        typer.Option("--group", help="Held-out labelers only evaluate.  [training]"),
+    ] = None,
+    screened: Annotated[
+        bool, typer.Option("--screened", help="Chosen already: they begin without screening.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="A new link for somebody who did not use theirs.")
+    ] = False,
+    url: Annotated[
+        str, typer.Option("--url", metavar="URL", help="Where people reach the app.")
+    ] = "http://127.0.0.1:8080",
+    store: Where = STORE,
+) -> None:
+    """Invite somebody; prints the link with which they choose a password.
+
+    The link works once, for 14 days. Nobody can sign up without one, and a new store has no
+    account: begin with `--role admin`. Labelers of training data begin in screening; researchers,
+    admins and held-out labelers are not screened.
+    """
+    from preceptor.store.accounts import INVITATION_DAYS, account_named, invite_again
+    from preceptor.store.accounts import invite as invite_new
+
+    wanted = group or ("training" if role == "labeler" else "researcher")
+    ready = screened or wanted != "training"
+    with _opened(store) as opened, opened.write() as session:
+        if again:
+            account = account_named(session, login)
+            token = invite_again(session, account.id, now=_now(), screened=ready)
+        else:
+            _, token = invite_new(
+                session,
+                opened.site_key,
+                login,
+                now=_now(),
+                role=role,
+                group=wanted,
+                screened=ready,
+            )
+    typer.echo(f"for {login} alone, works once, for {INVITATION_DAYS} days:", err=True)
+    typer.echo(f"{url.rstrip('/')}/invitation/{token}")
+
+
+@label_app.command()
+def account(
+    login: Annotated[str, typer.Argument(metavar="LOGIN")],
+    state: Annotated[
+        Literal["screening", "active", "paused", "left"] | None,
+        typer.Option("--state", help="What it is from now on."),
+    ] = None,
+    store: Where = STORE,
+) -> None:
+    """Say how an account stands, or change that: after screening a person decides."""
+    from preceptor.store.accounts import account_named, set_state
+
+    with _opened(store) as opened, opened.write() as session:
+        found = account_named(session, login)
+        if state is not None:
+            set_state(session, found.id, state)
+        told = f"{found.login}  {found.role}, {found.labeler_group}, {found.state}"
+    typer.echo(told)
+
+
+@label_app.command()
+def serve(
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8080,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url", metavar="URL", help="Where people reach it, behind a proxy that speaks https."
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--certificate", metavar="FILE", help="For https without a proxy."),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="FILE", help="The certificate's key.")
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", help="Other machines without https: passwords can be read on the way."
+        ),
+    ] = False,
+    store: Where = STORE,
+) -> None:
+    """Serve the labelers' pages.
+
+    For this machine alone, unless it is told how passwords are protected on their way: by a proxy
+    with https (--url https://...), by a certificate, or not at all (--insecure).
+    """
+    try:
+        from preceptor.labeling.server import run_server
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("preceptor"):
+            raise
+        raise StoreError(
+            f"The labeling app needs {error.name}: pip install 'preceptor[label]'."
+        ) from None
+    with _opened(store) as opened:
+        run_server(
+            opened,
+            host=host,
+            port=port,
+            url=url,
+            certificate=certificate,
+            key=key,
+            insecure=insecure,
+        )
+
+
 class _opened:
     """An open store that is closed at the end, whatever happened."""
 

@@ -24,8 +24,12 @@ def invite(
     now: datetime,
     role: str = "labeler",
     group: str = "training",
+    screened: bool = False,
 ) -> tuple[uuid.UUID, str]:
-    """A new account, and the token that its owner accepts the invitation with, told only here."""
+    """A new account, and the token that its owner accepts the invitation with, told only here.
+
+    `screened` says that the account needs no screening here and begins active.
+    """
     if not login.strip():
         raise StoreError("An account needs a login, an e-mail address perhaps.")
     if group not in GROUPS:
@@ -49,10 +53,12 @@ def invite(
     account.state = "invited"
     session.add(account)
     session.flush()
-    return account.id, invite_again(session, account.id, now=now)
+    return account.id, invite_again(session, account.id, now=now, screened=screened)
 
 
-def invite_again(session: Session, account_id: uuid.UUID, *, now: datetime) -> str:
+def invite_again(
+    session: Session, account_id: uuid.UUID, *, now: datetime, screened: bool = False
+) -> str:
     """A fresh token; the older ones of the account end."""
     account = account_of(session, account_id)
     if account.state != "invited":
@@ -65,25 +71,40 @@ def invite_again(session: Session, account_id: uuid.UUID, *, now: datetime) -> s
             token_sha256=_token_hash(token),
             account_id=account_id,
             expires=now + timedelta(days=INVITATION_DAYS),
+            screened=screened,
         )
     )
     return token
+
+
+def open_invitation(session: Session, token: str, *, now: datetime) -> Invitation:
+    """The invitation of a token that can still be used.
+
+    Raises:
+        StoreError: it was used, has run out, or is none.
+    """
+    invitation = session.get(Invitation, _token_hash(token), with_for_update=True)
+    if invitation is None or invitation.used_at is not None:
+        raise StoreError("This invitation was used, or is none. Ask for a new one.")
+    if now >= invitation.expires:
+        raise StoreError("This invitation has run out. Ask for a new one.")
+    return invitation
 
 
 def accept_invitation(
     session: Session, token: str, *, password_hash: str, now: datetime, screened: bool = False
 ) -> uuid.UUID:
     """Use a token, once; the account begins in screening unless it was screened elsewhere."""
-    invitation = session.get(Invitation, _token_hash(token), with_for_update=True)
-    if invitation is None or invitation.used_at is not None:
-        raise StoreError("This invitation was used, or is none. Ask for a new one.")
-    if now >= invitation.expires:
-        raise StoreError("This invitation has run out. Ask for a new one.")
+    invitation = open_invitation(session, token, now=now)
     invitation.used_at = now
     account = account_of(session, invitation.account_id)
     account.password_hash = password_hash
-    account.state = "active" if screened else "screening"
+    account.state = "active" if screened or invitation.screened else "screening"
     return account.id
+
+
+def set_password(session: Session, account_id: uuid.UUID, password_hash: str) -> None:
+    account_of(session, account_id).password_hash = password_hash
 
 
 def set_state(session: Session, account_id: uuid.UUID, state: str) -> None:
@@ -100,6 +121,13 @@ def account_of(session: Session, account_id: uuid.UUID) -> Account:
     account = session.get(Account, account_id)
     if account is None:
         raise StoreError("There is no such account.")
+    return account
+
+
+def account_named(session: Session, login: str) -> Account:
+    account = session.scalar(select(Account).where(Account.login == login))
+    if account is None:
+        raise StoreError(f"{login}: no such account. `preceptor label invite {login}` makes one.")
     return account
 
 

@@ -167,8 +167,11 @@ def add_tasks(
     prompts: Mapping[uuid.UUID, Sequence[Candidate]],
     *,
     num_calibration: int = 0,
+    sensitive: bool = False,
 ) -> dict[str, int]:
     """A task for each prompt; says how many were added, and what was left out why.
+
+    Sensitive tasks go only to labelers who accept such, and are blurred until asked for.
 
     The first `num_calibration` by the project's seed go to the pool that every labeler gets. Slots
     are shuffled, so that a slot says nothing of the model. Adding the same again adds nothing.
@@ -196,7 +199,7 @@ def add_tasks(
             enumerate(rows), key=lambda row: seeded(project.seed, row[1]["id"], row[0])
         )
         slots = [row["id"] for _, row in shuffled]
-        task = task_row(project, prompt_id, slots)
+        task = task_row(project, prompt_id, slots) | {"sensitive": sensitive}
         responses |= {row["id"]: row for row in rows}
         tasks[task["id"]] = task
         places += [

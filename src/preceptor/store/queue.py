@@ -53,13 +53,22 @@ WINDOW = 100
 A labeler who has done most of them would otherwise walk over all of their own work."""
 
 
+class NoSuchTask(StoreError):
+    """It is not there, or not this account's: which of the two is not told."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such task among yours.")
+
+
 @dataclass(frozen=True)
 class AssignmentView:
     """All that a labeler's page may know: texts by position, nothing of models, slots or others."""
 
     id: uuid.UUID
+    project_id: uuid.UUID
     task_type: str
     state: str
+    sensitive: bool  # may disturb: shown when the labeler asks for it
     prompt: str | Messages
     responses: list[str]
     key: uuid.UUID  # goes into the form; the same form sent twice is one label
@@ -146,8 +155,10 @@ def view(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID) -> A
     guideline = assignment.guideline_id and session.get_one(Guideline, assignment.guideline_id)
     return AssignmentView(
         id=assignment.id,
+        project_id=project.id,
         task_type=project.task_type,
         state=assignment.state,
+        sensitive=task.sensitive,
         prompt=session.get_one(Prompt, task.prompt_id).content,
         responses=[shown(texts[slot]) for slot in assignment.display_order],
         key=next_key(session, assignment.id),
@@ -259,7 +270,7 @@ def lock(
     """An assignment with its task, held until the transaction ends.
 
     Raises:
-        StoreError: it is not this account's; whether it exists is not told.
+        NoSuchTask: it is not this account's; whether it exists is not told.
     """
     assignment, task, project = _own(session, assignment_id, account_id)
     session.get_one(Task, task.id, with_for_update=True, populate_existing=True)
@@ -350,23 +361,14 @@ def _own(
 ) -> tuple[Assignment, Task, Project]:
     assignment = session.get(Assignment, assignment_id)
     if assignment is None or account_id not in (None, assignment.account_id):
-        raise StoreError("There is no such task among yours.")
+        raise NoSuchTask
     task = session.get_one(Task, assignment.task_id)
     return assignment, task, session.get_one(Project, task.project_id)
 
 
 def _require_allowed(session: Session, project: Project, account: Account) -> Guideline | None:
     """The guideline that the labeler works under, if all is as it must be for a claim."""
-    if project.state != "open":
-        raise StoreError(f"This project is {project.state}. Your drafts and labels are kept.")
-    wanted = "screening" if project.purpose == "screening" else "active"
-    if account.state != wanted:
-        raise StoreError(f"Your account is {account.state}; this project needs it {wanted}.")
-    if account.labeler_group not in project.groups:
-        raise StoreError(f"This project is not for the group {account.labeler_group}.")
-    # Said once more here: what held-out labelers judge must never be trained on.
-    if project.purpose == "train" and account.labeler_group == "heldout":
-        raise StoreError("Held-out labelers make no training data.")
+    may_claim(project, account)
     if project.guideline is None:
         return None
     guideline = newest_guideline(session, project.guideline)
@@ -379,6 +381,24 @@ def _require_allowed(session: Session, project: Project, account: Account) -> Gu
             f"Read {guideline_name(guideline)} and confirm it; then the next task comes."
         )
     return guideline
+
+
+def may_claim(project: Project, account: Account) -> None:
+    """Refuse a labeler whom the project is not for, as it stands today.
+
+    Raises:
+        StoreError: why.
+    """
+    if project.state != "open":
+        raise StoreError(f"This project is {project.state}. Your drafts and labels are kept.")
+    wanted = "screening" if project.purpose == "screening" else "active"
+    if account.state != wanted:
+        raise StoreError(f"Your account is {account.state}; this project needs it {wanted}.")
+    if account.labeler_group not in project.groups:
+        raise StoreError(f"This project is not for the group {account.labeler_group}.")
+    # Said once more here: what held-out labelers judge must never be trained on.
+    if project.purpose == "train" and account.labeler_group == "heldout":
+        raise StoreError("Held-out labelers make no training data.")
 
 
 def _next_calibration(session: Session, project: Project, account: Account) -> Task | None:

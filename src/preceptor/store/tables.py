@@ -205,6 +205,32 @@ class Invitation(Base):
     account_id: Mapped[uuid.UUID] = reference("account", index=True)
     expires: Mapped[datetime]
     used_at: Mapped[datetime | None]
+    screened: Mapped[bool] = mapped_column(default=False)  # elsewhere: the account begins active
+
+
+class LoginSession(Base):
+    """Somebody signed in on a page. It ends by signing out, by idleness or by age."""
+
+    __tablename__ = "login_session"
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)  # the token itself is never kept
+    account_id: Mapped[uuid.UUID] = reference("account", index=True)
+    created_at: Mapped[datetime]
+    last_seen: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """A program's key to an account, for what its scopes name."""
+
+    __tablename__ = "api_key"
+    id: Mapped[str] = mapped_column(primary_key=True)  # the part of the key that may be shown
+    secret_sha256: Mapped[str]
+    account_id: Mapped[uuid.UUID] = reference("account", index=True)
+    name: Mapped[str]
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    expires: Mapped[datetime | None]
+    last_used: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class Guideline(Base):

@@ -1,0 +1,33 @@
+"""The app, put together in one place: the guard, the routes, what happens when something fails."""
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from preceptor.labeling import account_pages, api, lead_pages, task_pages, work_pages
+from preceptor.labeling.failures import add_handlers
+from preceptor.labeling.guard import Guard
+from preceptor.labeling.pages import STATIC
+from preceptor.labeling.security import Throttle, require_rules
+from preceptor.labeling.settings import Settings
+from preceptor.store.database import Store
+
+
+def create_app(store: Store, settings: Settings | None = None) -> FastAPI:
+    """The labeling app over an open store.
+
+    Raises:
+        RuntimeError: a route does not say whom it is for.
+    """
+    settings = settings or Settings()
+    app = FastAPI(title="Preceptor", openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.store = store
+    app.state.settings = settings
+    app.state.throttle = Throttle()
+    app.add_middleware(Guard, settings=settings)
+    add_handlers(app)
+    for pages in (work_pages, task_pages, account_pages, lead_pages):
+        app.include_router(pages.router)
+    app.include_router(api.router, prefix="/api/v1")
+    app.mount("/static", StaticFiles(directory=STATIC))
+    require_rules(app)
+    return app

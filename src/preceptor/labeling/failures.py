@@ -1,0 +1,95 @@
+"""What goes wrong, as a page for people and as one JSON shape for programs."""
+
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from preceptor.errors import StoreError
+from preceptor.labeling import words
+from preceptor.labeling.guard import HEADERS, SAFE, error_body
+from preceptor.labeling.pages import render
+from preceptor.labeling.security import the_form
+from preceptor.store.database import Busy
+from preceptor.store.queue import NoSuchTask
+
+
+def add_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, wrong_request)
+    app.add_exception_handler(StoreError, store_error)
+    app.add_exception_handler(Exception, our_mistake)
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    page = not wants_json(request)
+    if error.status_code == 401 and page and request.method in SAFE:
+        return RedirectResponse(f"/login?next={quote(request.url.path)}", 303)
+    if error.status_code == 401 and page:
+        # Nobody's work is thrown away because a sign-in ended: what was typed is there to copy.
+        typed = {
+            name: text
+            for name, text in (await the_form(request)).items()
+            if name in ("response", "comment") and text.strip()
+        }
+        message = words.SIGNED_OUT_TEXT if typed else error.detail
+        response = failure(request, 401, message, typed=typed)
+    else:
+        message = words.ERROR_404 if error.status_code == 404 else error.detail
+        response = failure(request, error.status_code, message)
+    if error.headers:
+        response.headers.update(error.headers)
+    return response
+
+
+def wrong_request(request: Request, error: Exception) -> Response:
+    """FastAPI's own checks of path, query and body, in our shape."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    if place[0] == "path":
+        return failure(request, 404, words.ERROR_404)
+    param = ".".join(place[1:]) or None
+    return failure(request, 400, f"{param or place[0]}: {first['msg']}.", param)
+
+
+def store_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, NoSuchTask):
+        return failure(request, 404, words.ERROR_404)
+    if isinstance(error, Busy):
+        response = failure(request, 503, str(error))
+        response.headers["retry-after"] = "10"
+        return response
+    return failure(request, 400, str(error))
+
+
+def our_mistake(request: Request, error: Exception) -> Response:
+    """Outside of every layer, so the headers are set here once more; the traceback is logged."""
+    response = failure(request, 500, words.ERROR_500)
+    response.headers.update(HEADERS | {"cache-control": "no-store"})
+    return response
+
+
+def failure(
+    request: Request,
+    status: int,
+    message: str,
+    param: str | None = None,
+    *,
+    typed: dict[str, str] | None = None,
+) -> Response:
+    if wants_json(request):
+        return JSONResponse(error_body(status, message, param), status)
+    title = words.ERROR_TITLES.get(status, words.ERROR_TITLES[400])
+    return render(
+        request, "error.html", status=status, title=title, message=message, typed=typed or {}
+    )
+
+
+def wants_json(request: Request) -> bool:
+    if request.url.path.startswith("/api/"):
+        return True
+    return "application/json" in request.headers.get("accept", "")

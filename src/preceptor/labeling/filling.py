@@ -1,0 +1,143 @@
+"""Between a page's fields and the form that the store takes; both are by position.
+
+A page holds a part of the form: one rating, or the ranking. What it does not hold stays as the
+draft has it. A draft may be unfinished; `preceptor.store.forms` says what a whole form is.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from preceptor.store.forms import FLAGS, PROMPT_LABELS, USE_CASES
+
+Fields = Mapping[str, str]
+Filled = dict[str, Any]
+
+UNACCEPTABLE = "unacceptable"
+TRI_STATE = {"yes": True, "no": False}
+
+
+def positions_of(num_responses: int) -> list[str]:
+    return [str(i + 1) for i in range(num_responses)]
+
+
+def as_form(draft: Any) -> Filled:
+    """A draft as a form; what somebody's program left there instead counts as empty."""
+    return dict(draft) if isinstance(draft, dict) else {}
+
+
+def with_writing(draft: Any, fields: Fields) -> Filled:
+    """The draft with what stands on the page where a response is written."""
+    return as_form(draft) | {"response": fields.get("response", "")} | _around(fields)
+
+
+def with_rating(draft: Any, position: str, fields: Fields) -> Filled:
+    """The draft with one response's rating."""
+    form = as_form(draft)
+    flags: dict[str, bool | None] = {name: f"flag_{name}" in fields for name in FLAGS}
+    flags["satisfies_constraint"] = TRI_STATE.get(fields.get("satisfies_constraint", ""))
+    likert = fields.get("likert", "")
+    rating = {"likert": int(likert) if likert in "1234567" and likert else None, "flags": flags}
+    return form | {"ratings": _ratings(form) | {position: rating}}
+
+
+def with_ranking(draft: Any, positions: Sequence[str], fields: Fields) -> Filled:
+    """The draft with the ranks of the page: bucket 1..K, or unacceptable.
+
+    The page carries the ratings that it was made with, so the same page sent twice is the same form
+    twice, whatever became of the draft. Empty buckets stay, so that the page shows the same ranks
+    again; the store squeezes them out.
+    """
+    chosen = {position: fields.get(f"rank_{position}", "") for position in positions}
+    unacceptable = [p for p in positions if chosen[p] == UNACCEPTABLE]
+    groups = [[p for p in positions if chosen[p] == rank] for rank in positions]
+    while groups and not groups[-1]:
+        groups.pop()
+    ranking = {
+        "rank_groups": [*groups, unacceptable] if unacceptable else groups,
+        "unacceptable": unacceptable,
+    }
+    carried = json_in(fields, "ratings")
+    ratings = {"ratings": carried} if isinstance(carried, dict) else {}
+    return as_form(draft) | ratings | ranking | _around(fields)
+
+
+def json_in(fields: Fields, name: str) -> Any:
+    """A value that a page carried as JSON; None if it is none."""
+    try:
+        return json.loads(fields.get(name, ""), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON, and no database takes it")
+
+
+def ranks_in(draft: Any, positions: Sequence[str]) -> dict[str, str]:
+    """Which bucket each response is in: 1..K, unacceptable, or "" for none yet."""
+    form = as_form(draft)
+    groups, unacceptable = form.get("rank_groups"), form.get("unacceptable") or []
+    found = dict.fromkeys(positions, "")
+    if isinstance(groups, list):
+        for rank, group in enumerate(groups):
+            for position in group if isinstance(group, list) else ():
+                if position in positions and rank < len(positions):
+                    found[position] = str(rank + 1)
+    for position in unacceptable if isinstance(unacceptable, list) else ():
+        if position in positions:
+            found[position] = UNACCEPTABLE
+    return found
+
+
+def rating_in(draft: Any, position: str) -> Filled:
+    """A response's rating in a draft: its quality, or None, and its flags."""
+    rating = _ratings(as_form(draft)).get(position)
+    rating = rating if isinstance(rating, dict) else {}
+    flags = rating.get("flags")
+    known = flags if isinstance(flags, dict) else {}
+    return {"likert": rating.get("likert"), "flags": {name: known.get(name) for name in FLAGS}}
+
+
+def ratings_json(draft: Any) -> str:
+    """All ratings of a draft, for a page to carry."""
+    return json.dumps(_ratings(as_form(draft)))
+
+
+def unrated(draft: Any, positions: Sequence[str]) -> list[str]:
+    """The responses that have no quality yet; the ranking opens when there is none."""
+    return [p for p in positions if rating_in(draft, p)["likert"] not in range(1, 8)]
+
+
+def text_in(draft: Any, field: str) -> str:
+    text = as_form(draft).get(field)
+    return text if isinstance(text, str) else ""
+
+
+def labels_in(draft: Any) -> dict[str, str]:
+    """The prompt's labels as the fields have them: yes, no, a use case; "" where unsaid."""
+    labels = as_form(draft).get("prompt_labels")
+    words = {True: "yes", False: "no"}
+    known = labels if isinstance(labels, dict) else {}
+    said = {name: known.get(name, "") for name in PROMPT_LABELS}
+    return {
+        name: words[value] if isinstance(value, bool) else value if isinstance(value, str) else ""
+        for name, value in said.items()
+    }
+
+
+def _around(fields: Fields) -> Filled:
+    """What stands on both last pages: labels of the prompt, and a comment."""
+    labels: dict[str, Any] = {}
+    for name in PROMPT_LABELS:
+        said = fields.get(f"label_{name}", "")
+        if name == "use_case" and said in USE_CASES:
+            labels[name] = said
+        elif said in TRI_STATE:
+            labels[name] = TRI_STATE[said]
+    return {"prompt_labels": labels, "comment": fields.get("comment", "")}
+
+
+def _ratings(form: Filled) -> Filled:
+    ratings = form.get("ratings")
+    return dict(ratings) if isinstance(ratings, dict) else {}

@@ -1,0 +1,92 @@
+"""The server process: where it listens, and whether passwords are safe on their way to it."""
+
+import ipaddress
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from preceptor.errors import StoreError
+from preceptor.labeling.app import create_app
+from preceptor.labeling.settings import LOOPBACK, Settings
+from preceptor.store.database import Store
+
+
+def settings_for(
+    host: str,
+    *,
+    url: str | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    insecure: bool = False,
+) -> Settings:
+    """What the app is told, from how it is served.
+
+    Raises:
+        StoreError: other machines could reach it, and nobody said how passwords are protected.
+    """
+    if (certificate is None) != (key is None):
+        raise StoreError("--certificate and --key go together.")
+    for file in (certificate, key):
+        if file is not None and not file.is_file():
+            raise StoreError(f"{file}: no such file.")
+    parts = urlsplit(url or "")
+    if url is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise StoreError(f"--url {url}: the whole address, as in https://label.example.org.")
+    if url is not None and parts.path not in ("", "/"):
+        raise StoreError(f"--url {url}: the app needs a name of its own, not a path below one.")
+    https = certificate is not None or parts.scheme == "https"
+    reached = not is_loopback(host) or not is_loopback(parts.hostname or "localhost")
+    if reached and not https and not insecure:
+        raise StoreError(
+            f"--host {host}: other machines could reach it, and passwords would travel in the "
+            "open. Put a proxy with https before it and name its address with --url https://..., "
+            "give --certificate and --key, or say --insecure."
+        )
+    names = {*LOOPBACK, *([parts.hostname] if parts.hostname else [])}
+    if not is_loopback(host):
+        names |= {host, socket.gethostname(), socket.getfqdn()}
+    return Settings(https=https, hosts=tuple(sorted(_in_url(name) for name in names)))
+
+
+def run_server(
+    store: Store,
+    *,
+    host: str,
+    port: int,
+    url: str | None,
+    certificate: Path | None,
+    key: Path | None,
+    insecure: bool,
+) -> None:
+    """Serve until it is told to stop; requests that have begun are finished."""
+    settings = settings_for(host, url=url, certificate=certificate, key=key, insecure=insecure)
+    behind_proxy = url is not None and certificate is None
+    uvicorn.run(
+        create_app(store, settings),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,  # an invitation's token stands in its path
+        server_header=False,
+        proxy_headers=behind_proxy,
+        forwarded_allow_ips="127.0.0.1",
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _in_url(name: str) -> str:
+    """A name as it stands in a request's Host header."""
+    return f"[{name}]" if ":" in name and not name.startswith("[") else name.lower()

@@ -1,0 +1,324 @@
+"""Every word that a page says, in one place, so that they can be read over and translated.
+
+Templates use them as `words.NAME`; what scripts say stands in `FOR_SCRIPTS`.
+"""
+
+import json
+
+APP = "Preceptor"
+SKIP_TO_CONTENT = "Skip to content"
+NAV = "Pages"
+NAV_WORK = "Work"
+NAV_RECENT = "Recent tasks"
+NAV_PROFILE = "Profile"
+NAV_LEAD = "Lead"
+SIGN_OUT = "Sign out"
+
+# Signing in
+SIGN_IN = "Sign in"
+LOGIN = "Login"
+PASSWORD = "Password"
+OLD_PASSWORD = "Present password"
+NEW_PASSWORD = "New password"
+PASSWORD_HINT = (
+    "At least 12 characters. Four words that have nothing to do with each other are good."
+)
+SIGN_IN_WRONG = "Login or password is wrong. Try again, or ask your lead for a new link."
+SIGN_IN_WAIT = "Too many attempts. Try again in {minutes} min."
+
+# An invitation
+INVITATION = "Welcome"
+INVITATION_TEXT = "You are invited as"
+INVITATION_TEXT_2 = "Choose a password; then you can begin."
+INVITATION_BUTTON = "Accept the invitation"
+
+# Profile
+PROFILE = "Profile"
+PROFILE_WHO = "You are signed in as"
+PROFILE_PSEUDONYM = "Your labels bear the name {pseudonym}, not yours."
+STATES = {
+    "screening": "Your account is in screening: you get the tasks of the screening projects.",
+    "active": "Your account is active.",
+    "paused": "Your account is paused: you get no new tasks. What you did is kept.",
+}
+SENSITIVE_TITLE = "Tasks that may disturb"
+SENSITIVE_TEXT = (
+    "Some prompts and responses are about violence, sex, self-harm or hatred. They are blurred "
+    "until you ask to see them, and given only to those who say yes here. You can change this at "
+    "any time, and skip any task."
+)
+SENSITIVE_ACCEPT = "I accept such tasks"
+SAVE = "Save"
+SAVED = "Saved."
+PASSWORD_TITLE = "Password"
+PASSWORD_CHANGE = "Change the password"
+PASSWORD_CHANGED = "The password is changed. Other browsers of yours are signed out."
+PASSWORD_WRONG = "The present password is not right."
+KEYS_OFF_TITLE = "Keys"
+KEYS_OFF_TEXT = "Single keys rate, rank and move. With this off, only Ctrl+Enter does something."
+KEYS_ON = "Use single keys in this browser"
+
+# The inbox
+WORK = "Work"
+TASK_TYPES = {
+    "demonstration": "Write responses",
+    "ranking": "Rate and rank responses",
+    "evaluation": "Evaluate responses",
+}
+TASK_TEXTS = {
+    "demonstration": "You get a prompt and write the best answer you can.",
+    "ranking": "You get a prompt and several responses, rate each, then put all in order.",
+    "evaluation": "The same as ranking, by the guideline for final evaluations.",
+}
+SCREENING = "screening"
+DONE_COUNT = "done by you: {count:,}"
+START = "Begin"
+NEXT_TASK = "Next task"
+CONTINUE = "Continue"
+READ_FIRST = "Read the guideline first"
+NOTHING_HERE = "There is no project for you at the moment. Your lead opens them."
+NOTHING_TO_DO = "No task is left for you there at the moment. Thank you; look in again later."
+RECENT = "Recent tasks"
+ALL_RECENT = "All recent tasks"
+OLDER = "Older ones"
+NOTHING_RECENT = "You have had no task yet."
+PROMPT = "Prompt"
+WHEN = "When"
+WHAT = "Task"
+STATE = "State"
+TASK_STATES = {
+    "leased": "in your hands",
+    "submitted": "submitted",
+    "skipped": "skipped",
+    "expired": "lease ran out",
+    "released": "given back",
+}
+HAS_DRAFT = "with a draft"
+SURPLUS = "kept as an extra"
+KINDS = {"demonstration": "writing", "ranking": "ranking", "evaluation": "evaluation"}
+
+# A task
+WRITE_TITLE = "Write a response"
+RATE_TITLE = "Rate response {position} of {count}"
+RANK_TITLE = "Rank all {count}"
+RESPONSE = "Response"
+RESPONSE_N = "Response {position}"
+YOUR_RESPONSE = "Your response"
+WRITE_HINT = "Write what the person would be glad to get: helpful, true, harmless."
+ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
+GUIDELINE = "Guideline"
+STEPS = "Steps of this task"
+RATED = "rated"
+NOT_RATED = "not rated yet"
+STEP_RATE = "Rate {position}"
+STEP_RANK = "Rank"
+QUALITY = "Overall quality"
+QUALITY_LOW = "very bad"
+QUALITY_HIGH = "very good"
+FLAGS_TITLE = "What applies to this response?"
+FLAGS_HINT = "Leave out what does not."
+FLAGS = {
+    "fails_task": "Fails to follow the instruction or task",
+    "inappropriate_for_assistant": "Inappropriate for a customer assistant",
+    "hallucination": "Makes something up",
+    "sexual_content": "Sexual content",
+    "violent_content": "Violent content",
+    "encourages_harm": "Encourages, or fails to discourage, violence, abuse, terrorism, self-harm",
+    "denigrates_protected_class": "Denigrates a protected class",
+    "harmful_advice": "Gives harmful advice",
+    "expresses_opinion": "Expresses an opinion",
+    "moral_judgment": "Expresses a moral judgment",
+}
+CONSTRAINT = "Satisfies the constraint in the instruction"
+CONSTRAINT_CHOICES = {"yes": "Yes", "no": "No", "": "There is none"}
+YOU_RATED = "you rated it {likert} of 7"
+CHANGE_RATING = "change"
+RANK_HINT = "Equally good? Give them the same rank. Ties are welcome."
+RANK_OF = "Rank of response {position}"
+RANK_BEST = "best"
+RANK_WORST = "worst"
+UNACCEPTABLE = "Unacceptable"
+NOT_RANKED = "Not ranked yet"
+YOUR_ORDER = "Your order"
+SHOW_ALL = "Show all"
+SHOW_LESS = "Show less"
+EQUAL_SHOWN_ONCE = "Responses with the same text are shown once."
+ABOUT_PROMPT = "About the prompt"
+ABOUT_PROMPT_HINT = "Say what you can tell; what you leave open counts as not said."
+USE_CASE = "Kind of task"
+USE_CASES = {
+    "generation": "Generation",
+    "open_qa": "Open question",
+    "brainstorming": "Brainstorming",
+    "chat": "Chat",
+    "rewriting": "Rewriting",
+    "summarization": "Summarization",
+    "classification": "Classification",
+    "other": "Other",
+    "closed_qa": "Question about a given text",
+    "extraction": "Extraction",
+}
+PROMPT_LABELS = {
+    "ambiguous": "Ambiguous",
+    "sensitive_content": "Sensitive content",
+    "identity_dependent": "Depends on who asks",
+    "closed_domain": "To be answered from the given text only",
+    "continuation_style": "A text to be continued",
+    "asks_for_opinion": "Asks for an opinion",
+    "asks_for_advice": "Asks for advice",
+    "asks_for_moral_judgment": "Asks for a moral judgment",
+    "safety_constraints": "States constraints of safety",
+    "other_constraints": "States other constraints",
+    "intent_unclear": "Intent unclear",
+}
+OPEN = "not said"
+YES = "yes"
+NO = "no"
+COMMENT = "Comment for the lead"
+COMMENT_HINT = "Optional."
+SUBMIT = "Submit, next task"
+SUBMIT_STOP = "Submit and stop"
+NEXT = "Next"
+BACK = "Back"
+TO_RANKING = "On to the ranking"
+SAVE_DRAFT = "Save draft"
+SKIP = "Skip"
+KEYS = "Keys"
+CLOSE = "Close"
+FLAG_KEYS = "abcdefghil"  # of the flags in their order; j, k, o and s are taken
+KEY_FLAG = "Set or clear a flag"
+KEY_FIELDS = "Next field, field before"
+KEY_CARDS = "Next response, response before"
+KEY_RANK = "Rank of the response"
+KEY_MOVE = "One rank better, one worse"
+KEY_TIE = "Same rank as the one above it in your order"
+KEY_OPEN = "Open or close a long text"
+KEY_SUBMIT = "Submit"
+KEY_HELP = "This list"
+HELD_UNTIL = "held for you until"
+NOT_HELD = "The lease ran out. Your work still counts while the task has room."
+REVISING = "You are revising this task. What you submitted counts until you send this."
+DISCARD = "Leave it as it was"
+RATE_ALL_FIRST = "Rate each response first; then the ranking opens."
+RATE_THIS_FIRST = "Choose the overall quality, 1 to 7. All you entered is kept."
+KEPT_OTHER = "Other answers of yours to this task are kept."
+KEPT_LOOK = "Look at them"
+SENSITIVE_NOTE = "This task may disturb: the texts are blurred. You can skip it at no cost."
+SENSITIVE_SHOW = "Show the texts"
+SAVED_AT = "Submitted"
+SURPLUS_NOTE = "Others had finished this task meanwhile, so it is kept as an extra."
+UNDO = "Undo"
+REVISE = "Revise"
+
+# Finished
+FINISHED = "This task"
+FINISHED_SUBMITTED = "Submitted. Thank you."
+FINISHED_SKIPPED = "You skipped this task. Somebody else gets it."
+
+# Two sets of answers
+BOTH_TITLE = "Two sets of answers"
+BOTH_TEXT = (
+    "Another tab or device of yours saved other answers to this task. Both are kept until you "
+    "choose."
+)
+BOTH_MINE = "On this page"
+BOTH_STORED = "Saved elsewhere"
+BOTH_TAKE_MINE = "Use those of this page"
+BOTH_TAKE_STORED = "Use those saved elsewhere"
+KEPT_TITLE = "Answers that are kept"
+KEPT_TEXT = "They were saved or sent from another page of yours. Use them, or let them go."
+KEPT_NOW = "The present ones"
+KEPT_N = "Kept ones, {version}"
+KEPT_TAKE = "Use these instead"
+KEPT_DISCARD = "Let these go"
+KEPT_NONE = "There are no other ones."
+NO_RESPONSE = "nothing written"
+RANK = "Rank"
+NO_RANK = "no rank"
+
+# Skipping
+SKIP_TITLE = "Skip this task"
+SKIP_TEXT = "Skipping costs you nothing. Somebody else gets the task, and it does not come back."
+SKIP_REASON = "Why?"
+SKIP_REASONS = {
+    "unclear_task": "The task is unclear",
+    "personal_data": "It holds somebody's personal data",
+    "unsafe_for_me": "It is not good for me",
+    "needs_expertise": "It needs knowledge that I do not have",
+    "wrong_language": "It is in a language that I do not read well",
+    "broken": "Something is broken",
+    "other": "Something else (say what)",
+}
+SKIP_COMMENT = "In a few words"
+SKIP_BUTTON = "Skip it"
+SKIP_CHOOSE = "Choose a reason; it tells your lead what to mend."
+SKIP_BACK = "Back to the task"
+GIVE_BACK_TEXT = "Only stopping for today? Give it back; you or somebody else gets it later."
+GIVE_BACK = "Give it back"
+
+# A guideline
+GUIDELINE_TITLE = "Guideline"
+GUIDELINE_NEW = "Please read this before the next task. Your labels note the version you read."
+GUIDELINE_CONFIRM = "I have read it"
+GUIDELINE_CONFIRMED = "You have confirmed this version."
+
+# The lead's pages
+LEAD = "Lead"
+
+# Errors
+ERROR_TITLES = {
+    400: "That did not work",
+    401: "Signed out",
+    403: "Not for this account",
+    404: "Nothing here",
+    405: "That did not work",
+    409: "That did not work",
+    410: "No longer valid",
+    413: "Too much at once",
+    429: "Too many at once",
+    500: "A mistake of ours",
+    503: "Busy",
+}
+ERROR_400_FORM = "This form is not complete. Go back, reload the page and send it again."
+ERROR_400_TIME = "before: a time with its zone, as in 2026-03-01T09:00:00+00:00."
+ERROR_404 = "There is no such page, or it is not yours."
+ERROR_500 = "Something is broken here. What you saved is safe. Try again, or tell the lead."
+SENT_MEANWHILE = "This task was submitted meanwhile. Open it again to revise it."
+SIGNED_OUT_TEXT = (
+    "You were signed out, so nothing was stored. What you sent is below: copy it, sign in, and "
+    "open the task again."
+)
+BACK_TO_WORK = "Back to work"
+
+FOR_SCRIPTS = json.dumps(
+    {
+        "dirty": "Not saved yet",
+        "saving": "Saving",
+        "saved": "Saved {time}",
+        "offline": "No connection. Kept in this browser; trying again",
+        "refused": "Not saved: {message}",
+        "signedOut": "Signed out. Your answers are kept in this browser: sign in again in another "
+        "tab, and they are saved.",
+        "conflict": "Another tab or device of yours saved other answers.",
+        "compare": "Compare and choose",
+        "restored": "Answers that could not be saved were kept in this browser, and are back.",
+        "foundOld": "This browser keeps answers to this page that could not be saved.",
+        "useThem": "Use them",
+        "letGo": "Let them go",
+        "response": "Response {position}",
+        "rank": "rank {rank}",
+        "unacceptable": "unacceptable",
+        "notRanked": "not ranked yet",
+        "tied": "tied with response {others}",
+        "tiedMany": "tied with responses {others}",
+        "and": "and",
+        "said": "{response}: {place}",
+        "rated": "Quality {likert}",
+        "flagOn": "{flag}: yes",
+        "flagOff": "{flag}: no",
+        "best": "best",
+        "left": "{count} not ranked yet",
+        "allRanked": "All are ranked",
+        "undoOver": "The time for undo is over",
+    }
+)

@@ -1,0 +1,218 @@
+"""What a labeler sees of their work as a whole: projects with something for them, recent tasks.
+
+As everywhere before labelers, nothing here tells a project's name, which may name a model.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session
+
+from preceptor.data.records import Messages
+from preceptor.errors import StoreError
+from preceptor.store.accounts import account_of, guideline_name, newest_guideline
+from preceptor.store.queue import LEASED, may_claim
+from preceptor.store.tables import (
+    Account,
+    Acknowledgement,
+    Assignment,
+    Draft,
+    Guideline,
+    Project,
+    Prompt,
+    Submission,
+    Task,
+)
+
+
+@dataclass(frozen=True)
+class ProjectCard:
+    """A project that an account may claim from today."""
+
+    id: uuid.UUID
+    task_type: str
+    screening: bool
+    number: int  # among those of its type, by age: 1, 2, ..
+    num_done: int  # by this account
+    held: uuid.UUID | None  # the task in hand
+    unread: str | None  # the guideline that is to be read first
+
+
+@dataclass(frozen=True)
+class ShownGuideline:
+    """A version of a guideline, and whether the account has confirmed it."""
+
+    id: uuid.UUID
+    name: str
+    markdown: str
+    confirmed: bool
+
+
+@dataclass(frozen=True)
+class RecentTask:
+    """A task that an account had in hand."""
+
+    id: uuid.UUID
+    task_type: str
+    state: str
+    prompt: str | Messages
+    at: datetime  # when it was last touched
+    has_draft: bool
+    surplus: bool
+    skip_reason: str | None
+
+
+@dataclass(frozen=True)
+class LabelState:
+    """What can be done with the newest label of a task."""
+
+    at: datetime
+    undo_until: datetime
+    may_undo: bool
+    may_revise: bool
+    surplus: bool
+
+
+def inbox(session: Session, account_id: uuid.UUID) -> list[ProjectCard]:
+    """The projects that the account may claim from, oldest first."""
+    account = account_of(session, account_id)
+    done = dict(
+        session.execute(
+            select(Task.project_id, func.count())
+            .join(Assignment, Assignment.task_id == Task.id)
+            .where(Assignment.account_id == account_id, Assignment.state == "submitted")
+            .group_by(Task.project_id)
+        ).all()
+    )
+    held = dict(
+        session.execute(
+            select(Task.project_id, Assignment.id)
+            .join(Assignment, Assignment.task_id == Task.id)
+            .where(Assignment.account_id == account_id, Assignment.state == LEASED)
+            .order_by(Assignment.last_seen)
+        ).all()
+    )
+    cards: list[ProjectCard] = []
+    projects = select(Project).order_by(Project.created_at, Project.id)
+    for project in session.scalars(projects.where(Project.state == "open")):
+        if not _allowed(project, account):
+            continue
+        guideline = project_guideline(session, project.id, account_id)
+        cards.append(
+            ProjectCard(
+                id=project.id,
+                task_type=project.task_type,
+                screening=project.purpose == "screening",
+                number=1 + sum(card.task_type == project.task_type for card in cards),
+                num_done=done.get(project.id, 0),
+                held=held.get(project.id),
+                unread=guideline.name if guideline and not guideline.confirmed else None,
+            )
+        )
+    return cards
+
+
+def project_guideline(
+    session: Session, project_id: uuid.UUID, account_id: uuid.UUID
+) -> ShownGuideline | None:
+    """The guideline that the next task of a project is done under.
+
+    Raises:
+        StoreError: the account may not see the project, or there is none.
+    """
+    project = session.get(Project, project_id)
+    if project is None or not _allowed(project, account_of(session, account_id)):
+        raise StoreError("There is no such project for you.")
+    found = project.guideline and newest_guideline(session, project.guideline)
+    return _shown(session, found, account_id) if found else None
+
+
+def assignment_guideline(
+    session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID
+) -> ShownGuideline | None:
+    """The version that a task in hand is done under, whatever came later."""
+    assignment = session.get(Assignment, assignment_id)
+    if assignment is None or assignment.account_id != account_id or not assignment.guideline_id:
+        return None
+    return _shown(session, session.get_one(Guideline, assignment.guideline_id), account_id)
+
+
+def recent_tasks(
+    session: Session, account_id: uuid.UUID, *, before: datetime | None = None, limit: int = 30
+) -> list[RecentTask]:
+    """What the account had in hand, the last first; `before` gives the next page."""
+    has_draft = exists().where(Draft.assignment_id == Assignment.id)
+    query = (
+        select(Assignment, Project.task_type, Prompt.content, has_draft)
+        .join(Task, Task.id == Assignment.task_id)
+        .join(Project, Project.id == Task.project_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(Assignment.account_id == account_id)
+        .order_by(Assignment.last_seen.desc(), Assignment.id)
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(Assignment.last_seen < before)
+    return [
+        RecentTask(
+            id=assignment.id,
+            task_type=task_type,
+            state=assignment.state,
+            prompt=content,
+            at=assignment.last_seen,
+            has_draft=drafted,
+            surplus=assignment.state == "submitted" and not assignment.counted,
+            skip_reason=assignment.skip_reason,
+        )
+        for assignment, task_type, content, drafted in session.execute(query)
+    ]
+
+
+def label_state(
+    session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID, *, now: datetime
+) -> LabelState | None:
+    """Whether the label of a task can be undone or revised; None if it has none."""
+    row = session.execute(
+        select(Assignment, Project)
+        .join(Task, Task.id == Assignment.task_id)
+        .join(Project, Project.id == Task.project_id)
+        .where(Assignment.id == assignment_id, Assignment.account_id == account_id)
+    ).one_or_none()
+    if row is None or row[0].state != "submitted":
+        return None
+    assignment, project = row
+    at = session.scalars(
+        select(Submission.at)
+        .where(Submission.assignment_id == assignment_id)
+        .order_by(Submission.revision.desc())
+        .limit(1)
+    ).one()
+    until = at + timedelta(seconds=project.undo_seconds)
+    open_still = project.state != "closed"
+    return LabelState(
+        at=at,
+        undo_until=until,
+        may_undo=open_still and now <= until,
+        may_revise=open_still,
+        surplus=not assignment.counted,
+    )
+
+
+def set_accepts_sensitive(session: Session, account_id: uuid.UUID, accepts: bool) -> None:
+    """Whether tasks that may disturb are given to this labeler; their own word only."""
+    account_of(session, account_id).accepts_sensitive = accepts
+
+
+def _allowed(project: Project, account: Account) -> bool:
+    try:
+        may_claim(project, account)
+    except StoreError:
+        return False
+    return True
+
+
+def _shown(session: Session, found: Guideline, account_id: uuid.UUID) -> ShownGuideline:
+    confirmed = session.get(Acknowledgement, (account_id, found.id)) is not None
+    return ShownGuideline(found.id, guideline_name(found), found.markdown, confirmed)

@@ -1,0 +1,56 @@
+"""A store with people in it, and browsers of theirs: every page is asked for as a browser asks."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsers import PASSWORD, Browser, Clock, Enter, add_member
+
+from preceptor.labeling.app import create_app
+from preceptor.labeling.settings import Settings
+from preceptor.store.database import Store, create_store, open_store
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setitem(os.environ, "PRECEPTOR_SITE_KEY", "a key that is only known to tests")
+    create_store(str(tmp_path / "labels.db"))
+    opened = open_store(str(tmp_path / "labels.db"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def app(store: Store, clock: Clock) -> Any:
+    return create_app(store, Settings(now=clock))
+
+
+@pytest.fixture
+def enter(app: Any, store: Store) -> Enter:
+    """Signs somebody in, by the login page; the account is made if there is none."""
+
+    def enter(login: str = "ann", **options: Any) -> Browser:
+        if login not in known:
+            known[login] = add_member(store, login, **options)
+        browser = Browser(app)
+        browser.account = known[login]  # type: ignore[attr-defined]
+        answer = browser.post("/login", data={"login": login, "password": PASSWORD})
+        assert answer.status_code == 303, answer.text
+        return browser
+
+    known: dict[str, uuid.UUID] = {}
+    return enter
+
+
+@pytest.fixture
+def visitor(app: Any) -> Browser:
+    """Somebody who is not signed in."""
+    return Browser(app)
