@@ -4,13 +4,14 @@ Everything heavy is imported where it is used; only `add` with a model needs tor
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from preceptor.errors import DataError, StoreError
+from preceptor.label_people import people_app
+from preceptor.label_store import STORE, Where, now, opened
 
 if TYPE_CHECKING:
     from preceptor.store.database import Store
@@ -21,12 +22,6 @@ label_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-Where = Annotated[
-    str,
-    typer.Option("--store", metavar="PATH|URL", help="An SQLite file, or a server's address."),
-]
-STORE = "labels.db"
 
 
 @label_app.command()
@@ -99,14 +94,14 @@ def import_file(
     if kind == "prompts" and project:
         raise StoreError("--project goes with labels; `preceptor label add` asks about prompts.")
     provenance = Provenance(
-        file, licence, consent, _now(), source=source, scopes=tuple(scope or SCOPES)
+        file, licence, consent, now(), source=source, scopes=tuple(scope or SCOPES)
     )
     kinds: dict[str, Any] = {
         "prompts": Prompt,
         "demonstrations": Demonstration,
         "rankings": Ranking,
     }
-    with _opened(store) as opened:
+    with opened(store) as there:
         # Before the transaction: nobody waits while a file is read.
         read = read_file(
             provenance,
@@ -115,11 +110,11 @@ def import_file(
             keep_meta=keep_meta,
             hygiene=why_dropped if kind == "prompts" and not keep_all else None,
         )
-        with opened.write() as session:
+        with there.write() as session:
             if kind == "prompts":
-                counts = import_prompts(session, opened.site_key, read)
+                counts = import_prompts(session, there.site_key, read)
             else:
-                counts = import_labels(session, opened.site_key, read, project=project)
+                counts = import_labels(session, there.site_key, read, project=project)
     _print_counts(counts)
 
 
@@ -157,6 +152,10 @@ def add(
     temperature: Annotated[
         float, typer.Option("--temperature", min=0, help="Of sampling; 0 takes the likeliest.")
     ] = 1.0,
+    sensitive: Annotated[
+        bool,
+        typer.Option("--sensitive", help="They may disturb: only for labelers who accept such."),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same tasks.")] = 0,
     store: Where = STORE,
 ) -> None:
@@ -183,9 +182,9 @@ def add(
     )
     name = project or f"{task}s"
     folders = _folders(run, names) if run else {}
-    with _opened(store) as opened:
+    with opened(store) as there:
         side = split or ("test" if evaluation else "train")
-        asked = _prompts(opened, name, task, options, overlap, side, prompts)
+        asked = _prompts(there, name, task, options, overlap, side, prompts)
         sampled: Any = [[] for _ in asked]
         if run:
             from preceptor.chat import read_run
@@ -199,7 +198,9 @@ def add(
                 temperature=temperature,
                 seed=seed,
             )
-        counts = _add_tasks(opened, name, task, options, run, folders, asked, sampled, calibration)
+        counts = _add_tasks(
+            there, name, task, options, run, folders, asked, sampled, calibration, sensitive
+        )
     if counts["too long"] == len(asked):
         raise StoreError(
             f"every prompt of the {len(asked):,} chosen is longer than the run's "
@@ -233,13 +234,13 @@ def export(
     from preceptor.store.export import Filter, export_records
     from preceptor.store.projects import project_named
 
-    with _opened(store) as opened:
+    with opened(store) as there:
         if project is not None:
-            with opened.read() as session:
+            with there.read() as session:
                 project_named(session, project)
         default = "test" if kind == "evaluations" else "train"
         wanted = Filter(kind, split or default, project, surplus)
-        exported = export_records(opened, wanted, out, now=_now())
+        exported = export_records(there, wanted, out, now=now())
     for reason, count in sorted(exported.left_out.items()):
         typer.echo(f"{count:>8,}  left out: {reason}", err=True)
     typer.echo(f"{exported.num_rows:>8,}  rows, sha256 {exported.sha256}", err=True)
@@ -251,7 +252,7 @@ def status(store: Where = STORE) -> None:
     """Say what is in the store and how far each project is."""
     from preceptor.store.status import project_status, prompt_status
 
-    with _opened(store) as opened, opened.read() as session:
+    with opened(store) as there, there.read() as session:
         prompts, projects = prompt_status(session), project_status(session)
     for name, count in prompts.items():
         typer.echo(f"{count:>8,}  prompts {name}")
@@ -269,144 +270,7 @@ def status(store: Where = STORE) -> None:
         )
 
 
-@label_app.command()
-def invite(
-    login: Annotated[str, typer.Argument(metavar="LOGIN", help="An e-mail address, or a name.")],
-    role: Annotated[
-        Literal["labeler", "researcher", "admin"],
-        typer.Option("--role", help="A researcher leads the work, an admin accounts too."),
-    ] = "labeler",
-    group: Annotated[
-        Literal["training", "heldout", "researcher"] | None,
-        typer.Option("--group", help="Held-out labelers only evaluate.  [training]"),
-    ] = None,
-    screened: Annotated[
-        bool, typer.Option("--screened", help="Chosen already: they begin without screening.")
-    ] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="A new link for somebody who did not use theirs.")
-    ] = False,
-    url: Annotated[
-        str, typer.Option("--url", metavar="URL", help="Where people reach the app.")
-    ] = "http://127.0.0.1:8080",
-    store: Where = STORE,
-) -> None:
-    """Invite somebody; prints the link with which they choose a password.
-
-    The link works once, for 14 days. Nobody can sign up without one, and a new store has no
-    account: begin with `--role admin`. Labelers of training data begin in screening; researchers,
-    admins and held-out labelers are not screened.
-    """
-    from preceptor.store.accounts import INVITATION_DAYS, account_named, invite_again
-    from preceptor.store.accounts import invite as invite_new
-
-    wanted = group or ("training" if role == "labeler" else "researcher")
-    ready = screened or wanted != "training"
-    with _opened(store) as opened, opened.write() as session:
-        if again:
-            account = account_named(session, login)
-            token = invite_again(session, account.id, now=_now(), screened=ready)
-        else:
-            _, token = invite_new(
-                session,
-                opened.site_key,
-                login,
-                now=_now(),
-                role=role,
-                group=wanted,
-                screened=ready,
-            )
-    typer.echo(f"for {login} alone, works once, for {INVITATION_DAYS} days:", err=True)
-    typer.echo(f"{url.rstrip('/')}/invitation/{token}")
-
-
-@label_app.command()
-def account(
-    login: Annotated[str, typer.Argument(metavar="LOGIN")],
-    state: Annotated[
-        Literal["screening", "active", "paused", "left"] | None,
-        typer.Option("--state", help="What it is from now on."),
-    ] = None,
-    store: Where = STORE,
-) -> None:
-    """Say how an account stands, or change that: after screening a person decides."""
-    from preceptor.store.accounts import account_named, set_state
-
-    with _opened(store) as opened, opened.write() as session:
-        found = account_named(session, login)
-        if state is not None:
-            set_state(session, found.id, state)
-        told = f"{found.login}  {found.role}, {found.labeler_group}, {found.state}"
-    typer.echo(told)
-
-
-@label_app.command()
-def serve(
-    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8080,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            "--url", metavar="URL", help="Where people reach it, behind a proxy that speaks https."
-        ),
-    ] = None,
-    certificate: Annotated[
-        Path | None,
-        typer.Option("--certificate", metavar="FILE", help="For https without a proxy."),
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", metavar="FILE", help="The certificate's key.")
-    ] = None,
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            "--insecure", help="Other machines without https: passwords can be read on the way."
-        ),
-    ] = False,
-    store: Where = STORE,
-) -> None:
-    """Serve the labelers' pages.
-
-    For this machine alone, unless it is told how passwords are protected on their way: by a proxy
-    with https (--url https://...), by a certificate, or not at all (--insecure).
-    """
-    try:
-        from preceptor.labeling.server import run_server
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("preceptor"):
-            raise
-        raise StoreError(
-            f"The labeling app needs {error.name}: pip install 'preceptor[label]'."
-        ) from None
-    with _opened(store) as opened:
-        run_server(
-            opened,
-            host=host,
-            port=port,
-            url=url,
-            certificate=certificate,
-            key=key,
-            insecure=insecure,
-        )
-
-
-class _opened:
-    """An open store that is closed at the end, whatever happened."""
-
-    def __init__(self, where: str) -> None:
-        from preceptor.store.database import open_store
-
-        self.store = open_store(where)
-
-    def __enter__(self) -> "Store":
-        return self.store
-
-    def __exit__(self, *_: object) -> None:
-        self.store.close()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+label_app.registered_commands += people_app.registered_commands
 
 
 def _folders(run: Path, names: list[str]) -> dict[str, Path | str]:
@@ -432,7 +296,7 @@ def _prompts(
     from preceptor.store.tables import Project
 
     with store.write() as session:
-        id = create_project(session, project, task, options, now=_now())
+        id = create_project(session, project, task, options, now=now())
         overlap_there = session.get_one(Project, id).overlap
         if overlap not in (None, overlap_there):
             raise StoreError(
@@ -466,6 +330,7 @@ def _add_tasks(
     asked: "list[AskedPrompt]",
     sampled: Any,
     calibration: int,
+    sensitive: bool,
 ) -> dict[str, int]:
     from preceptor.store.projects import Candidate, add_policy, add_tasks, create_project, leave_out
 
@@ -475,7 +340,7 @@ def _add_tasks(
 
         hashes[model] = weights_hash(folder)
     with store.write() as session:
-        id = create_project(session, name, task, options, now=_now())
+        id = create_project(session, name, task, options, now=now())
         policies = {
             model: add_policy(session, model, run=str(run), weights_sha256=digest)
             for model, digest in hashes.items()
@@ -493,7 +358,7 @@ def _add_tasks(
             for prompt, responses in zip(asked, sampled, strict=True)
             if responses or task == "demonstration"
         }
-        counts = add_tasks(session, id, tasks, num_calibration=calibration)
+        counts = add_tasks(session, id, tasks, num_calibration=calibration, sensitive=sensitive)
         too_long = [prompt.id for prompt in asked if prompt.id not in tasks]
         leave_out(session, id, dict.fromkeys(too_long, "too long"))
     return counts | {"too long": len(too_long)}

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from html.parser import HTMLParser
 from typing import Any
 
 from people import START, add_prompt
@@ -52,6 +53,15 @@ class Browser(TestClient):
         """The token for forms, as a page has it."""
         return self.get("/profile").text.split('name="csrf" content="')[1].split('"')[0]
 
+    def open(self, path: str) -> "Page":
+        return self.follow(self.get(path))
+
+    def follow(self, answer: Any) -> "Page":
+        """Where an answer leads in the end."""
+        while answer.status_code == 303:
+            answer = self.get(answer.headers["location"])
+        return Page(self, answer)
+
     def submit(self, path: str, **fields: Any) -> Any:
         """Post a form as the page would."""
         return self.post(path, data={"csrf": self.token(), **fields})
@@ -98,3 +108,104 @@ def make_project(
 
 Enter = Callable[..., Browser]
 """Signs somebody in, by the login page; the account is made if there is none."""
+
+
+class Page(HTMLParser):
+    """What a browser without scripts makes of an answer: texts, forms with their fields, alerts."""
+
+    def __init__(self, browser: "Browser", answer: Any) -> None:
+        super().__init__()
+        self.browser = browser
+        self.status = answer.status_code
+        self.path = answer.url.path
+        self.html = answer.text
+        self.forms: list[dict[str, Any]] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.alerts: list[str] = []
+        self._form: dict[str, Any] | None = None
+        self._open: list[tuple[str, dict[str, str | None]]] = []
+        self._area: str | None = None
+        self._select: str | None = None
+        self.feed(self.html)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a form, a field, a link."""
+        found = dict(attrs)
+        if tag not in ("input", "meta", "link", "br", "hr"):
+            self._open.append((tag, found))
+        name = found.get("name") or ""
+        if tag == "a":
+            self.links.append(found.get("href") or "")
+        if tag == "form":
+            self._form = {"action": found["action"], "fields": {}, "choices": {}, "buttons": []}
+            self.forms.append(self._form)
+        if self._form is None or not name:
+            if tag == "option" and self._form is not None and self._select is not None:
+                self._form["choices"].setdefault(self._select, []).append(found["value"])
+                if "selected" in found or self._select not in self._form["fields"]:
+                    self._form["fields"][self._select] = found["value"]
+            return
+        fields, choices = self._form["fields"], self._form["choices"]
+        if tag == "input" and found.get("type") in ("radio", "checkbox"):
+            choices.setdefault(name, []).append(found.get("value") or "on")
+            if "checked" in found:
+                fields[name] = found.get("value") or "on"
+        elif tag == "input":
+            fields[name] = found.get("value") or ""
+        elif tag == "button":
+            self._form["buttons"].append((name, found["value"]))
+        elif tag == "textarea":
+            self._area = name
+            fields[name] = ""
+        elif tag == "select":
+            self._select = name
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close what is open, as far as it was opened."""
+        if tag == "textarea" and self._area is not None and self._form is not None:
+            # A browser drops the first line end after the tag.
+            self._form["fields"][self._area] = self._form["fields"][self._area].removeprefix("\n")
+        if tag == "form":
+            self._form = None
+        if tag == "textarea":
+            self._area = None
+        if tag == "select":
+            self._select = None
+        while self._open and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        """Note a text."""
+        if self._area is not None and self._form is not None:
+            self._form["fields"][self._area] += data
+            return
+        self.words.append(data)
+        if any(attrs.get("role") == "alert" for _, attrs in self._open) and data.strip():
+            self.alerts.append(data.strip())
+
+    def form(self, ending: str) -> dict[str, Any]:
+        [found] = [form for form in self.forms if form["action"].endswith(ending)]
+        return found
+
+    @property
+    def work(self) -> dict[str, Any]:
+        """The form of a task's page."""
+        [found] = [form for form in self.forms if "key" in form["fields"]]
+        return found
+
+    def press(self, action: str | None = None, ending: str | None = None, **answers: str) -> "Page":
+        """Fill the form in, as a person can, press a button, and go where that leads."""
+        form = self.work if ending is None else self.form(ending)
+        fields = {**form["fields"]}
+        for name, value in answers.items():
+            assert name in fields or value in form["choices"].get(name, ()), name
+            fields[name] = value
+        if action is not None:
+            assert ("action", action) in form["buttons"]
+            fields["action"] = action
+        return self.browser.follow(self.browser.post(form["action"], data=fields))

@@ -44,6 +44,11 @@ def settings_for(
             "open. Put a proxy with https before it and name its address with --url https://..., "
             "give --certificate and --key, or say --insecure."
         )
+    if host in ("0.0.0.0", "::") and url is None:
+        raise StoreError(
+            f"--host {host}: every address of this machine. Name the one that people use with "
+            "--url, as in --url http://192.168.1.5:8080; the app answers to no other name."
+        )
     names = {*LOOPBACK, *([parts.hostname] if parts.hostname else [])}
     if not is_loopback(host):
         names |= {host, socket.gethostname(), socket.getfqdn()}
@@ -52,17 +57,15 @@ def settings_for(
 
 def run_server(
     store: Store,
+    settings: Settings,
     *,
     host: str,
     port: int,
-    url: str | None,
+    behind_proxy: bool,
     certificate: Path | None,
     key: Path | None,
-    insecure: bool,
 ) -> None:
     """Serve until it is told to stop; requests that have begun are finished."""
-    settings = settings_for(host, url=url, certificate=certificate, key=key, insecure=insecure)
-    behind_proxy = url is not None and certificate is None
     uvicorn.run(
         create_app(store, settings),
         host=host,
@@ -70,12 +73,17 @@ def run_server(
         log_level="warning",
         access_log=False,  # an invitation's token stands in its path
         server_header=False,
+        # Only a proxy on this machine is believed about who is asking.
         proxy_headers=behind_proxy,
         forwarded_allow_ips="127.0.0.1",
         ssl_certfile=certificate,
         ssl_keyfile=key,
         timeout_graceful_shutdown=10,
     )
+
+
+def address_of(host: str, port: int, *, https: bool) -> str:
+    return f"{'https' if https else 'http'}://{_in_url(host)}:{port}"
 
 
 def is_loopback(host: str) -> bool:

@@ -131,10 +131,10 @@ def next_task(
     return RedirectResponse(f"/tasks/{view.id}{query}", 303)
 
 
-def banner(
+def label_after(
     store: Store, done: uuid.UUID | None, account_id: uuid.UUID, now: datetime
 ) -> LabelState | None:
-    """What can be done about the task that was sent just before."""
+    """What can still be done about the label of a task, for the line that says it was sent."""
     if done is None:
         return None
     with store.read() as session:

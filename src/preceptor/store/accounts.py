@@ -59,11 +59,12 @@ def invite(
 def invite_again(
     session: Session, account_id: uuid.UUID, *, now: datetime, screened: bool = False
 ) -> str:
-    """A fresh token; the older ones of the account end."""
+    """A fresh token; the older ones of the account end. Who was screened stays so."""
     account = account_of(session, account_id)
     if account.state != "invited":
         raise StoreError(f"{account.login}: the invitation was accepted already.")
     for old in session.scalars(select(Invitation).where(Invitation.account_id == account_id)):
+        screened = screened or old.screened
         session.delete(old)
     token = secrets.token_urlsafe(32)
     session.add(
@@ -122,6 +123,11 @@ def account_of(session: Session, account_id: uuid.UUID) -> Account:
     if account is None:
         raise StoreError("There is no such account.")
     return account
+
+
+def has_accounts(session: Session) -> bool:
+    """Whether anybody can sign in, or was invited to."""
+    return session.scalar(select(Account.id).where(Account.login.is_not(None)).limit(1)) is not None
 
 
 def account_named(session: Session, login: str) -> Account:

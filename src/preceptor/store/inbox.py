@@ -5,7 +5,7 @@ As everywhere before labelers, nothing here tells a project's name, which may na
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
@@ -69,7 +69,7 @@ class LabelState:
     """What can be done with the newest label of a task."""
 
     at: datetime
-    undo_until: datetime
+    undo_seconds: float  # that are left
     may_undo: bool
     may_revise: bool
     surplus: bool
@@ -189,12 +189,12 @@ def label_state(
         .order_by(Submission.revision.desc())
         .limit(1)
     ).one()
-    until = at + timedelta(seconds=project.undo_seconds)
+    left = project.undo_seconds - (now - at).total_seconds()
     open_still = project.state != "closed"
     return LabelState(
         at=at,
-        undo_until=until,
-        may_undo=open_still and now <= until,
+        undo_seconds=left,
+        may_undo=open_still and left >= 0,
         may_revise=open_still,
         surplus=not assignment.counted,
     )

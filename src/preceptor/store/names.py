@@ -15,6 +15,7 @@ from typing import Any
 from preceptor.errors import StoreError
 
 NAMESPACE = uuid.UUID("6f1d3c5e-5b0a-4a53-9d5c-0f3d6a0c7b21")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PSEUDONYM = re.compile(r"(usr|lab)_[a-z2-7]{26}")
 KEY_VARIABLE = "PRECEPTOR_SITE_KEY"
 

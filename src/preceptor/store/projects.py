@@ -119,6 +119,11 @@ def project_named(session: Session, name: str) -> Project:
     return project
 
 
+def set_guideline(session: Session, project_id: uuid.UUID, name: str) -> None:
+    """From the next claim on, labelers of the project read the newest version of this guideline."""
+    session.get_one(Project, project_id).guideline = name
+
+
 def prompts_without_task(
     session: Session,
     project_id: uuid.UUID | None,

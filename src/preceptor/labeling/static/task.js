@@ -1,1 +1,23 @@
-// see task.js
+// A task's page, with scripts: it saves itself, counts time, and answers to keys.
+
+import { count } from "./clock.js";
+import { keepDrafts } from "./drafts.js";
+import { onKeys } from "./keys.js";
+import { setUpRanking } from "./ranking.js";
+import { rateByKeys } from "./rating.js";
+
+const form = document.getElementById("work");
+const said = document.getElementById("said");
+
+function say(text) {
+  said.textContent = text;
+}
+
+function keysOf(step) {
+  if (step === "rank") return setUpRanking(form, say);
+  return step === "write" ? () => false : rateByKeys(form, say);
+}
+
+onKeys(form, keysOf(form.dataset.step));
+keepDrafts(form);
+count(form);

@@ -1,0 +1,603 @@
+"""The whole task in a real browser: by keys alone, by mouse, by touch, and with scripts off."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from browsers import PASSWORD, add_member, make_project
+from chromium import CTRL, Chromium, find_program
+from sqlalchemy import select
+
+from preceptor.labeling.app import create_app
+from preceptor.store.accounts import publish_guideline
+from preceptor.store.database import Store
+from preceptor.store.inbox import set_accepts_sensitive
+from preceptor.store.projects import set_guideline
+from preceptor.store.queue import view
+from preceptor.store.tables import Assignment, Draft, Submission, SubmissionText
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_program() is None, reason="no chromium: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    browser = Chromium(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def site(store: Store) -> Iterator[str]:
+    """The app on a port of this machine."""
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(store), port=0, log_level="warning", access_log=False)
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def page(chromium: Chromium, site: str, store: Store) -> Iterator[Chromium]:
+    """Ann, signed in, at a desk; at the end nothing has complained."""
+    chromium.call("Network.clearBrowserCookies")
+    chromium.scripts(True)
+    chromium.offline(False)
+    chromium.dark(False)
+    chromium.resize(1280, 900)
+    chromium.site = site  # type: ignore[attr-defined]
+    add_member(store, "ann")
+    sign_in(chromium, site)
+    chromium.js("localStorage.clear()")
+    chromium.complaints.clear()
+    yield chromium
+    assert chromium.complaints == []
+
+
+def sign_in(page: Chromium, site: str) -> None:
+    page.open(site + "/login")
+    page.click("input[name=login]")
+    page.write("ann")
+    page.press("Tab")
+    page.write(PASSWORD)
+    page.leave(lambda: page.press("Enter"))
+    assert page.path == "/"
+
+
+def begin(page: Chromium, project: Any) -> None:
+    page.leave(lambda: page.click(f"form[action$='{project}/claim'] button"))
+
+
+def label_of(store: Store) -> dict[str, Any]:
+    """The one label, by position."""
+    with store.read() as session:
+        [submission] = session.scalars(select(Submission)).all()
+        [assignment] = session.scalars(select(Assignment)).all()
+        texts = dict(session.execute(select(SubmissionText.field, SubmissionText.text)).all())
+        place = {slot: str(i + 1) for i, slot in enumerate(assignment.display_order)}
+    body = submission.body
+    return {
+        "groups": [sorted(place[slot] for slot in group) for group in body["rank_groups"]],
+        "unacceptable": sorted(place[slot] for slot in body["unacceptable"]),
+        "ratings": {place[slot]: rating for slot, rating in body["ratings"].items()},
+        "seconds": submission.active_seconds,
+        **texts,
+    }
+
+
+def draft_of(store: Store) -> Any:
+    with store.read() as session:
+        return session.scalars(select(Draft.body)).one_or_none()
+
+
+def saved(store: Store, holds: Any) -> None:
+    """Wait until the draft is as it should be."""
+    deadline = time.monotonic() + 20
+    while not (draft_of(store) is not None and holds(draft_of(store))):
+        assert time.monotonic() < deadline, draft_of(store)
+        time.sleep(0.02)
+
+
+WANTED = {"groups": [["2"], ["1", "4"], ["3"]], "unacceptable": ["3"]}
+FOUR = {"which is best?": ["alpha", "beta", "gamma", "delta"]}
+
+
+def rate_by_keys(page: Chromium, count: int = 4) -> None:
+    for i in range(count):
+        assert page.path.endswith(f"/rate/{i + 1}")
+        page.press(str(i + 2))
+        page.leave(lambda: page.press("Enter", CTRL))
+    assert page.path.endswith("/rank")
+
+
+def check_record(store: Store) -> None:
+    label = label_of(store)
+    assert {name: label[name] for name in WANTED} == WANTED
+    assert [label["ratings"][p]["likert"] for p in "1234"] == [2, 3, 4, 5]
+
+
+def test_the_whole_task_by_keys_alone(page: Chromium, store: Store):
+    make_project(store, tasks=FOUR)
+    page.open(page.site + "/")
+    page.tab_to("form[action$='/claim'] button")
+    page.leave(lambda: page.press("Enter"))
+    # Page (a): digits rate, letters flag, Ctrl+Enter goes on.
+    page.press("c")
+    assert page.js("document.querySelector('[name=flag_hallucination]').checked")
+    assert page.text("#said") == "Makes something up: yes"
+    rate_by_keys(page)
+    # Page (b).
+    assert page.js("document.querySelectorAll('.card input:checked').length") == 0
+    page.press("j")
+    assert page.js("document.activeElement.id") == "card-1"
+    page.press("2")
+    assert page.text("#said") == "Response 1: rank 2"
+    page.press("j")
+    page.press("1")
+    page.press("j")
+    page.press("0")
+    assert page.text("#said") == "Response 3: unacceptable"
+    page.press("j")
+    page.press("3")
+    page.press("=")
+    assert page.text("#said") == "Response 4: rank 2, tied with response 1"
+    page.press("ArrowDown")
+    page.press("ArrowUp")
+    page.press("k")
+    assert page.js("document.activeElement.id") == "card-3"
+    page.press("?")
+    assert page.js("document.getElementById('keys').open")
+    page.press("Escape")
+    assert not page.js("document.getElementById('keys').open")
+    page.leave(lambda: page.press("Enter", CTRL))
+    assert page.path == "/"
+    check_record(store)
+    label = label_of(store)
+    assert label["ratings"]["1"]["flags"]["hallucination"] is True
+    assert label["seconds"] is not None
+
+
+def test_the_same_by_mouse(page: Chromium, store: Store):
+    project = make_project(store, tasks=FOUR)
+    page.open(page.site + "/")
+    begin(page, project)
+    for i in range(4):
+        page.click(f"input[name=likert][value='{i + 2}']")
+        page.leave(lambda: page.click("[data-submit]"))
+    page.drag(".chip[data-position='1']", ".rung[data-rank='2']")
+    assert page.js("document.querySelector('[name=rank_1]:checked').value") == "2"
+    page.drag(".chip[data-position='2']", ".rung[data-rank='1']")
+    page.drag(".chip[data-position='4']", ".rung[data-rank='2']")
+    page.drag(".chip[data-position='3']", ".rung[data-rank='unacceptable']")
+    assert page.text("#said") == "Response 3: unacceptable"
+    page.leave(lambda: page.click("[data-submit]"))
+    check_record(store)
+
+
+def test_the_same_by_touch_on_a_phone(page: Chromium, store: Store):
+    project = make_project(store, tasks=FOUR)
+    page.resize(360, 740, scale=2, phone=True)
+    page.open(page.site + "/")
+    page.leave(lambda: page.tap(f"form[action$='{project}/claim'] button"))
+    for i in range(4):
+        page.tap(f"input[name=likert][value='{i + 2}']")
+        page.leave(lambda: page.tap("[data-submit]"))
+    page.js("document.getElementById('ladder').scrollIntoView({block: 'start'})")
+    page.touch_drag(".chip[data-position='1']", ".rung[data-rank='2']")
+    assert page.js("document.querySelector('[name=rank_1]:checked').value") == "2"
+    page.tap("[name=rank_2][value='1']")
+    page.tap("[name=rank_4][value='2']")
+    page.tap("[name=rank_3][value='unacceptable']")
+    page.leave(lambda: page.tap("[data-submit]"))
+    check_record(store)
+
+
+def test_the_same_with_scripts_off(page: Chromium, store: Store):
+    project = make_project(store, tasks=FOUR)
+    page.scripts(False)
+    page.open(page.site + "/")
+
+    # Without scripts there are no signs of our own on the page: clicks, and a look at the path.
+    def click(selector: str, path: str) -> None:
+        page.click(selector)
+        page.wait(f"location.pathname.endsWith('{path}') && document.readyState === 'complete'")
+
+    click(f"form[action$='{project}/claim'] button", "/rate/1")
+    for i, path in enumerate(("/rate/2", "/rate/3", "/rate/4", "/rank")):
+        page.click(f"input[name=likert][value='{i + 2}']")
+        click("[data-submit]", path)
+    assert page.js("document.getElementById('ladder').hidden")
+    for position, rank in (("1", "2"), ("2", "1"), ("4", "2"), ("3", "unacceptable")):
+        page.click(f"[name=rank_{position}][value='{rank}']")
+    page.click("[name=action][value=submit]")
+    page.wait("location.pathname === '/' && document.readyState === 'complete'")
+    check_record(store)
+    assert label_of(store)["seconds"] is None
+
+
+def test_arrows_on_a_radio_are_the_browser_s_and_rank_too(page: Chromium, store: Store):
+    make_project(store, tasks=FOUR)
+    page.open(page.site + "/")
+    page.tab_to("form[action$='/claim'] button")
+    page.leave(lambda: page.press("Enter"))
+    rate_by_keys(page)
+    page.tab_to("[name=rank_2]")
+    page.press("ArrowRight")
+    page.press("ArrowRight")
+    value = page.js("document.querySelector('[name=rank_2]:checked').value")
+    assert (
+        page.js(
+            "document.querySelector('.chip[data-position=\"2\"]').closest('.rung').dataset.rank"
+        )
+        == value
+    )
+
+
+def test_a_draft_is_saved_by_itself_and_there_after_a_reload(page: Chromium, store: Store):
+    project = make_project(store, "demonstration")
+    page.open(page.site + "/")
+    begin(page, project)
+    page.click("#response")
+    page.write("the beginning of an answer")
+    assert page.text("#saved") == "Not saved yet"
+    saved(store, lambda body: body["response"] == "the beginning of an answer")
+    page.wait("document.getElementById('saved').dataset.kind === 'saved'")
+    page.write(" and more")
+    saved(store, lambda body: body["response"].endswith("and more"))
+    page.open(page.site + page.path)
+    assert page.js("document.getElementById('response').value").endswith("and more")
+
+
+def test_a_change_waits_less_than_two_seconds(page: Chromium, store: Store):
+    """Not a race with a clock: the page's own timer is looked at."""
+    project = make_project(store, "demonstration")
+    page.open(page.site + "/")
+    added = page.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="window.waits = []; const real = setTimeout; window.setTimeout = (work, wait) => "
+        "{ waits.push(wait); return real(work, wait) }",
+    )
+    begin(page, project)
+    page.click("#response")
+    page.write("a")
+    page.wait("waits.length > 0")
+    page.call("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
+    assert 0 < page.js("waits[0]") < 2000
+
+
+def test_without_a_connection_answers_stay_in_the_browser(page: Chromium, store: Store):
+    project = make_project(store, "demonstration")
+    page.open(page.site + "/")
+    begin(page, project)
+    page.offline(True)
+    page.click("#response")
+    page.write("written in a tunnel")
+    page.wait("document.getElementById('saved').dataset.kind === 'offline'")
+    path = page.path
+    page.offline(False)
+    # The tab is closed before the server could be reached.
+    page.open("about:blank")
+    assert draft_of(store) is None
+    page.open(page.site + path)
+    assert page.js("document.getElementById('response').value") == "written in a tunnel"
+    saved(store, lambda body: body["response"] == "written in a tunnel")
+    page.complaints[:] = [c for c in page.complaints if "ERR_INTERNET_DISCONNECTED" not in c]
+
+
+def test_a_stale_tab_is_told_and_offered_both(page: Chromium, store: Store):
+    from datetime import UTC, datetime
+
+    from preceptor.store.labels import save_draft
+
+    project = make_project(store, "demonstration")
+    page.open(page.site + "/")
+    begin(page, project)
+    with store.write() as session:
+        held = session.scalars(select(Assignment)).one()
+        save_draft(
+            session,
+            held.id,
+            held.account_id,
+            {"response": "by telephone"},
+            version=0,
+            now=datetime.now(UTC),
+        )
+    page.click("#response")
+    page.write("at the desk")
+    page.wait("document.querySelector('.work > .notice') !== null")
+    assert "Another tab or device" in page.text(".work > .notice")
+    page.leave(lambda: page.click(".work > .notice button"))
+    assert "by telephone" in page.text()
+    assert "at the desk" in page.text()
+    page.leave(lambda: page.click("form[action$='/choose'] button"))
+    assert page.js("document.getElementById('response').value") == "at the desk"
+    # The answer 412 is what was wanted; the browser's console reports every such answer.
+    page.complaints[:] = [c for c in page.complaints if "412" not in c and "409" not in c]
+
+
+def test_a_double_click_is_one_label(page: Chromium, store: Store):
+    project = make_project(store, "demonstration", {"p1": [], "p2": []})
+    page.open(page.site + "/")
+    begin(page, project)
+    page.click("#response")
+    page.write("once")
+    page.leave(
+        lambda: page.js(
+            "for (let i = 0; i < 3; i++) document.querySelector('[data-submit]').click()"
+        )
+    )
+    assert "/write" in page.path
+    with store.read() as session:
+        assert len(session.scalars(select(Submission)).all()) == 1
+    assert page.js("Object.keys(localStorage).filter(key => key.includes('draft'))") == []
+
+
+def test_signing_out_leaves_nothing_in_the_browser(page: Chromium, store: Store):
+    project = make_project(store, "demonstration")
+    page.open(page.site + "/")
+    begin(page, project)
+    page.offline(True)
+    page.click("#response")
+    page.write("private")
+    page.wait("Object.keys(localStorage).some(key => key.includes('draft'))")
+    page.offline(False)
+    page.leave(lambda: page.click(".sign-out button"))
+    assert page.path == "/login"
+    assert page.js("Object.keys(localStorage).filter(key => key.includes('draft'))") == []
+    page.complaints[:] = [c for c in page.complaints if "ERR_INTERNET_DISCONNECTED" not in c]
+
+
+def test_single_keys_can_be_off(page: Chromium, store: Store):
+    project = make_project(store, tasks=FOUR)
+    page.open(page.site + "/profile")
+    page.click("#keys-on")
+    page.open(page.site + "/")
+    begin(page, project)
+    page.press("3")
+    page.press("c")
+    page.press("s")
+    assert (
+        page.js("document.querySelectorAll('input:checked').length") == 2
+    )  # keys-on, no constraint
+    page.click("input[name=likert][value='3']")
+    page.leave(lambda: page.press("Enter", CTRL))
+    assert page.path.endswith("/rate/2")
+
+
+def test_keys_in_a_text_are_letters(page: Chromium, store: Store):
+    project = make_project(store, "demonstration")
+    page.open(page.site + "/")
+    begin(page, project)
+    page.click("#response")
+    for key in "s1?=j":
+        page.press(key)
+    assert page.js("document.getElementById('response').value") == "s1?=j"
+    page.leave(lambda: page.press("Enter", CTRL))
+    assert page.path == "/"
+
+
+def test_a_skip_by_keys(page: Chromium, store: Store):
+    project = make_project(store, tasks=FOUR)
+    page.open(page.site + "/")
+    begin(page, project)
+    page.press("5")
+    page.leave(lambda: page.press("s"))
+    assert page.path.endswith("/skip")
+    page.press("2")
+    page.leave(lambda: page.press("Enter", CTRL))
+    with store.read() as session:
+        held = session.scalars(select(Assignment)).one()
+        assert (held.state, held.skip_reason) == ("skipped", "personal_data")
+
+
+def test_sensitive_texts_are_blurred_until_asked_for(page: Chromium, store: Store):
+    with store.write() as session:
+        from preceptor.store.accounts import account_named
+
+        set_accepts_sensitive(session, account_named(session, "ann").id, True)
+    project = make_project(store, sensitive=True)
+    page.open(page.site + "/")
+    begin(page, project)
+    blur = "getComputedStyle(document.querySelector('.text')).filter"
+    assert "blur" in page.js(blur)
+    page.click("#reveal")
+    assert page.js(blur) == "none"
+
+
+ATTACKS = [
+    "<script>document.title='attacked'</script>",
+    "<img src=x onerror=\"document.title='attacked'\">",
+    '"><svg onload="document.title=\'attacked\'">',
+    "</textarea><script>document.title='attacked'</script>",
+    "javascript:document.title='attacked'",
+    "\u202egpj.exe",
+]
+
+
+def test_texts_of_others_stay_texts(page: Chromium, store: Store):
+    tasks = {"\n".join(ATTACKS): ["\n".join(ATTACKS) + str(i) for i in range(3)]}
+    project = make_project(store, tasks=tasks)
+    page.open(page.site + "/")
+    begin(page, project)
+    rate_by_keys(page, 3)
+    page.click("#comment")
+    page.write("\n".join(ATTACKS))
+    page.leave(lambda: page.click("[data-submit]"))
+    assert "has no rank yet" in page.text(".notice") or "have no rank" in page.text(".notice")
+    for path in (page.path, "/", "/recent"):
+        page.open(page.site + path)
+        assert "attacked" not in page.js("document.title")
+        assert page.js("document.querySelectorAll('main script, main img, main svg').length") == 0
+    assert "<script>" in page.text("main")
+    page.complaints[:] = [c for c in page.complaints if "400" not in c]
+
+
+def everything(store: Store) -> dict[str, Any]:
+    """Projects of each kind, with a guideline and long, foreign and odd texts."""
+    long = "A paragraph of some length, as models write them. " * 12
+    tasks = {
+        "Explain the moon landing to a child of six.\n\nKeep it to three sentences.": [
+            "Some people went to the moon in a big rocket. They walked about and picked up stones. "
+            "Then they came home and everybody was glad.",
+            f"{long}\n\n{long}\n\n{long}",
+            "\u0645\u0631\u062d\u0628\u0627 \u0628\u0643\u0645 \u0641\u064a \u0627\u0644"
+            "\u0642\u0645\u0631",
+            "def moon():\n    return 'cheese'  # 🌝",
+        ]
+    }
+    ranking = make_project(store, tasks=tasks, name="r")
+    writing = make_project(store, "demonstration", {"Write a haiku about rain.": []}, name="w")
+    with store.write() as session:
+        from datetime import UTC, datetime
+
+        now = datetime.now(UTC)
+        publish_guideline(session, "ranking", "# Ranking\n\n* Be fair\n* Be kind", now=now)
+        set_guideline(session, ranking, "ranking")
+    return {"ranking": ranking, "writing": writing}
+
+
+def walk(page: Chromium, projects: dict[str, Any]) -> Iterator[str]:
+    """Every page of a labeler, one after the other."""
+    for path in (
+        "/",
+        "/recent",
+        "/profile",
+        f"/projects/{projects['ranking']}/guideline",
+        "/nothing",
+    ):
+        page.open(page.site + path)
+        yield path
+    page.open(f"{page.site}/projects/{projects['ranking']}/guideline")
+    page.leave(lambda: page.click("main form button"))
+    yield "rate"
+    rate_by_keys(page)
+    yield "rank"
+    page.press("j")
+    page.press("1")
+    page.press("j")
+    page.press("1")
+    page.press("j")
+    page.press("0")
+    yield "rank, half done"
+    page.leave(lambda: page.click("[data-submit]"))
+    yield "rank, refused"
+    page.press("?")
+    yield "keys"
+    page.press("Escape")
+    page.leave(lambda: page.click("[name=action][value=skip]"))
+    yield "skip"
+    page.open(page.site + "/")
+    begin(page, projects["writing"])
+    yield "write"
+    page.click("#response")
+    page.write("Rain on the window")
+    page.leave(lambda: page.click("[data-submit]"))
+    yield "done"
+    page.open(page.site + "/recent")
+    yield "recent"
+
+
+@pytest.mark.parametrize("width", [360, 640, 1280])
+def test_nothing_is_wider_than_the_window(page: Chromium, store: Store, width: int):
+    """640 px is a window of 1280 at 200 % zoom."""
+    page.resize(width, 720)
+    for name in walk(page, everything(store)):
+        over = page.js(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert over <= 0, name
+    page.complaints[:] = [c for c in page.complaints if "400" not in c and "404" not in c]
+
+
+def test_what_can_be_pressed_is_large_enough(page: Chromium, store: Store):
+    page.resize(360, 720, phone=True)
+    for name in walk(page, everything(store)):
+        small = page.js(
+            "[...document.querySelectorAll('button, a.button, .pill, .flag, summary, select')]"
+            ".filter(e => e.offsetParent && !e.closest('.unheard'))"
+            ".map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])"
+            ".filter(([, r]) => r.width && (r.height < 24 || r.width < 24)).map(([h]) => h)"
+        )
+        assert small == [], name
+    page.complaints[:] = [c for c in page.complaints if "400" not in c and "404" not in c]
+
+
+def test_axe_finds_nothing_serious(page: Chromium, store: Store):
+    axe = pytest.importorskip("axe_core_python", reason="no axe: pip install axe-core-python")
+    [script] = Path(axe.__file__).parent.rglob("axe.min.js")
+    found = {}
+    for dark in (False, True):
+        page.dark(dark)
+        for name in walk(page, everything(store)) if not dark else ("/", "/profile", "/recent"):
+            if dark:
+                page.open(page.site + name)
+            page.js(script.read_text() + "; null")
+            page.js(
+                "window.axed = null; axe.run().then(found => { window.axed = "
+                "found.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html)]) })"
+            )
+            page.wait("window.axed")
+            found[(name, dark)] = [
+                v for v in page.js("window.axed") if v[0] in ("serious", "critical")
+            ]
+    assert not {name: f for name, f in found.items() if f}, json.dumps(
+        {str(name): f for name, f in found.items() if f}, indent=1
+    )
+    page.complaints[:] = [c for c in page.complaints if "400" not in c and "404" not in c]
+
+
+def test_a_screen_reader_hears_what_is_there(page: Chromium, store: Store):
+    """Names and roles of what can be used, from the browser's own accessibility tree."""
+    project = make_project(store, tasks=FOUR)
+    page.open(page.site + "/")
+    begin(page, project)
+    rate_by_keys(page)
+    page.call("Accessibility.enable")
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    heard = {
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in nodes
+        if not node.get("ignored")
+    }
+    assert {
+        ("group", "Rank of response 1"),
+        ("radio", "1 best"),
+        ("radio", "4 worst"),
+        ("radio", "Unacceptable"),
+        ("heading", "Rank all 4"),
+        ("heading", "Response 4"),
+        ("heading", "Prompt"),
+        ("article", "Response 2"),
+        ("textbox", "Comment for the lead Optional."),
+        ("button", "Submit, next task"),
+        ("navigation", "Steps of this task"),
+    } <= heard
+    assert [role for role, name in heard if role in ("button", "radio", "link") and not name] == []
+    assert page.js("document.querySelectorAll('h1').length") == 1
+
+
+def test_the_page_tells_no_more_than_the_store_s_view(page: Chromium, store: Store):
+    """What scripts can read on the page is what a labeler may know."""
+    project = make_project(store, tasks=FOUR)
+    page.open(page.site + "/")
+    begin(page, project)
+    with store.read() as session:
+        held = session.scalars(select(Assignment)).one()
+        seen = view(session, held.id, held.account_id)
+    html = page.js("document.documentElement.outerHTML")
+    assert seen.responses[0] in html
+    for hidden in (*held.display_order, str(held.task_id), str(held.display_seed), "ppo"):
+        assert f'"{hidden}"' not in html

@@ -1,0 +1,122 @@
+"""What a labeler sees of their work: only what is for them, and no project's name."""
+
+import dataclasses
+
+import pytest
+from people import START, add_labeler, add_project, at, fill_in
+
+from preceptor.errors import StoreError
+from preceptor.store.accounts import acknowledge, publish_guideline, set_state
+from preceptor.store.database import Store
+from preceptor.store.inbox import (
+    assignment_guideline,
+    inbox,
+    label_state,
+    project_guideline,
+    recent_tasks,
+)
+from preceptor.store.labels import save_draft, submit, undo
+from preceptor.store.projects import ProjectOptions, create_project, set_guideline
+from preceptor.store.queue import claim, skip
+from preceptor.store.tables import Project
+
+
+def test_the_inbox_has_what_may_be_claimed(store: Store):
+    with store.write() as session:
+        ann = add_labeler(session, store, "ann")
+        held_out = add_labeler(session, store, "hal", group="heldout")
+        project = add_project(session)
+        create_project(session, "second", "ranking", ProjectOptions(), now=at(1))
+        create_project(session, "screen", "ranking", ProjectOptions(purpose="screening"), now=at(2))
+        create_project(
+            session,
+            "final",
+            "evaluation",
+            ProjectOptions(purpose="eval", groups=("heldout",)),
+            now=at(3),
+        )
+        cards = inbox(session, ann)
+        assert [(c.task_type, c.number, c.screening) for c in cards] == [
+            ("ranking", 1, False),
+            ("ranking", 2, False),
+        ]
+        assert (cards[0].id, cards[0].held, cards[0].num_done) == (project, None, 0)
+        assert [c.task_type for c in inbox(session, held_out)] == ["evaluation"]
+        assert not {"second", "final"} & {str(v) for v in dataclasses.asdict(cards[1]).values()}
+        task = claim(session, project, ann, now=START)
+        assert inbox(session, ann)[0].held == task.id
+        submit(session, task.id, ann, key=task.key, form=fill_in(task), now=START)
+        assert [(c.held, c.num_done) for c in inbox(session, ann)][0] == (None, 1)
+        session.get_one(Project, project).state = "paused"
+        assert [c.number for c in inbox(session, ann)] == [1]
+        set_state(session, ann, "screening")
+        assert [c.screening for c in inbox(session, ann)] == [True]
+        set_state(session, ann, "paused")
+        assert inbox(session, ann) == []
+
+
+def test_a_guideline_is_unread_until_its_newest_version_is_confirmed(store: Store):
+    with store.write() as session:
+        ann = add_labeler(session, store, "ann")
+        project = add_project(session)
+        assert project_guideline(session, project, ann) is None
+        publish_guideline(session, "rules", "one", now=START)
+        set_guideline(session, project, "rules")
+        assert inbox(session, ann)[0].unread == "rules@1"
+        shown = project_guideline(session, project, ann)
+        assert (shown.markdown, shown.confirmed) == ("one", False)
+        acknowledge(session, ann, shown.id, now=START)
+        assert inbox(session, ann)[0].unread is None
+        task = claim(session, project, ann, now=START)
+        publish_guideline(session, "rules", "two", now=START)
+        assert inbox(session, ann)[0].unread == "rules@2"
+        assert assignment_guideline(session, task.id, ann).markdown == "one"
+        bob = add_labeler(session, store, "bob")
+        assert assignment_guideline(session, task.id, bob) is None
+        session.get_one(Project, project).state = "closed"
+        with pytest.raises(StoreError, match="no such project"):
+            project_guideline(session, project, ann)
+
+
+def test_recent_tasks_tell_what_became_of_each(store: Store):
+    with store.write() as session:
+        ann, bob = (add_labeler(session, store, name) for name in ("ann", "bob"))
+        project = add_project(session, "demonstration", num_tasks=4)
+        done = claim(session, project, ann, now=at(0))
+        submit(session, done.id, ann, key=done.key, form=fill_in(done), now=at(1))
+        skipped = claim(session, project, ann, now=at(2))
+        skip(session, skipped.id, ann, reason="broken", now=at(3))
+        held = claim(session, project, ann, now=at(4))
+        save_draft(session, held.id, ann, {"response": "half"}, version=0, now=at(5))
+        tasks = recent_tasks(session, ann)
+        assert [(t.id, t.state, t.has_draft, t.skip_reason) for t in tasks] == [
+            (held.id, "leased", True, None),
+            (skipped.id, "skipped", False, "broken"),
+            (done.id, "submitted", False, None),
+        ]
+        assert [t.id for t in recent_tasks(session, ann, before=tasks[0].at, limit=1)] == [
+            skipped.id
+        ]
+        assert recent_tasks(session, bob) == []
+
+
+def test_a_label_can_be_undone_for_a_while_and_revised_later(store: Store):
+    with store.write() as session:
+        ann, bob = (add_labeler(session, store, name) for name in ("ann", "bob"))
+        project = add_project(session, undo_seconds=60)
+        task = claim(session, project, ann, now=START)
+        assert label_state(session, task.id, ann, now=START) is None
+        submit(session, task.id, ann, key=task.key, form=fill_in(task), now=START)
+
+        def may(now: float) -> tuple[bool, bool]:
+            state = label_state(session, task.id, ann, now=at(now))
+            return state.may_undo, state.may_revise
+
+        assert may(60) == (True, True)
+        assert may(61) == (False, True)
+        assert label_state(session, task.id, bob, now=START) is None
+        session.get_one(Project, project).state = "closed"
+        assert may(1) == (False, False)
+        session.get_one(Project, project).state = "open"
+        undo(session, task.id, ann, now=at(30))
+        assert label_state(session, task.id, ann, now=at(30)) is None
