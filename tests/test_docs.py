@@ -217,9 +217,13 @@ def pins() -> dict[str, Version]:
 
 def test_every_requirement_is_loose_in_pyproject_and_pinned_in_constraints():
     project = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["label"], *extras["dev"]]
     pinned = pins()
     for requirement in map(Requirement, wanted):
+        if requirement.name == "preceptor":  # an extra of our own
+            assert requirement.extras <= set(extras)
+            continue
         assert pinned[requirement.name.lower()] in requirement.specifier
         assert "==" not in str(requirement)
     assert str(pinned["torch"]) == "2.13.0"

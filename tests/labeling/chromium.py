@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,20 @@ class Chromium:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        self._open = ExitStack()
+        self._open.callback(self._end)
+        try:
+            self._connect(folder)
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _connect(self, folder: Path) -> None:
         port_file = folder / "DevToolsActivePort"
         self._until(lambda: port_file.is_file() and port_file.read_text().count("\n") >= 1)
         port, path = port_file.read_text().split("\n")[:2]
-        self._socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=None)
+        socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=None)
+        self._socket = self._open.enter_context(socket)
         self._session: str | None = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -74,7 +85,9 @@ class Chromium:
         self.resize(1280, 800)
 
     def close(self) -> None:
-        self._socket.close()
+        self._open.close()
+
+    def _end(self) -> None:
         self._process.terminate()
         self._process.wait(LONGEST)
 
@@ -208,6 +221,9 @@ class Chromium:
         self._touch("touchStart", x, y)
         for i in range(1, 6):
             self._touch("touchMove", x + (tx - x) * i / 5, y + (ty - y) * i / 5)
+        # The finger rests before it is lifted; else it is a fling, and the next tap ends that.
+        time.sleep(0.3)
+        self._touch("touchMove", tx, ty)
         self._touch("touchEnd")
 
     def tap(self, selector: str) -> None:
@@ -228,7 +244,7 @@ class Chromium:
             type=kind,
             x=x,
             y=y,
-            button="none" if kind == "mouseMoved" else "left",
+            button="left",
             buttons=1,
             clickCount=1,
         )
@@ -251,7 +267,9 @@ class Chromium:
 
     def dark(self, on: bool = True) -> None:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if on else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        # A color that is on its way is none to be looked at.
+        calm = {"name": "prefers-reduced-motion", "value": "reduce"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme, calm])
 
     def scripts(self, on: bool) -> None:
         self.call("Emulation.setScriptExecutionDisabled", value=not on)

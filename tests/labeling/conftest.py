@@ -1,17 +1,20 @@
 """A store with people in it, and browsers of theirs: every page is asked for as a browser asks."""
 
-import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import PASSWORD, Browser, Clock, Enter, add_member
+from browsers import CHEAP, PASSWORD, Browser, Clock, Enter, add_member
 
+from preceptor.labeling import security
 from preceptor.labeling.app import create_app
 from preceptor.labeling.settings import Settings
 from preceptor.store.database import Store, create_store, open_store
+
+KEY = "a key that is only known to these tests"
 
 
 @pytest.fixture
@@ -19,10 +22,21 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store's file, to be copied: making one takes longer."""
+    path = tmp_path_factory.mktemp("stores") / "empty.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRECEPTOR_SITE_KEY", KEY)
+        create_store(str(path))
+    return path
+
+
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setitem(os.environ, "PRECEPTOR_SITE_KEY", "a key that is only known to tests")
-    create_store(str(tmp_path / "labels.db"))
+def store(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("PRECEPTOR_SITE_KEY", KEY)
+    monkeypatch.setattr(security, "HASHER", CHEAP)
+    shutil.copy(empty, tmp_path / "labels.db")
     opened = open_store(str(tmp_path / "labels.db"))
     yield opened
     opened.close()

@@ -94,7 +94,7 @@ export function setUpRanking(form, say) {
     let from = null;
     let moved = false;
     const rungUnder = (event) => document.elementsFromPoint(event.clientX, event.clientY)
-      .map((element) => element.closest(".rung")).find(Boolean);
+      .find((element) => element.classList.contains("rung"));
     const end = () => {
       from = null;
       chip.classList.remove("dragged");
