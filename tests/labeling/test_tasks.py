@@ -7,12 +7,12 @@ import uuid
 from typing import Any
 
 import pytest
-from browsers import Browser, Clock, Enter, Page, make_project
+from browsers import PASSWORD, Browser, Clock, Enter, Page, make_project
 from sqlalchemy import func, select
 
 from preceptor.labeling.settings import Settings
 from preceptor.store.accounts import acknowledge, publish_guideline
-from preceptor.store.database import Store
+from preceptor.store.database import Busy, Store
 from preceptor.store.export import Filter, export_records
 from preceptor.store.forms import FLAGS, SKIP_REASONS
 from preceptor.store.inbox import set_accepts_sensitive
@@ -697,6 +697,42 @@ def test_what_was_typed_is_shown_when_a_sign_in_ended(store: Store, enter: Enter
     assert answer.status_code == 401
     assert "hours of &lt;work&gt;" in answer.text
     assert labels(store) == []
+    # Signed in again elsewhere: the token of the old page is not right any more.
+    page.browser.post("/login", data={"login": "ann", "password": PASSWORD})
+    answer = page.browser.post(page.path, data=fields)
+    assert answer.status_code == 403
+    assert "hours of &lt;work&gt;" in answer.text
+
+
+def test_what_was_typed_is_shown_when_the_store_is_busy(
+    store: Store, enter: Enter, monkeypatch: pytest.MonkeyPatch
+):
+    page = begin(enter(), make_project(store, "demonstration"))
+
+    def busy(*_: Any, **__: Any) -> None:
+        raise Busy("The label store is busy.")
+
+    monkeypatch.setattr("preceptor.labeling.task_pages.submit", busy)
+    page = page.press("submit", response="hours of work")
+    assert page.status == 503
+    assert "hours of work" in page.html
+
+
+def test_answers_that_were_set_aside_can_be_taken(store: Store, enter: Enter):
+    ann = enter()
+    page = begin(ann, make_project(store, "demonstration"))
+    page.press("submit", response="first")
+    for text in ("second", "third"):  # old tabs, each with other answers
+        assert page.press("submit", response=text).status == 409
+    page = ann.open(page.path)
+    assert page.work["fields"]["response"] == "third"
+    kept = ann.open(next(link for link in page.links if link.endswith("/kept")))
+    assert "second" in kept.text
+    [form] = [form for form in kept.forms if "/kept/" in form["action"]]
+    page = kept.press("take", ending=form["action"])
+    assert page.work["fields"]["response"] == "second"
+    assert not [link for link in page.links if link.endswith("/kept")]
+    assert texts_of(store) == ["first"]
 
 
 def test_broken_fields_are_no_mistake_of_ours(store: Store, enter: Enter):

@@ -14,6 +14,7 @@ from preceptor.errors import StoreError
 from preceptor.store import queue
 from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline, set_state
 from preceptor.store.database import Store
+from preceptor.store.inbox import set_accepts_sensitive
 from preceptor.store.labels import save_draft, submit
 from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, add_tasks, leave_out, prompts_without_task
@@ -198,6 +199,20 @@ def test_sensitive_tasks_go_to_those_who_accept_them(store: Store):
 
         account_of(session, ann).accepts_sensitive = True
     assert take(store, project, ann) is not None
+
+
+def test_who_no_longer_accepts_sensitive_tasks_need_not_finish_one(store: Store):
+    with store.write() as session:
+        project = add_project(session, num_tasks=1)
+        session.query(Task).update({"sensitive": True})
+        ann = add_labeler(session, store, "ann")
+        set_accepts_sensitive(session, ann, True)
+        held = claim(session, project, ann, now=START)
+        assert held.sensitive
+        set_accepts_sensitive(session, ann, False)
+        assert claim(session, project, ann, now=START) is None
+        assert view(session, held.id, ann).state == "released"
+        assert session.query(Task).one().taken == 0
 
 
 def test_everybody_gets_the_calibration_pool_in_about_its_share(store: Store):

@@ -11,7 +11,6 @@ from preceptor.errors import StoreError
 from preceptor.labeling import words
 from preceptor.labeling.guard import HEADERS, SAFE, error_body
 from preceptor.labeling.pages import render
-from preceptor.labeling.security import the_form
 from preceptor.store.database import Busy
 from preceptor.store.queue import NoSuchTask
 
@@ -23,23 +22,13 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, our_mistake)
 
 
-async def http_error(request: Request, error: Exception) -> Response:
+def http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    page = not wants_json(request)
-    if error.status_code == 401 and page and request.method in SAFE:
+    if error.status_code == 401 and request.method in SAFE and not wants_json(request):
         return RedirectResponse(f"/login?next={quote(request.url.path)}", 303)
-    if error.status_code == 401 and page:
-        # Nobody's work is thrown away because a sign-in ended: what was typed is there to copy.
-        typed = {
-            name: text
-            for name, text in (await the_form(request)).items()
-            if name in ("response", "comment") and text.strip()
-        }
-        message = words.SIGNED_OUT_TEXT if typed else error.detail
-        response = failure(request, 401, message, typed=typed)
-    else:
-        message = words.ERROR_404 if error.status_code == 404 else error.detail
-        response = failure(request, error.status_code, message)
+    message = words.ERROR_404 if error.status_code == 404 else error.detail
+    typed = what_was_typed(request)
+    response = failure(request, error.status_code, message, typed=typed)
     if error.headers:
         response.headers.update(error.headers)
     return response
@@ -59,11 +48,21 @@ def wrong_request(request: Request, error: Exception) -> Response:
 def store_error(request: Request, error: Exception) -> Response:
     if isinstance(error, NoSuchTask):
         return failure(request, 404, words.ERROR_404)
-    if isinstance(error, Busy):
-        response = failure(request, 503, str(error))
+    busy = isinstance(error, Busy)
+    typed = what_was_typed(request)
+    response = failure(request, 503 if busy else 400, str(error), typed=typed)
+    if busy:
         response.headers["retry-after"] = "10"
-        return response
-    return failure(request, 400, str(error))
+    return response
+
+
+def what_was_typed(request: Request) -> dict[str, str]:
+    """A person's own words in a form that failed: they are shown, to be copied, never thrown away.
+
+    The sign-in may have ended, or be a new one; the store may be busy.
+    """
+    fields: dict[str, str] = getattr(request.state, "fields", {})
+    return {name: fields[name] for name in words.TYPED if fields.get(name, "").strip()}
 
 
 def our_mistake(request: Request, error: Exception) -> Response:

@@ -19,7 +19,6 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
 from starlette.responses import Response
 from starlette.routing import Mount
 
@@ -71,6 +70,7 @@ class Allowed:
         if not self.roles:
             return visitor
         if visitor is None:
+            await the_form(request)  # so that what was typed can be shown again
             raise HTTPException(401, "Sign in first.", {"WWW-Authenticate": "Bearer"})
         if visitor.member.role not in self.roles:
             raise HTTPException(403, f"This is not for a {visitor.member.role}.")
@@ -139,14 +139,23 @@ def the_time(request: Request) -> datetime:
 
 
 async def the_form(request: Request) -> dict[str, str]:
-    """The fields of a posted form; files are refused."""
-    fields = await _form_of(request)
-    # Browsers send line ends as CR LF; a text is the same without JavaScript as with it.
-    return {
-        name: value.replace("\r\n", "\n")
-        for name, value in fields.items()
-        if isinstance(value, str)
-    }
+    """The fields of a posted form; files are refused.
+
+    Read once: a stream that broke off would be waited for in vain.
+    """
+    kind = request.headers.get("content-type", "")
+    if not kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
+        return {}
+    if not hasattr(request.state, "fields"):
+        fields = await request.form(max_files=0, max_fields=MAX_FIELDS)
+        # Browsers send line ends as CR LF; a text is the same without JavaScript as with it.
+        request.state.fields = {
+            name: value.replace("\r\n", "\n")
+            for name, value in fields.items()
+            if isinstance(value, str)
+        }
+    found: dict[str, str] = request.state.fields
+    return found
 
 
 AStore = Annotated[Store, Depends(the_store)]
@@ -301,19 +310,11 @@ def csrf_token(token: str) -> str:
 async def require_token(request: Request, csrf: str) -> None:
     sent = request.headers.get("x-csrf-token")
     if sent is None:
-        found = (await _form_of(request)).get("csrf")
-        sent = found if isinstance(found, str) else ""
+        sent = (await the_form(request)).get("csrf", "")
     if not hmac.compare_digest(sent.encode(), csrf.encode()):
         raise HTTPException(
             403, "This form was made before you signed in. Go back, reload the page, send it again."
         )
-
-
-async def _form_of(request: Request) -> FormData:
-    kind = request.headers.get("content-type", "")
-    if not kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
-        return FormData()
-    return await request.form(max_files=0, max_fields=MAX_FIELDS)
 
 
 def _known(names: tuple[str, ...]) -> tuple[str, ...]:

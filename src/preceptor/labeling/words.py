@@ -274,16 +274,13 @@ ERROR_400_TIME = "before: a time with its zone, as in 2026-03-01T09:00:00+00:00.
 ERROR_404 = "There is no such page, or it is not yours."
 ERROR_500 = "Something is broken here. What you saved is safe. Try again, or tell the lead."
 SENT_MEANWHILE = "This task was submitted meanwhile. Open it again to revise it."
-SIGNED_OUT_TEXT = (
-    "You were signed out, so nothing was stored. What you sent is below: copy it, sign in, and "
-    "open the task again."
-)
+TYPED = {"response": "Your response", "comment": "Your comment"}
+TYPED_TEXT = "Nothing of this was stored. Here is what you wrote, to be copied:"
 BACK_TO_WORK = "Back to work"
 
 FOR_SCRIPTS = json.dumps(
     {
         "dirty": "Not saved yet",
-        "saving": "Saving",
         "saved": "Saved {time}",
         "offline": "No connection. Kept in this browser; trying again",
         "refused": "Not saved: {message}",
@@ -307,8 +304,5 @@ FOR_SCRIPTS = json.dumps(
         "flagOn": "{flag}: yes",
         "flagOff": "{flag}: no",
         "best": "best",
-        "left": "{count} not ranked yet",
-        "allRanked": "All are ranked",
-        "undoOver": "The time for undo is over",
     }
 )

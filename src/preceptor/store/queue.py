@@ -98,10 +98,12 @@ def claim(
     # 3. A reload or a second tab gets the same task again.
     while held := _held(session, project_id, account_id):
         task = session.get_one(Task, held.task_id)
-        if session.scalar(select(Prompt.id).where(Prompt.id == task.prompt_id, _askable(project))):
+        suitable = account.accepts_sensitive or not task.sensitive
+        askable = select(Prompt.id).where(Prompt.id == task.prompt_id, _askable(project))
+        if suitable and session.scalar(askable):
             _renew(held, project, now)
             return view(session, held.id, account_id)
-        # Its user said no meanwhile.
+        # Its user said no meanwhile, or the labeler to what may disturb.
         give_place_back(task, held)
         held.state = "released"
         session.flush()
