@@ -154,3 +154,25 @@ def test_the_store_s_benchmark_measures_every_call_on_a_small_store(monkeypatch,
         "save draft": 80,
         "submit": 80,
     }
+
+
+def test_the_labelers_benchmark_does_every_task_by_its_pages(monkeypatch, tmp_path, capsys):
+    import labeling
+
+    monkeypatch.setenv("PRECEPTOR_SITE_KEY", "a key that is only known to this test")
+    for name, value in {"NUM_TASKS": 6, "NUM_LABELERS": 3}.items():
+        monkeypatch.setattr(labeling, name, value)
+    labeling.measure(tmp_path)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    told = {
+        " ".join(row[: row.index("median") - 1]): int(row[row.index("median") - 1]) for row in rows
+    }
+    assert told == {
+        "inbox": 3,
+        "claim": 3,
+        "page of a rating": 24,
+        "rate": 24,
+        "page of a ranking": 6,
+        "submit and claim": 3,
+        "submit": 3,
+    }
