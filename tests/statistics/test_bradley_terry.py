@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from preceptor.statistics import comparisons_of_ranking, fit_davidson
+from preceptor.statistics import comparisons_of_ranking, davidson_strengths, fit_davidson
 from preceptor.statistics.bradley_terry import _negative_log_likelihood
 
 
@@ -66,6 +66,79 @@ def test_gradient_by_finite_differences():
 
     gradient = _negative_log_likelihood(point, first, second, outcome, weight, 0.1, True)[1]
     assert gradient == pytest.approx(approx_fprime(point, value, 1e-7), abs=1e-5)
+
+
+def test_gradient_with_places_by_finite_differences():
+    generator = np.random.default_rng(1)
+    first, second = np.array([0, 1, 2, 0, 1]), np.array([1, 2, 0, 2, 0])
+    outcome, weight = np.array([1, 0.5, 0, 0, 0.5]), generator.random(5)
+    place, point = np.array([1.0, -1.0, 1.0, 0.0, -1.0]), generator.normal(size=5)
+    rest = (first, second, outcome, weight, 0.1, True, place)
+    gradient = _negative_log_likelihood(point, *rest)[1]
+    numeric = approx_fprime(point, lambda x: _negative_log_likelihood(x, *rest)[0], 1e-7)
+    assert gradient == pytest.approx(numeric, abs=1e-5)
+
+
+def test_a_lead_for_the_first_place_is_told_apart_from_strength():
+    """a is shown first in nine of ten comparisons and is as good as b; place alone favors it."""
+    generator = np.random.default_rng(0)
+    comparisons, places = [], []
+    for _ in range(4000):
+        place = 1 if generator.random() < 0.9 else -1
+        wins = generator.random() < 1 / (1 + math.exp(-0.8 * place))
+        comparisons.append(("a", "b", float(wins)))
+        places.append(place)
+    plain, corrected = (fit_davidson(comparisons, shown_first=p) for p in (None, places))
+    assert plain.strengths["a"] - plain.strengths["b"] > 0.5
+    assert corrected.strengths["a"] - corrected.strengths["b"] == pytest.approx(0, abs=0.2)
+    assert corrected.lead == pytest.approx(0.8, abs=0.15)
+    assert plain.lead == 0.0
+
+
+def test_unknown_places_are_no_places():
+    comparisons = tournament()
+    fit = fit_davidson(comparisons, shown_first=[0] * len(comparisons))
+    assert fit.strengths == pytest.approx(fit_davidson(comparisons).strengths, abs=1e-5)
+    with pytest.raises(ValueError, match="400 comparisons and 1 places"):
+        fit_davidson(comparisons, shown_first=[1])
+
+
+def test_intervals_of_strengths_hold_the_truth():
+    """Six models, true strengths half a unit apart, three comparisons a prompt."""
+    truth, covered = {m: m / 2 - 1.25 for m in range(6)}, 0
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        comparisons, prompts = [], []
+        for row in range(600):
+            a, b = (int(x) for x in generator.choice(6, size=2, replace=False))
+            half = math.exp((truth[a] - truth[b]) / 2)
+            weights = np.array([half, 0.5, 1 / half])
+            outcome = generator.choice([1.0, 0.5, 0.0], p=weights / weights.sum())
+            comparisons.append((a, b, float(outcome)))
+            prompts.append(row // 3)
+        found = davidson_strengths(comparisons, None, prompts, num_resamples=60, ridge=0)
+        covered += sum(found[m].low <= truth[m] <= found[m].high for m in truth)
+        assert found[0].clusters == 200
+    assert covered >= 60  # of 72
+
+
+def test_models_by_other_names_and_prompts_in_another_order_have_the_same_strengths():
+    comparisons = tournament()
+    prompts = [row // 4 for row in range(len(comparisons))]
+    renamed = [(f"m{3 - a}", f"m{3 - b}", outcome) for a, b, outcome in comparisons]
+    straight = davidson_strengths(comparisons, None, prompts, num_resamples=10)
+    other = davidson_strengths(renamed[::-1], None, prompts[::-1], num_resamples=10)
+    for model, found in straight.items():
+        there = other[f"m{3 - model}"]
+        assert (there.mean, there.low) == pytest.approx((found.mean, found.low), abs=1e-5)
+
+
+def test_one_prompt_has_no_spread():
+    found = davidson_strengths([("a", "b", 1)], None, ["p"])
+    assert found["a"].mean > 0 and found["a"].low is None and "one cluster" in found["a"].reason
+    assert davidson_strengths([], None, []) == {}
+    with pytest.raises(ValueError, match="1 comparisons and 2 clusters"):
+        davidson_strengths([("a", "b", 1)], None, ["p", "q"])
 
 
 def test_order_of_rows_and_of_sides_changes_nothing():

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from preceptor.statistics import (
     length_controlled_win_rate,
+    outcome_shares,
+    outcomes_against,
     outcomes_from_scores,
     wilson_interval,
     win_rate,
@@ -195,3 +199,34 @@ def test_lengths_that_cannot_be_are_refused():
         win_rate_at_equal_length([1.0], [0], [3])
     with pytest.raises(ValueError, match="1 outcomes, 2 lengths and 1"):
         win_rate_at_equal_length([1.0], [1, 2], [3])
+
+
+def test_a_ranking_of_several_models_is_one_outcome_for_each_but_the_baseline():
+    outcomes = outcomes_against("sft", ["ppo", "sft", "gpt", "ppo_ptx"], [1, 2, 4, 2])
+    assert outcomes == {"ppo": 1.0, "gpt": 0.0, "ppo_ptx": 0.5}
+    assert outcomes_against("sft", ["ppo", "gpt"], [1, 2]) == {}
+    assert outcomes_against("sft", ["ppo", "ppo", "sft"], [1, 3, 2]) == {"ppo": 0.5}
+    with pytest.raises(ValueError, match="1 models and 2 ranks"):
+        outcomes_against("sft", ["sft"], [1, 2])
+
+
+def test_shares_add_up_to_one_and_make_the_win_rate():
+    outcomes = ["win"] * 50 + ["tie"] * 20 + ["loss"] * 25 + ["both_bad"] * 5
+    shares = outcome_shares(outcomes)
+    assert sum(share.mean for share in shares.values()) == pytest.approx(1)
+    worth = {"win": 1.0, "tie": 0.5, "loss": 0.0, "both_bad": 0.5}
+    rate = win_rate([worth[o] for o in outcomes]).mean
+    tied = shares["tie"].mean + shares["both_bad"].mean
+    assert rate == pytest.approx(shares["win"].mean + tied / 2)
+    assert shares["loss"].low < 0.25 < shares["loss"].high
+    with pytest.raises(ValueError, match="'draw'"):
+        outcome_shares(["draw"])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(["ppo", "sft", "gpt", "x"]), st.integers(0, 10**6))
+def test_order_of_responses_changes_no_outcome(order, seed):
+    models = ["ppo", "sft", "gpt", "x"]
+    ranks = dict(zip(models, np.random.default_rng(seed).integers(1, 4, size=4), strict=True))
+    straight = outcomes_against("sft", models, [ranks[m] for m in models])
+    assert outcomes_against("sft", order, [ranks[m] for m in order]) == straight

@@ -4,17 +4,16 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preceptor.statistics.alpha import SAME_LABEL
 from preceptor.statistics.bootstrap import Values, bootstrap_statistic, cluster_bootstrap
 from preceptor.statistics.estimate import Estimate
 
 Ranks = Values
 Floats = NDArray[np.float64]
-SAME_LABEL = "everyone gave the same label, so agreement by chance is certain"
 
 
 def pairwise_agreement(
@@ -59,53 +58,6 @@ def kendall_tau_b(a: Ranks, b: Ranks) -> float | None:
         return None
     balance = sum(x * y for x, y in zip(signs_a, signs_b, strict=True))
     return balance / math.sqrt(untied_a * untied_b)
-
-
-def krippendorff_alpha(
-    units: Sequence[Sequence[Any]],
-    level: Literal["nominal", "ordinal", "interval"] = "nominal",
-    *,
-    seed: int = 0,
-    num_resamples: int = 1000,
-) -> Estimate:
-    """Krippendorff's alpha: 1 is full agreement, 0 what chance gives, below 0 is disagreement.
-
-    Each unit lists the labels it got, None for a labeler who gave none; units with fewer than two
-    labels drop out. Labels are numbers unless the level is nominal. The interval resamples units.
-    """
-    if level not in ("nominal", "ordinal", "interval"):
-        raise ValueError(f"level is {level!r}; it must be nominal, ordinal or interval.")
-    labeled = [[label for label in unit if label is not None] for unit in units]
-    labeled = [unit for unit in labeled if len(unit) > 1]
-    labels = list(dict.fromkeys(itertools.chain.from_iterable(labeled)))
-    if level != "nominal":
-        labels.sort()
-    position = {label: i for i, label in enumerate(labels)}
-    counts = np.zeros((len(labeled), len(labels)))
-    for row, unit in enumerate(labeled):
-        for label in unit:
-            counts[row, position[label]] += 1
-    # Coincidences of a unit: its ordered pairs of labels, each worth 1 / (m - 1).
-    sizes = counts.sum(axis=1)
-    pairs = counts[:, :, None] * counts[:, None, :]
-    pairs -= counts[:, :, None] * np.eye(len(labels))
-    coincidences = (pairs / np.maximum(sizes - 1, 1)[:, None, None]).reshape(
-        len(labeled), len(labels) ** 2
-    )
-    numbers = np.zeros(0) if level == "nominal" else np.array(labels, dtype=np.float64)
-
-    def alpha(weights: Floats) -> float | None:
-        observed = (weights @ coincidences).reshape(len(labels), len(labels))
-        return _alpha(observed, numbers, level)
-
-    return bootstrap_statistic(
-        alpha,
-        len(labeled),
-        n=int(sizes.sum()),
-        undefined=SAME_LABEL if labeled else "no unit has two labels",
-        seed=seed,
-        num_resamples=num_resamples,
-    )
 
 
 def cohen_kappa(
@@ -186,24 +138,6 @@ def _agreement(
     if not agreed:
         return Estimate.undefined("no two labelers judged the same pair of responses")
     return cluster_bootstrap(agreed, items, seed=seed)
-
-
-def _alpha(observed: Floats, numbers: Floats, level: str) -> float | None:
-    """1 minus observed over expected disagreement, from the matrix of coincidences."""
-    totals = observed.sum(axis=1)
-    n = totals.sum()
-    if level == "nominal":
-        distance = 1.0 - np.eye(len(totals))
-    elif level == "interval":
-        distance = (numbers[:, None] - numbers[None, :]) ** 2
-    else:
-        # The values between c and k, both halved: midranks on the whole of the labels.
-        midranks = totals.cumsum() - totals / 2
-        distance = (midranks[:, None] - midranks[None, :]) ** 2
-    expected = float(totals @ distance @ totals)
-    if expected <= 0:
-        return None
-    return 1.0 - float((n - 1) * (observed * distance).sum()) / expected
 
 
 def _beyond_chance(observed: float, expected: float) -> float | None:

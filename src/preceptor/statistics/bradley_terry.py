@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from preceptor.statistics.estimate import Estimate
+
 Floats = NDArray[np.float64]
 LARGEST = 30.0  # e^30 to 1 is as good as certain, and keeps the search finite
 
@@ -20,13 +22,15 @@ LARGEST = 30.0  # e^30 to 1 is as good as certain, and keeps the search finite
 class DavidsonFit:
     """Strengths that sum to 0 in each component of the comparison graph, and how likely ties are.
 
-    Models in different components were never compared, not even by way of others.
+    Models in different components were never compared, not even by way of others. `lead` is what
+    standing first on the page is worth, in the unit of strengths; 0 where it was not asked for.
     """
 
     strengths: dict[Hashable, float]
     tie: float
     component: dict[Hashable, int]
     converged: bool
+    lead: float = 0.0
 
     def probabilities(self, a: Hashable, b: Hashable) -> tuple[float, float, float] | None:
         """(a wins, tie, b wins); None where the two are not comparable."""
@@ -43,12 +47,18 @@ def fit_davidson(
     weights: Sequence[float] | None = None,
     *,
     ridge: float = 0.01,
+    shown_first: Sequence[float] | None = None,
 ) -> DavidsonFit:
     """The strengths that make the comparisons most likely, less ridge / 2 times their squares.
 
     A comparison is (a, b, outcome): 1 if a won, 0.5 for a tie, 0 if b won. The ridge keeps models
-    that never lost, or never won, at a finite strength.
+    that never lost, or never won, at a finite strength. `shown_first` is 1 where a stood before b,
+    -1 where after, 0 where that is unknown: the strengths are then those at equal places.
     """
+    if shown_first is not None and len(shown_first) != len(comparisons):
+        raise ValueError(
+            f"{len(comparisons)} comparisons and {len(shown_first)} places; pair them."
+        )
     weight = np.ones(len(comparisons)) if weights is None else np.array(weights, dtype=np.float64)
     if len(weight) != len(comparisons):
         raise ValueError(f"{len(comparisons)} comparisons and {len(weight)} weights; pair them.")
@@ -67,11 +77,14 @@ def fit_davidson(
     outcome = np.array([o for _, _, o in comparisons], dtype=np.float64)
     has_ties = bool((outcome == 0.5).any())
     component = _components(len(models), first, second)
+    place = None if shown_first is None else np.array(shown_first, dtype=np.float64)
 
     def objective(parameters: Floats) -> tuple[float, Floats]:
-        return _negative_log_likelihood(parameters, first, second, outcome, weight, ridge, has_ties)
+        return _negative_log_likelihood(
+            parameters, first, second, outcome, weight, ridge, has_ties, place
+        )
 
-    start = np.zeros(len(models) + has_ties)
+    start = np.zeros(len(models) + has_ties + (place is not None))
     found = minimize(
         objective,
         start,
@@ -85,10 +98,51 @@ def fit_davidson(
         strengths[component == c] -= strengths[component == c].mean()
     return DavidsonFit(
         strengths=dict(zip(models, strengths.tolist(), strict=True)),
-        tie=float(np.exp(found.x[-1])) if has_ties else 0.0,
+        tie=float(np.exp(found.x[len(models)])) if has_ties else 0.0,
         component=dict(zip(models, component.tolist(), strict=True)),
         converged=bool(np.abs(objective(found.x)[1]).max() < 1e-4 * (1 + weight.sum())),
+        lead=0.0 if place is None else float(found.x[-1]),
     )
+
+
+def davidson_strengths(
+    comparisons: Sequence[tuple[Hashable, Hashable, float]],
+    weights: Sequence[float] | None,
+    clusters: Sequence[Hashable],
+    *,
+    ridge: float = 0.01,
+    seed: int = 0,
+    num_resamples: int = 200,
+) -> dict[Hashable, Estimate]:
+    """Each model's strength with its interval, the clusters (prompts, usually) drawn again.
+
+    Strengths are known up to a constant in each component: the others in it make up the 0.
+    """
+    if len(clusters) != len(comparisons):
+        raise ValueError(f"{len(comparisons)} comparisons and {len(clusters)} clusters; pair them.")
+    weight = np.ones(len(comparisons)) if weights is None else np.array(weights, dtype=np.float64)
+    fit = fit_davidson(comparisons, weight.tolist(), ridge=ridge)
+    place = {key: i for i, key in enumerate(sorted(set(clusters), key=repr))}
+    row = np.array([place[key] for key in clusters], dtype=np.int64)
+    if not fit.converged or len(place) < 2:
+        why = "the search did not converge" if not fit.converged else "one cluster has no spread"
+        return {
+            model: Estimate(value, None, None, len(row), len(place), "davidson", why)
+            for model, value in fit.strengths.items()
+        }
+    generator = np.random.default_rng(seed)
+    drawn: dict[Hashable, list[float]] = {model: [] for model in fit.strengths}
+    for _ in range(num_resamples):
+        times = generator.multinomial(len(place), np.full(len(place), 1 / len(place)))
+        again = fit_davidson(comparisons, (weight * times[row]).tolist(), ridge=ridge)
+        for model, value in again.strengths.items():
+            drawn[model].append(value)
+    found = {}
+    for model, value in fit.strengths.items():
+        low, high = np.quantile(drawn[model], [0.025, 0.975])
+        method = "davidson, cluster bootstrap"
+        found[model] = Estimate(value, float(low), float(high), len(row), len(place), method)
+    return found
 
 
 def comparisons_of_ranking(
@@ -111,12 +165,15 @@ def _negative_log_likelihood(
     weight: Floats,
     ridge: float,
     has_ties: bool,
+    place: Floats | None = None,
 ) -> tuple[float, Floats]:
-    """And its gradient. The last parameter is log nu, where there are ties."""
-    num_models = len(parameters) - has_ties
+    """And its gradient. After the strengths: log nu where there are ties, the lead if asked for."""
+    num_models = len(parameters) - has_ties - (place is not None)
     strength = parameters[:num_models]
     a, b = strength[first], strength[second]
-    tied = (a + b) / 2 + (parameters[-1] if has_ties else -np.inf)
+    if place is not None:  # half of the lead on either side leaves their mean, and ties, alone
+        a, b = a + place * parameters[-1] / 2, b - place * parameters[-1] / 2
+    tied = (a + b) / 2 + (parameters[num_models] if has_ties else -np.inf)
     log_z = np.logaddexp(np.logaddexp(a, b), tied)
     is_tie = outcome == 0.5
     log_p = np.where(is_tie, np.where(is_tie, tied, 0.0), np.where(outcome == 1, a, b)) - log_z
@@ -128,7 +185,9 @@ def _negative_log_likelihood(
     np.add.at(gradient, second, -surplus)
     gradient[:num_models] -= ridge * strength
     if has_ties:
-        gradient[-1] = float(weight @ (is_tie - p_tie))
+        gradient[num_models] = float(weight @ (is_tie - p_tie))
+    if place is not None:
+        gradient[-1] = float(surplus @ place)
     value = float(weight @ log_p) - ridge / 2 * float(strength @ strength)
     return -value, -gradient
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Hashable, Sequence
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,46 @@ def count_outcomes(outcomes: Values) -> dict[str, int]:
         "wins": sum(bool(outcome > 0.5) for outcome in outcomes),
         "ties": sum(bool(outcome == 0.5) for outcome in outcomes),
         "losses": sum(bool(outcome < 0.5) for outcome in outcomes),
+    }
+
+
+def outcomes_against(
+    baseline: Hashable, models: Sequence[Hashable], ranks: Values
+) -> dict[Hashable, float]:
+    """Of one K-way ranking an outcome for each model but the baseline: 1 won, 0.5 tied, 0 lost.
+
+    Empty where the baseline was not among them. A model with several responses, or a baseline with
+    several, has the mean over their pairs.
+    """
+    if len(models) != len(ranks):
+        raise ValueError(f"there are {len(models)} models and {len(ranks)} ranks; pair them.")
+    own: dict[Hashable, list[float]] = {}
+    for model, rank in zip(models, ranks, strict=True):
+        own.setdefault(model, []).append(float(rank))
+    others = own.pop(baseline, [])
+    return {
+        model: math.fsum(
+            0.5 if rank == other else float(rank < other) for rank in mine for other in others
+        )
+        / (len(mine) * len(others))
+        for model, mine in own.items()
+        if others
+    }
+
+
+def outcome_shares(
+    outcomes: Sequence[Literal["win", "tie", "loss", "both_bad"]],
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """The shares that a win rate hides: win, tie, loss, and tied because both are unacceptable."""
+    names = ("win", "tie", "loss", "both_bad")
+    if strange := [o for o in outcomes if o not in names]:
+        raise ValueError(f"outcome {strange[0]!r}: one of {', '.join(names)} is needed.")
+    return {
+        name: cluster_bootstrap([float(o == name) for o in outcomes], clusters, seed=seed)
+        for name in names
     }
 
 

@@ -1,0 +1,195 @@
+"""Estimates from sums of clusters, quick enough for a page over a hundred thousand labels.
+
+A mean, an agreement, an alpha: each is a smooth function of sums over all clusters, and a cluster
+adds its own vector to them. Few clusters are drawn again; of many only the slope counts, which
+gives the same interval (a test holds the two together) at no cost.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preceptor.statistics.bootstrap import (
+    FEW_CLUSTERS,
+    Values,
+    bootstrap_statistic,
+    wilson_interval,
+)
+from preceptor.statistics.estimate import Estimate
+
+Floats = NDArray[np.float64]
+MANY_CLUSTERS = 300
+POWER = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)
+"""2.80: so many standard errors are found in 80 of 100 studies at a level of 5 %."""
+
+
+def mean_of_clusters(sums: Values, counts: Values, *, seed: int = 0) -> Estimate:
+    """The mean of outcomes from 0 to 1, of which a cluster has `counts` with the sum `sums`.
+
+    With many clusters, or where all outcomes are equal, the interval is Wilson's on the effective
+    number: it stays within 0 to 1 and does not shrink to nothing.
+    """
+    vectors = _rows([np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)])
+    vectors = vectors[vectors[:, 1] > 0]
+    if not len(vectors):
+        return Estimate.undefined("there are no values")
+    if (vectors[:, 0] < -1e-9).any() or (vectors[:, 0] > vectors[:, 1] + 1e-9).any():
+        raise ValueError("a sum of outcomes lies outside 0 to their count.")
+    total, n = vectors.sum(axis=0)
+    mean = float(np.clip(total / n, 0, 1))
+    are_equal = min(mean, 1 - mean) < 1e-12
+    num = len(vectors)
+    if num <= MANY_CLUSTERS and not are_equal and n >= 30:
+        return estimate_of_sums(lambda s: float(s[0] / s[1]), vectors, n=int(n), seed=seed)
+    error = _standard_error(mean, vectors)
+    if are_equal or error is None:
+        effective = float(num)
+    else:
+        within = mean * (1 - mean) / error**2 if error > 0 else n
+        effective = float(np.clip(within, min(num, n), n))
+    low, high = wilson_interval(mean, effective)
+    return Estimate(mean, low, high, int(n), num, "wilson on the effective n")
+
+
+def estimate_of_sums(
+    statistic: Callable[[Floats], float | None],
+    vectors: Floats,
+    *,
+    n: int,
+    undefined: str = "there are no values",
+    seed: int = 0,
+    num_resamples: int = 1000,
+) -> Estimate:
+    """`statistic` of the sum of `vectors` [C, D], a row a cluster, with its 95 % interval.
+
+    More than `MANY_CLUSTERS`: the delta method, SE^2 = C / (C - 1) sum_c (g (v_c - mean v))^2 with
+    g the slope of the statistic at the sums.
+    """
+    vectors = vectors[np.lexsort(vectors.T[::-1])]  # the order of rows is to change nothing
+    num = len(vectors)
+    if num <= MANY_CLUSTERS:
+        return bootstrap_statistic(
+            lambda weights: statistic(weights @ vectors),
+            num,
+            n=n,
+            undefined=undefined,
+            seed=seed,
+            num_resamples=num_resamples,
+        )
+    sums = vectors.sum(axis=0)
+    value = statistic(sums)
+    slope = None if value is None else slope_of(statistic, sums)
+    if value is None or slope is None:
+        return Estimate.undefined(undefined, n, num)
+    return estimate_with_influence(value, vectors @ slope, n=n)
+
+
+def estimate_with_influence(value: float, influence: Floats, *, n: int) -> Estimate:
+    """A value with a normal interval; `influence` [C] is what each cluster adds to it, to a line.
+
+    The value moves by sum_c (w_c - 1) influence_c when cluster c is drawn w_c times.
+    """
+    num = len(influence)
+    error = math.sqrt(num / (num - 1) * float(((influence - influence.mean()) ** 2).sum()))
+    reach = NormalDist().inv_cdf(0.975) * error
+    return Estimate(value, value - reach, value + reach, n, num, "normal, cluster-robust")
+
+
+def slope_of(statistic: Callable[[Floats], float | None], at: Floats) -> Floats | None:
+    """Central differences; None where the statistic is undefined beside the point."""
+    slope = np.zeros(len(at))
+    scale = float(np.abs(at).max()) or 1.0
+    for i in range(len(at)):
+        step = np.zeros(len(at))
+        step[i] = 1e-6 * scale
+        above, below = statistic(at + step), statistic(at - step)
+        if above is None or below is None:
+            return None
+        slope[i] = (above - below) / (2e-6 * scale)
+    return slope
+
+
+def two_way_bootstrap(
+    values: Values,
+    rows: Sequence[Hashable],
+    columns: Sequence[Hashable],
+    *,
+    seed: int = 0,
+    num_resamples: int = 1000,
+) -> Estimate:
+    """The mean of values that share two things: a prompt (row), and a labeler (column), usually.
+
+    Both are drawn anew, and a value counts (times its row was drawn) x (times its column was). For
+    what labelers beside ours would give on prompts beside ours; it is wider than it need be rather
+    than too narrow (Owen, 2007, "The pigeonhole bootstrap").
+    """
+    if not len(values) == len(rows) == len(columns):
+        raise ValueError(
+            f"there are {len(values)} values, {len(rows)} rows and {len(columns)} columns; each "
+            "value needs one of both."
+        )
+    if not len(values):
+        return Estimate.undefined("there are no values")
+    numbers = np.asarray(values, dtype=np.float64)
+    row, column = _positions(rows), _positions(columns)
+    num_rows, num_columns = int(row.max()) + 1, int(column.max()) + 1
+    mean, fewest = float(numbers.mean()), min(num_rows, num_columns)
+    if fewest < 2:
+        reason = "all values come from one row or one column, so there is no spread to judge by"
+        return Estimate(mean, None, None, len(numbers), fewest, "two-way bootstrap", reason)
+    generator = np.random.default_rng(seed)
+    means = []
+    for _ in range(num_resamples):
+        draw_row = generator.multinomial(num_rows, np.full(num_rows, 1 / num_rows))
+        draw_column = generator.multinomial(num_columns, np.full(num_columns, 1 / num_columns))
+        weight = draw_row[row] * draw_column[column]
+        if total := int(weight.sum()):  # all may miss each other where the table has few cells
+            means.append(float(weight @ numbers) / total)
+    low, high = np.quantile(means, [0.025, 0.975])
+    few = f" (only {fewest} in one way)" if fewest < FEW_CLUSTERS else ""
+    method = f"two-way bootstrap{few}"
+    return Estimate(mean, float(low), float(high), len(numbers), fewest, method)
+
+
+def detectable_difference(values: Values, clusters: Sequence[Hashable] | None = None) -> Estimate:
+    """The smallest difference that data of this spread and size find in 80 of 100 studies.
+
+    2.80 standard errors of the mean, clustered (level 5 %, two-sided). For two independent groups
+    of this size it is sqrt(2) times that.
+    """
+    keys = range(len(values)) if clusters is None else clusters
+    position = _positions(keys)
+    numbers = np.asarray(values, dtype=np.float64)
+    if len(position) != len(numbers):
+        raise ValueError(f"{len(numbers)} values and {len(position)} cluster keys; pair them.")
+    num = int(position.max()) + 1 if len(position) else 0
+    if num < 2:
+        return Estimate.undefined("fewer than two clusters have no spread", len(numbers), num)
+    vectors = _rows([np.bincount(position, numbers, num), np.bincount(position, None, num)])
+    error = _standard_error(float(numbers.mean()), vectors)
+    assert error is not None
+    return Estimate(
+        POWER * error, None, None, len(numbers), num, "2.8 standard errors", "it has no interval"
+    )
+
+
+def _standard_error(mean: float, vectors: Floats) -> float | None:
+    """SE^2 = C / (C - 1) sum_c (s_c - W n_c)^2 / n^2, of a ratio of sums."""
+    num = len(vectors)
+    if num < 2:
+        return None
+    left = vectors[:, 0] - mean * vectors[:, 1]
+    return math.sqrt(num / (num - 1) * float(left @ left)) / float(vectors[:, 1].sum())
+
+
+def _positions(keys: Sequence[Hashable]) -> NDArray[np.int64]:
+    """0, 1, .. for each key, in an order that the order of rows does not change."""
+    place = {key: i for i, key in enumerate(sorted(set(keys), key=repr))}
+    return np.array([place[key] for key in keys], dtype=np.int64)
+
+
+def _rows(columns: Sequence[NDArray[np.generic]]) -> Floats:
+    return np.stack([np.asarray(c, dtype=np.float64) for c in columns], axis=1)
