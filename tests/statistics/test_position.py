@@ -1,4 +1,4 @@
-"""Position bias: found where planted, quiet where not, its chance held against permuting by hand."""
+"""Position bias: found where planted, quiet where not, its chance that of permuting by hand."""
 
 import itertools
 

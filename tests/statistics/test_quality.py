@@ -69,8 +69,12 @@ def test_the_speeder_is_hasty_and_nobody_else():
 
 def test_who_gets_short_tasks_is_not_hasty():
     names, seconds, chars = worked()
-    keep = [n != "speeder" and (n != "cyd" or c < 600) for n, c in zip(names, chars, strict=False)]
-    found = paces(*([x for x, k in zip(row, keep, strict=False) if k] for row in (names, seconds, chars)))
+    rows = [
+        (name, time, length)
+        for name, time, length in zip(names, seconds, chars, strict=True)
+        if name != "speeder" and (name != "cyd" or length < 600)
+    ]
+    found = paces(*zip(*rows, strict=True))
     assert not any(pace.is_hasty for pace in found.values())
     assert abs(found["cyd"].z) < 1.5
 

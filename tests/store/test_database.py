@@ -64,6 +64,10 @@ SAMPLES = {
     " id, 1, 'submitted', id, '', '{}', last_seen FROM assignment",
     "export": "(id, kind, filters, file_name, num_rows, sha256, at) SELECT 1, '', '{}', '', 0, '', "
     "first_seen FROM prompt_user",
+    "screening_score": "(id, account_id, part, value, card, decided_by, at) SELECT 1, id, "
+    "'competence', 5, '{}', id, created_at FROM account",
+    "access_log": "(id, account_id, what, object, at) SELECT 1, id, 'prompt', '', created_at "
+    "FROM account",
 }
 
 

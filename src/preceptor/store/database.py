@@ -29,6 +29,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
+from preceptor.store.judgements import note_all_labels
 from preceptor.store.names import KEY_VARIABLE, SiteKey, make_site_key, read_site_key
 from preceptor.store.tables import KeyCheck
 
@@ -39,6 +40,8 @@ CONNECTIONS = 40
 """As many as the threads of a web server, so that none waits for one."""
 
 
+BEFORE_JUDGEMENTS = ("0001", "0002")
+"""Versions whose labels have no row in `judgement` yet."""
 RETRIES = 4
 GAVE_WAY = ("40001", "40P01", "55P03")
 """PostgreSQL ended one of two transactions: serialization, deadlock, a lock that was not given."""
@@ -126,6 +129,10 @@ def create_store(where: str) -> None:
                 make_site_key(key_path)
             site_key = read_site_key(key_path)
             command.upgrade(migrations(connection), "head")
+            if found in BEFORE_JUDGEMENTS:
+                with Session(connection, join_transaction_mode="rollback_only") as session:
+                    note_all_labels(session)
+                    session.commit()
             if found is None:
                 row = {"id": 1, "value": site_key.check_value()}
                 connection.execute(insert(KeyCheck).values(row))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, exists, func, select
 from sqlalchemy.orm import Session
 
 import preceptor
@@ -24,6 +24,7 @@ from preceptor.store.tables import (
     Account,
     Assignment,
     Export,
+    GoldAnswer,
     Guideline,
     Policy,
     Project,
@@ -214,6 +215,7 @@ def _chosen(wanted: Filter) -> Any:
             Guideline.name.label("guideline"),
             Guideline.version,
             covered(_scope(wanted)).label("covered"),
+            exists().where(GoldAnswer.task_id == Task.id).label("is_gold"),
         )
         .join(
             newest,
@@ -238,6 +240,8 @@ def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetim
         return "withdrawn"
     if row.Project.purpose == "screening":
         return "screening"
+    if row.is_gold:
+        return "of a task with a gold answer"
     if row.Project.purpose == "train" and row.Account.labeler_group == "heldout":
         return "of held-out labelers"
     if row.Prompt.status != "active":

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.store.forms import check_form, relabel, require_storable
+from preceptor.store.judgements import note_labels
 from preceptor.store.names import identify, sha256_of
 from preceptor.store.queue import (
     drafts_of,
@@ -178,6 +179,7 @@ def submit(
     for draft in drafts_of(session, assignment_id):
         if draft.version == draft_version or draft.body == form:
             session.delete(draft)
+    note_labels(session, [assignment_id])
     return Receipt("counted" if counted else "surplus", label.id, revision, now)
 
 
@@ -239,7 +241,7 @@ def undo(
         )
         assignment.state = "leased"
         assignment.lease_expires = now + timedelta(seconds=project.lease_seconds)
-    session.flush()
+    note_labels(session, [assignment_id])
     return next_key(session, assignment_id)
 
 

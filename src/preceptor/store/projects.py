@@ -124,6 +124,20 @@ def set_guideline(session: Session, project_id: uuid.UUID, name: str) -> None:
     session.get_one(Project, project_id).guideline = name
 
 
+def set_project_state(session: Session, project_id: uuid.UUID, state: str) -> None:
+    """Paused, it leases nothing new; closed, its labels stay as they are and no one revises them.
+
+    Raises:
+        StoreError: there is no such state, or no such project.
+    """
+    if state not in ("open", "paused", "closed"):
+        raise StoreError(f"{state}: a project is open, paused or closed.")
+    project = session.get(Project, project_id, with_for_update=True)
+    if project is None:
+        raise StoreError("There is no such project.")
+    project.state = state
+
+
 def prompts_without_task(
     session: Session,
     project_id: uuid.UUID | None,

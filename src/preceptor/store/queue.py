@@ -218,6 +218,23 @@ def release(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID | 
         assignment.state = "released"
 
 
+def ask_once_more(session: Session, task_id: uuid.UUID) -> None:
+    """One more label is wanted of a task, where two labelers see it differently, say.
+
+    Raises:
+        StoreError: the task is closed, or everybody gets it anyway.
+    """
+    task = session.get(Task, task_id, with_for_update=True, populate_existing=True)
+    if task is None:
+        raise StoreError("There is no such task.")
+    if task.state == "closed":
+        raise StoreError("This task is closed; its labels stay as they are.")
+    if task.target is None:
+        raise StoreError("Every labeler gets this task: it is of the shared pool.")
+    task.target = max(task.target, task.taken) + 1
+    _set_state(task)
+
+
 def expire(session: Session, project_id: uuid.UUID, *, now: datetime) -> int:
     """End the leases whose time is over; says how many.
 
@@ -393,7 +410,9 @@ def may_claim(project: Project, account: Account) -> None:
     """
     if project.state != "open":
         raise StoreError(f"This project is {project.state}. Your drafts and labels are kept.")
-    wanted = "screening" if project.purpose == "screening" else "active"
+    # Researchers answer the tasks of a screening first: theirs is what others are held against.
+    screened = project.purpose == "screening" and account.labeler_group != "researcher"
+    wanted = "screening" if screened else "active"
     if account.state != wanted:
         raise StoreError(f"Your account is {account.state}; this project needs it {wanted}.")
     if account.labeler_group not in project.groups:

@@ -16,6 +16,7 @@ from preceptor.data.hygiene import IN_WORDS, MAX_PER_USER, split_of
 from preceptor.data.records import Messages, Prompt, text_of
 from preceptor.errors import StoreError
 from preceptor.store import tables
+from preceptor.store.judgements import note_labels
 from preceptor.store.layout import foreign_part, is_own
 from preceptor.store.names import SiteKey, canonical, identify, sha256_of
 from preceptor.store.projects import (
@@ -287,6 +288,7 @@ class Rows:
         insert_missing(session, tables.Submission, kept)
         if texts := [row for row in self.texts if row["submission_id"] in kept]:
             session.execute(insert(tables.SubmissionText), texts)
+        note_labels(session, sorted({label["assignment_id"] for label in kept.values()}))
         return counts
 
     def finish(self, session: Session, counts: Counter[str]) -> Counter[str]:

@@ -25,7 +25,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-APPEND_ONLY = ("consent", "guideline", "acknowledgement", "submission", "export")
+APPEND_ONLY = (
+    "consent",
+    "guideline",
+    "acknowledgement",
+    "submission",
+    "export",
+    "screening_score",
+    "access_log",
+)
 """Triggers refuse UPDATE and DELETE on these, in both databases."""
 
 
@@ -142,7 +150,7 @@ class Prompt(Base):
     __table_args__ = (
         one_of("origin", "api", "chat_page", "labeler", "import", "miniature"),
         one_of("status", "active", "quarantined", "rejected", "erased"),
-        Index("ix_prompt_choice", "status", "split"),
+        Index("ix_prompt_choice", "status", "split", "use_case"),
         Index("ix_prompt_normal_sha256", "normal_sha256"),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -422,3 +430,83 @@ class Export(Base):
     num_rows: Mapped[int]
     sha256: Mapped[str]
     at: Mapped[datetime]
+
+
+class Judgement(Base):
+    """The newest label of an assignment in short, for counting over all; none if it was withdrawn.
+
+    A projection of `submission.body`, a character a slot (preceptor.store.judgements makes it).
+    """
+
+    __tablename__ = "judgement"
+    __table_args__ = (Index("ix_judgement_project", "project_id", "task_id"),)
+    assignment_id: Mapped[uuid.UUID] = reference("assignment", primary_key=True)
+    project_id: Mapped[uuid.UUID] = reference("project")
+    task_id: Mapped[uuid.UUID] = reference("task")
+    account_id: Mapped[uuid.UUID] = reference("account", index=True)
+    task_kind: Mapped[str]
+    use_case: Mapped[str]
+    counted: Mapped[bool]
+    ranks: Mapped[str]  # "1224": places of slots A, B, ..; empty for a demonstration
+    positions: Mapped[str]  # "3142": where they stood on the page; empty where that is not known
+    likert: Mapped[str]  # "53-6"
+    flags: Mapped[str]  # of each slot all flags: 1 yes, 0 no, - not asked
+    num_unacceptable: Mapped[int]
+    num_chars: Mapped[int]  # of the prompt and the responses
+    active_seconds: Mapped[float | None]
+    at: Mapped[datetime]
+
+
+class GoldAnswer(Base):
+    """A researcher's label that others are held against. Its task makes no training data."""
+
+    __tablename__ = "gold_answer"
+    task_id: Mapped[uuid.UUID] = reference("task", primary_key=True)
+    assignment_id: Mapped[uuid.UUID] = reference("assignment")  # whose newest label it is
+    account_id: Mapped[uuid.UUID] = reference("account")  # who said so
+    explanation: Mapped[str]  # for whoever asks why
+    at: Mapped[datetime]
+
+
+class ScreeningScore(Base):
+    """What a researcher says of somebody in screening; append-only, the newest of a part counts."""
+
+    __tablename__ = "screening_score"
+    __table_args__ = (one_of("part", "demonstration", "competence", "decision"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[uuid.UUID] = reference("account", index=True)
+    part: Mapped[str]
+    assignment_id: Mapped[uuid.UUID | None] = reference("assignment")  # the demonstration
+    value: Mapped[float]  # 1 to 7; of a decision 1 is yes
+    card: Mapped[dict[str, Any]]  # of a decision: the figures that it was made on
+    decided_by: Mapped[uuid.UUID] = reference("account")
+    at: Mapped[datetime]
+
+
+class AccessLog(Base):
+    """Who read people's texts outside of their own tasks; append-only."""
+
+    __tablename__ = "access_log"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[uuid.UUID] = reference("account", index=True)
+    what: Mapped[str]
+    object: Mapped[str]
+    at: Mapped[datetime]
+
+
+# What the lead's pages count without reading a row.
+Index("ix_task_progress", Task.project_id, Task.kind, Task.state, Task.target, Task.taken)
+Index(
+    "ix_prompt_reason",
+    Prompt.reason,
+    sqlite_where=text("status <> 'active'"),
+    postgresql_where=text("status <> 'active'"),
+)
+Index(
+    "ix_assignment_skip",
+    Assignment.account_id,
+    Assignment.skip_reason,
+    Assignment.task_id,
+    sqlite_where=text("state = 'skipped'"),
+    postgresql_where=text("state = 'skipped'"),
+)
