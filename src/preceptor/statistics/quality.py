@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
+from scipy.stats import t as student
 
 from preceptor.statistics.bootstrap import Values, wilson_interval
 from preceptor.statistics.estimate import Estimate
@@ -53,6 +54,19 @@ def proportion(count: int, n: int) -> Estimate:
         return Estimate.undefined("there are no labels")
     low, high = wilson_interval(count / n, n)
     return Estimate(count / n, low, high, n, n, "wilson")
+
+
+def student_mean(values: Values) -> Estimate:
+    """The mean of a few independent numbers on a scale, with Student's interval."""
+    n = len(values)
+    if not n:
+        return Estimate.undefined("there are no values")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Estimate(mean, None, None, 1, 1, "student", "one value has no spread")
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    reach = float(student.ppf(0.975, n - 1)) * spread / math.sqrt(n)
+    return Estimate(mean, mean - reach, mean + reach, n, n, "student")
 
 
 def straight_lining(rankings: Sequence[Values]) -> StraightLining:

@@ -27,12 +27,21 @@ class PairCounts:
     strict_agreed  and in the same way
     all            pairs, K (K - 1) / 2
     all_agreed     judged alike, a tie being a judgement
+    untied         that the first orders, and that the second does, [N, 2]
     """
 
     strict: Floats
     strict_agreed: Floats
     all: Floats
     all_agreed: Floats
+    untied: Floats
+
+    def tau_b(self) -> Floats:
+        """Kendall's tau-b of each row [N]; nan where one of the two ties everything."""
+        size = np.sqrt(self.untied.prod(axis=1))
+        balance = 2 * self.strict_agreed - self.strict  # concordant less discordant
+        found: Floats = np.where(size > 0, balance / np.maximum(size, 1.0), np.nan)
+        return found
 
 
 def midranks(ranks: Values) -> list[float]:
@@ -70,6 +79,9 @@ def pair_counts(a: Floats, b: Floats) -> PairCounts:
         strict_agreed=(strict & same).sum(axis=1).astype(np.float64),
         all=np.full(len(a), float(len(first))),
         all_agreed=same.sum(axis=1).astype(np.float64),
+        untied=np.stack([np.abs(sign_a).sum(axis=1), np.abs(sign_b).sum(axis=1)], axis=1).astype(
+            np.float64
+        ),
     )
 
 

@@ -5,16 +5,15 @@ that a model was trained on, 69.6 +- 0.9 % on those held out.
 """
 
 import itertools
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
 from preceptor.statistics.bootstrap import Values, cluster_bootstrap
 from preceptor.statistics.calibration import expected_calibration_error
 from preceptor.statistics.estimate import Estimate
+from preceptor.statistics.quality import student_mean
 
 
 @dataclass(frozen=True)
@@ -89,12 +88,4 @@ def mean_over_folds(values: Values) -> Estimate:
 
     The folds share most of their training labels, so the interval is somewhat too narrow.
     """
-    n = len(values)
-    if not n:
-        return Estimate.undefined("there are no folds")
-    mean = math.fsum(values) / n
-    if n == 1:
-        return Estimate(mean, None, None, 1, 1, "over folds", "one fold has no spread")
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    reach = float(student.ppf(0.975, n - 1)) * spread / math.sqrt(n)
-    return Estimate(mean, mean - reach, mean + reach, n, n, f"student, {n} folds")
+    return student_mean(values)

@@ -20,7 +20,6 @@ from preceptor.store.projects import SLOTS, chunks
 from preceptor.store.tables import (
     Assignment,
     Judgement,
-    Project,
     Prompt,
     Response,
     Submission,
