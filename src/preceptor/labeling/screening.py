@@ -84,7 +84,7 @@ class Demonstration:
 
 
 def read_cards(session: Session, account_id: uuid.UUID | None = None) -> list[Card]:
-    """Everybody in screening or once decided upon, and held-out labelers; by state and pseudonym."""
+    """People in screening or once decided upon, and held-out labelers; by state and pseudonym."""
     scores: dict[uuid.UUID, dict[str, ScreeningScore]] = defaultdict(dict)
     for score in session.scalars(select(ScreeningScore).order_by(ScreeningScore.id)):
         if score.part != "demonstration":

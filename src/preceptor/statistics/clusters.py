@@ -126,9 +126,10 @@ def two_way_bootstrap(
 ) -> Estimate:
     """The mean of values that share two things: a prompt (row), and a labeler (column), usually.
 
-    With `counts` a value is the sum of so many. Both are drawn anew, and a value counts (times its row was drawn) x (times its column was). For
-    what labelers beside ours would give on prompts beside ours; it is wider than it need be rather
-    than too narrow (Owen, 2007, "The pigeonhole bootstrap").
+    With `counts` a value is the sum of so many. Rows and columns are drawn anew, and a value counts
+    (times its row was drawn) x (times its column was). For what labelers beside ours would give on
+    prompts beside ours; it is wider than it need be rather than too narrow (Owen, 2007, "The
+    pigeonhole bootstrap").
     """
     if not len(values) == len(rows) == len(columns):
         raise ValueError(

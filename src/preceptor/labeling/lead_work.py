@@ -1,0 +1,130 @@
+"""What a lead does about the work: projects, leases, tasks to ask about again, gold answers."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from preceptor.errors import StoreError
+from preceptor.labeling.lead_pages import Chosen, Lead, choose
+from preceptor.labeling.pages import render
+from preceptor.labeling.progress import read_progress
+from preceptor.labeling.projects import (
+    NewProject,
+    make_project,
+    read_gold_tasks,
+    read_guideline_names,
+    read_sources,
+)
+from preceptor.labeling.security import AStore, Form, Now
+from preceptor.store.projects import set_project_state
+from preceptor.store.queue import ask_once_more, release
+from preceptor.store.screening import drop_gold, note_access, set_gold
+
+router = APIRouter(prefix="/lead")
+
+
+@router.post("/leases/{assignment_id}/free")
+def free_lease(visitor: Lead, store: AStore, assignment_id: uuid.UUID) -> RedirectResponse:
+    store.run(lambda session: release(session, assignment_id, None))
+    return RedirectResponse("/lead/queue?said=freed", 303)
+
+
+@router.post("/tasks/{task_id}/again")
+def ask_again(visitor: Lead, store: AStore, task_id: uuid.UUID) -> RedirectResponse:
+    store.run(lambda session: ask_once_more(session, task_id))
+    return RedirectResponse(f"/lead/tasks/{task_id}?said=again", 303)
+
+
+@router.post("/tasks/{task_id}/gold")
+def make_gold(
+    visitor: Lead, store: AStore, form: Form, now: Now, task_id: uuid.UUID
+) -> RedirectResponse:
+    chosen = form.get("assignment", "")
+    if not chosen:
+        store.run(lambda session: drop_gold(session, task_id))
+        return RedirectResponse(f"/lead/tasks/{task_id}?said=dropped", 303)
+    assignment, explanation = _uuid(chosen), form.get("explanation", "")
+    store.run(
+        lambda session: set_gold(
+            session, assignment, visitor.member.id, explanation=explanation, now=now
+        )
+    )
+    return RedirectResponse(f"/lead/tasks/{task_id}?said=gold", 303)
+
+
+@router.get("/gold")
+def gold(
+    request: Request,
+    visitor: Lead,
+    store: AStore,
+    now: Now,
+    chosen: Chosen = None,
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+) -> HTMLResponse:
+    with store.write() as session:
+        projects, project = choose(session, chosen)
+        rows = read_gold_tasks(session, project.id, page=page) if project else []
+        if project:
+            note_access(session, visitor.member.id, "prompts of gold tasks", project.id, now=now)
+    return render(
+        request, "lead/gold.html", projects=projects, project=project, rows=rows, page=page
+    )
+
+
+@router.get("/projects")
+def projects(request: Request, visitor: Lead, store: AStore, said: str = "") -> HTMLResponse:
+    return _projects_page(request, store, said=said)
+
+
+@router.post("/projects")
+def create(
+    request: Request, visitor: Lead, store: AStore, form: Form, now: Now
+) -> HTMLResponse | RedirectResponse:
+    try:
+        wanted = NewProject.of_form(form)
+        num = store.run(lambda session: make_project(session, wanted, now=now))
+    except StoreError as error:
+        return _projects_page(request, store, status=400, message=str(error), form=form)
+    return RedirectResponse(f"/lead/projects?said={num}", 303)
+
+
+@router.post("/projects/{project_id}/state")
+def change_state(
+    visitor: Lead, store: AStore, form: Form, project_id: uuid.UUID
+) -> RedirectResponse:
+    store.run(lambda session: set_project_state(session, project_id, form.get("state", "")))
+    return RedirectResponse("/lead/projects?said=state", 303)
+
+
+def _projects_page(
+    request: Request,
+    store: AStore,
+    *,
+    status: int = 200,
+    said: str = "",
+    message: str = "",
+    form: dict[str, str] | None = None,
+) -> HTMLResponse:
+    with store.read() as session:
+        progress = read_progress(session)
+        sources, guidelines = read_sources(session), read_guideline_names(session)
+    return render(
+        request,
+        "lead/projects.html",
+        status=status,
+        progress=progress,
+        sources=sources,
+        guidelines=guidelines,
+        said=said,
+        message=message,
+        form=form or {},
+    )
+
+
+def _uuid(words: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(words)
+    except ValueError:
+        raise StoreError("That is no answer of this task. Reload the page.") from None

@@ -1,0 +1,232 @@
+"""Projects as a lead makes them from what the store holds, and the tasks that may be gold."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session, aliased
+
+from preceptor.data.records import text_of
+from preceptor.errors import StoreError
+from preceptor.store.names import seeded
+from preceptor.store.projects import (
+    Candidate,
+    ProjectOptions,
+    add_tasks,
+    chunks,
+    create_project,
+    project_named,
+    prompts_without_task,
+)
+from preceptor.store.tables import (
+    Account,
+    GoldAnswer,
+    Guideline,
+    Judgement,
+    Project,
+    Prompt,
+    Response,
+    Task,
+    TaskResponse,
+)
+
+GOLD_PAGE = 25
+GROUPS = ("training", "heldout", "researcher", "simulated")
+
+
+@dataclass(frozen=True)
+class NewProject:
+    """What the form asks for. `source` names the project whose responses are judged once more."""
+
+    name: str
+    task_type: str
+    split: str
+    num_tasks: int
+    source: str
+    options: ProjectOptions
+
+    @classmethod
+    def of_form(cls, form: Mapping[str, str]) -> "NewProject":
+        """Checked field by field.
+
+        Raises:
+            StoreError: a field is missing or out of range; it says which, and what it may be.
+        """
+        name = form.get("name", "").strip()
+        if not 1 <= len(name) <= 100:
+            raise StoreError("A project needs a name of up to 100 characters.")
+        if form.get("split", "train") not in ("train", "valid", "test"):
+            raise StoreError("The split is train, valid or test.")
+        if form.get("purpose", "train") not in ("train", "eval", "screening"):
+            raise StoreError("The purpose is train, eval or screening.")
+        groups = tuple(group for group in GROUPS if form.get(f"group_{group}"))
+        if not groups:
+            raise StoreError("Choose at least one group of labelers.")
+        options = ProjectOptions(
+            purpose=form.get("purpose", "train"),
+            overlap=_number(form, "overlap", "Labels of each task", 1, 100),
+            calibration_fraction=_number(form, "pool", "The share of pool tasks", 0, 100) / 100,
+            lease_seconds=60 * _number(form, "lease", "The minutes of a lease", 5, 24 * 60),
+            groups=groups,
+            guideline=form.get("guideline") or None,
+        )
+        return cls(
+            name=name,
+            task_type=form.get("task_type", ""),
+            split=form.get("split", "train"),
+            num_tasks=_number(form, "num_tasks", "The number of tasks", 1, 100_000),
+            source=form.get("source", ""),
+            options=options,
+        )
+
+
+@dataclass(frozen=True)
+class GoldTask:
+    """A task that a researcher has answered."""
+
+    task_id: uuid.UUID
+    prompt: str
+    researchers: int
+    labelers: int
+    is_gold: bool
+
+
+def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
+    """Create it, or add tasks to the one of this name; says how many tasks are new.
+
+    A demonstration project asks about the split's prompts. Others need responses: they take those
+    of another project. Of a screening all tasks are in the pool, so that everybody gets them.
+
+    Raises:
+        StoreError: nothing is left to ask about, or there is another project of this name.
+    """
+    options = wanted.options
+    if options.purpose == "screening":
+        options = replace(options, calibration_fraction=1.0)
+    if options.guideline is not None:
+        _require_guideline(session, options.guideline)
+    project = create_project(session, wanted.name, wanted.task_type, options, now=now)
+    if wanted.task_type == "demonstration":
+        scope = "evaluate" if options.purpose == "eval" else "train"
+        asked = prompts_without_task(
+            session,
+            project,
+            split=wanted.split,
+            limit=wanted.num_tasks,
+            seed=options.seed,
+            scope=scope,
+        )
+        tasks: dict[uuid.UUID, Sequence[Candidate]] = {prompt.id: [] for prompt in asked}
+    else:
+        if not wanted.source:
+            raise StoreError(
+                "Responses come from another project: choose one. New ones are sampled on the "
+                "command line, with `preceptor label add`."
+            )
+        source = project_named(session, wanted.source)
+        tasks = _tasks_of(session, source, project, wanted.num_tasks, options.seed)
+    if not tasks:
+        raise StoreError("Nothing is left to ask about: all prompts have their task already.")
+    pool = len(tasks)
+    if options.purpose != "screening":
+        pool = round(len(tasks) * options.calibration_fraction)
+    return add_tasks(session, project, tasks, num_calibration=pool)["added"]
+
+
+def read_sources(session: Session) -> list[str]:
+    """Projects whose responses can be judged once more."""
+    return list(
+        session.scalars(
+            select(Project.name).where(Project.task_type != "demonstration").order_by(Project.name)
+        )
+    )
+
+
+def read_guideline_names(session: Session) -> list[str]:
+    return list(
+        session.scalars(
+            select(Guideline.name)
+            .where(Guideline.imported.is_(False))
+            .distinct()
+            .order_by(Guideline.name)
+        )
+    )
+
+
+def read_gold_tasks(session: Session, project_id: uuid.UUID, *, page: int = 1) -> list[GoldTask]:
+    """Tasks that a researcher has answered, those without a gold answer first."""
+    is_gold = exists().where(GoldAnswer.task_id == Judgement.task_id)
+    by_researcher = func.count().filter(Account.labeler_group == "researcher")
+    rows = session.execute(
+        select(Judgement.task_id, by_researcher, func.count(), is_gold)
+        .join(Account, Account.id == Judgement.account_id)
+        .where(Judgement.project_id == project_id)
+        .group_by(Judgement.task_id)
+        .having(by_researcher > 0)
+        .order_by(is_gold, Judgement.task_id)
+        .limit(GOLD_PAGE)
+        .offset(GOLD_PAGE * (page - 1))
+    ).all()
+    prompts = {
+        id: text_of(content)
+        for id, content in session.execute(
+            select(Task.id, Prompt.content).join(Prompt).where(Task.id.in_([r[0] for r in rows]))
+        )
+    }
+    return [
+        GoldTask(id, prompts[id], researchers, total - researchers, bool(gold))
+        for id, researchers, total, gold in rows
+    ]
+
+
+def _tasks_of(
+    session: Session, source: Project, project_id: uuid.UUID, limit: int, seed: int
+) -> dict[uuid.UUID, Sequence[Candidate]]:
+    """Responses of another project's tasks by prompt, of prompts that are not asked about yet."""
+    asked_about = aliased(Task)
+    asked = exists().where(
+        asked_about.project_id == project_id, asked_about.prompt_id == Task.prompt_id
+    )
+    rows = session.execute(
+        select(Task.id, Task.prompt_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(
+            Task.project_id == source.id,
+            Prompt.status == "active",
+            ~asked,
+        )
+    ).all()
+    chosen = sorted(rows, key=lambda row: seeded(seed, row.prompt_id))[:limit]
+    prompt_of = {task: prompt for task, prompt in chosen}
+    found: dict[uuid.UUID, list[Candidate]] = {prompt: [] for prompt in prompt_of.values()}
+    for chunk in chunks(list(prompt_of)):
+        for task, response in session.execute(
+            select(TaskResponse.task_id, Response)
+            .join(Response, Response.id == TaskResponse.response_id)
+            .where(TaskResponse.task_id.in_(chunk))
+            .order_by(TaskResponse.task_id, TaskResponse.slot)
+        ):
+            found[prompt_of[task]].append(
+                Candidate(
+                    response.text,
+                    policy_id=response.policy_id,
+                    author_id=response.author_id,
+                    finished=response.finished,
+                    sampling=response.sampling,
+                )
+            )
+    return dict(found)
+
+
+def _require_guideline(session: Session, name: str) -> None:
+    if name not in read_guideline_names(session):
+        raise StoreError(f"{name}: no such guideline. Publish it first.")
+
+
+def _number(form: Mapping[str, str], field: str, what: str, low: int, high: int) -> int:
+    words = form.get(field, "").strip()
+    if not words.isdecimal() or not words.isascii() or not low <= int(words) <= high:
+        raise StoreError(f"{what}: a whole number from {low:,} to {high:,}.")
+    return int(words)
