@@ -114,7 +114,6 @@ def agreement_of(labels: Judgements, people: Sequence[Person]) -> Agreement:
     shared = np.bincount(labels.task, minlength=len(labels.tasks)) > 1
     strict = strict_share(pairs, everything)
     defined = ~np.isnan(pairs.tau)
-    groups = np.array([person.group for person in people], dtype=object)
     return Agreement(
         num_labels=len(labels),
         num_tasks=int(shared.sum()),
@@ -129,13 +128,22 @@ def agreement_of(labels: Judgements, people: Sequence[Person]) -> Agreement:
         likert=likert_alpha(labels),
         ranks=rank_alpha(labels),
         flags=flags_of(labels),
-        by_group=_rows(pairs, _group_names(groups, labels, pairs)),
+        by_group=agreement_by_group(labels, people, pairs),
         by_use_case=_rows(
             pairs, np.array(labels.use_cases, dtype=object)[labels.use_case[pairs.a]]
         ),
         by_time=_rows(pairs, _times(labels, pairs)),
         by_pair=_by_pair(labels, pairs, people),
     )
+
+
+def agreement_by_group(
+    labels: Judgements, people: Sequence[Person], pairs: Compared | None = None
+) -> tuple[Row, ...]:
+    """Within each group of labelers, and between two of them."""
+    pairs = compare(labels) if pairs is None else pairs
+    groups = np.array([person.group for person in people], dtype=object)
+    return _rows(pairs, _group_names(groups, labels, pairs))
 
 
 def compare(labels: Judgements) -> Compared:

@@ -3,7 +3,17 @@
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from preceptor.labeling import account_pages, api, lead_pages, task_ends, task_pages, work_pages
+from preceptor.labeling import (
+    account_pages,
+    api,
+    lead_files,
+    lead_pages,
+    lead_people,
+    lead_work,
+    task_ends,
+    task_pages,
+    work_pages,
+)
 from preceptor.labeling.failures import add_handlers
 from preceptor.labeling.guard import Guard
 from preceptor.labeling.pages import STATIC
@@ -25,7 +35,8 @@ def create_app(store: Store, settings: Settings | None = None) -> FastAPI:
     app.state.throttle = Throttle()
     app.add_middleware(Guard, settings=settings)
     add_handlers(app)
-    for pages in (work_pages, task_pages, task_ends, account_pages, lead_pages):
+    lead = (lead_pages, lead_work, lead_people, lead_files)
+    for pages in (work_pages, task_pages, task_ends, account_pages, *lead):
         app.include_router(pages.router)
     app.include_router(api.router, prefix="/api/v1")
     app.mount("/static", StaticFiles(directory=STATIC))

@@ -4,13 +4,16 @@ Labelers stand here by pseudonym; nothing on these pages tells which model wrote
 """
 
 import uuid
-from typing import Annotated, Any
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from preceptor.errors import StoreError
 from preceptor.labeling import charts
 from preceptor.labeling.agreement import Agreement, agreement_of, people_of
 from preceptor.labeling.charts import Mark
@@ -20,6 +23,7 @@ from preceptor.labeling.mixture import PAPER_SHARES, read_mixture, read_samples
 from preceptor.labeling.pages import render
 from preceptor.labeling.progress import read_leases, read_progress
 from preceptor.labeling.security import AStore, Now, Visitor, roles
+from preceptor.store.database import Store
 from preceptor.store.judgements import id_of, read_judgements
 from preceptor.store.screening import note_access
 from preceptor.store.tables import Judgement, Project
@@ -27,6 +31,7 @@ from preceptor.store.tables import Judgement, Project
 router = APIRouter(prefix="/lead")
 
 Lead = Annotated[Visitor, Depends(roles("researcher", "admin"))]
+Found = TypeVar("Found")
 Chosen = Annotated[uuid.UUID | None, Query(alias="project")]
 
 PAPER = {"training": 0.726, "heldout": 0.773}
@@ -150,14 +155,15 @@ def disagreements(
     chosen: Chosen = None,
     page: Annotated[int, Query(ge=1, le=10_000)] = 1,
 ) -> HTMLResponse:
-    with store.write() as session:
+    with store.read() as session:
         projects, project = choose(session, chosen)
         rows, total = [], 0
         if project is not None:
             rows, total = read_disputed(
                 session, project.id, limit=TO_DISCUSS, offset=TO_DISCUSS * (page - 1)
             )
-            note_access(session, visitor.member.id, "prompts of disagreements", project.id, now=now)
+    if rows and project is not None:
+        note(store, visitor, "prompts of disagreements", project.id, now)
     return render(
         request,
         "lead/disagreements.html",
@@ -179,9 +185,9 @@ def discussion(
     task_id: uuid.UUID,
     said: str = "",
 ) -> HTMLResponse:
-    with store.write() as session:
+    with store.read() as session:
         task = found_or_404(read_discussion, session, task_id)
-        note_access(session, visitor.member.id, "task with its answers", task_id, now=now)
+    note(store, visitor, "task with its answers", task_id, now)
     return render(request, "lead/task.html", task=task, said=said)
 
 
@@ -189,12 +195,12 @@ def discussion(
 def prompts(
     request: Request, visitor: Lead, store: AStore, now: Now, reason: str | None = None
 ) -> HTMLResponse:
-    with store.write() as session:
+    may_read = reason is not None and visitor.member.role == "admin"
+    with store.read() as session:
         mixture = read_mixture(session)
-        samples = []
-        if reason is not None and visitor.member.role == "admin":
-            samples = read_samples(session, reason)
-            note_access(session, visitor.member.id, "prompts left out", reason, now=now)
+        samples = read_samples(session, reason) if may_read and reason is not None else []
+    if samples:
+        note(store, visitor, "prompts left out", reason, now)
     rows = [(name, float(sum(by.values()))) for name, by in mixture.use_cases]
     return render(
         request,
@@ -205,6 +211,11 @@ def prompts(
         samples=samples,
         chart=charts.bars("Prompts that are asked about, by use case", rows),
     )
+
+
+def note(store: Store, visitor: Visitor, what: str, of: object, now: datetime) -> None:
+    """Who read people's texts, in a moment of its own: nobody waits while a page is counted."""
+    store.run(lambda session: note_access(session, visitor.member.id, what, of, now=now))
 
 
 def choose(session: Session, chosen: uuid.UUID | None) -> tuple[list[Project], Project | None]:
@@ -227,9 +238,7 @@ def choose(session: Session, chosen: uuid.UUID | None) -> tuple[list[Project], P
     return projects, max(projects, key=lambda p: counts.get(p.id, 0), default=None)
 
 
-def found_or_404(read: Any, *arguments: Any) -> Any:
-    from preceptor.errors import StoreError
-
+def found_or_404(read: Callable[..., Found], *arguments: Any) -> Found:
     try:
         return read(*arguments)
     except StoreError as error:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from preceptor.errors import StoreError
-from preceptor.labeling.lead_pages import Chosen, Lead, choose
+from preceptor.labeling.lead_pages import Chosen, Lead, choose, note
 from preceptor.labeling.pages import render
 from preceptor.labeling.progress import read_progress
 from preceptor.labeling.projects import (
@@ -20,7 +20,7 @@ from preceptor.labeling.projects import (
 from preceptor.labeling.security import AStore, Form, Now
 from preceptor.store.projects import set_project_state
 from preceptor.store.queue import ask_once_more, release
-from preceptor.store.screening import drop_gold, note_access, set_gold
+from preceptor.store.screening import drop_gold, set_gold
 
 router = APIRouter(prefix="/lead")
 
@@ -63,11 +63,11 @@ def gold(
     chosen: Chosen = None,
     page: Annotated[int, Query(ge=1, le=10_000)] = 1,
 ) -> HTMLResponse:
-    with store.write() as session:
+    with store.read() as session:
         projects, project = choose(session, chosen)
         rows = read_gold_tasks(session, project.id, page=page) if project else []
-        if project:
-            note_access(session, visitor.member.id, "prompts of gold tasks", project.id, now=now)
+    if rows and project is not None:
+        note(store, visitor, "prompts of gold tasks", project.id, now)
     return render(
         request, "lead/gold.html", projects=projects, project=project, rows=rows, page=page
     )

@@ -20,6 +20,7 @@ def settings_for(
     certificate: Path | None = None,
     key: Path | None = None,
     insecure: bool = False,
+    exports: Path = Path("exports"),
 ) -> Settings:
     """What the app is told, from how it is served.
 
@@ -52,7 +53,8 @@ def settings_for(
     names = {*LOOPBACK, *([parts.hostname] if parts.hostname else [])}
     if not is_loopback(host):
         names |= {host, socket.gethostname(), socket.getfqdn()}
-    return Settings(https=https, hosts=tuple(sorted(_in_url(name) for name in names)))
+    hosts = tuple(sorted(_in_url(name) for name in names))
+    return Settings(https=https, hosts=hosts, exports=exports)
 
 
 def run_server(
@@ -64,8 +66,19 @@ def run_server(
     behind_proxy: bool,
     certificate: Path | None,
     key: Path | None,
+<<<<<<< HEAD
 ) -> None:
     """Serve until it is told to stop; requests that have begun are finished."""
+=======
+    insecure: bool,
+    exports: Path,
+) -> None:
+    """Serve until it is told to stop; requests that have begun are finished."""
+    settings = settings_for(
+        host, url=url, certificate=certificate, key=key, insecure=insecure, exports=exports
+    )
+    behind_proxy = url is not None and certificate is None
+>>>>>>> 765f96c (The lead's routes)
     uvicorn.run(
         create_app(store, settings),
         host=host,
