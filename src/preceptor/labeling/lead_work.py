@@ -78,7 +78,7 @@ def projects(request: Request, visitor: Lead, store: AStore, said: str = "") -> 
     return _projects_page(request, store, said=said)
 
 
-@router.post("/projects")
+@router.post("/projects", response_model=None)
 def create(
     request: Request, visitor: Lead, store: AStore, form: Form, now: Now
 ) -> HTMLResponse | RedirectResponse:
