@@ -1,0 +1,529 @@
+"""The lead's pages: what stands on them, what their buttons do, and that no text breaks out."""
+
+import re
+import uuid
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsers import Browser, Clock, Enter
+from crew import add_member_of, add_rejected, add_tasks_of, honest, let_work, ranking_store
+from people import START, add_prompt
+from sqlalchemy import select
+
+from preceptor.labeling import charts
+from preceptor.labeling.app import create_app
+from preceptor.labeling.charts import Mark
+from preceptor.labeling.settings import Settings
+from preceptor.statistics import Estimate
+from preceptor.store.accounts import accept_invitation, invite, publish_guideline
+from preceptor.store.database import Store
+from preceptor.store.labels import submit
+from preceptor.store.projects import Candidate, ProjectOptions, add_tasks, create_project
+from preceptor.store.queue import claim
+from preceptor.store.tables import (
+    AccessLog,
+    Account,
+    Assignment,
+    Export,
+    GoldAnswer,
+    Guideline,
+    Invitation,
+    Project,
+    Prompt,
+    ScreeningScore,
+    Task,
+)
+
+CREW = {
+    "ann": (honest(0.4), {}),
+    "bob": (honest(0.6), {}),
+    "rita": (honest(0.5), {"group": "researcher", "role": "researcher"}),
+}
+PAGES = (
+    "/lead",
+    "/lead/queue",
+    "/lead/agreement",
+    "/lead/labelers",
+    "/lead/positions",
+    "/lead/disagreements",
+    "/lead/gold",
+    "/lead/prompts",
+    "/lead/projects",
+    "/lead/screening",
+    "/lead/guidelines",
+    "/lead/exports",
+    "/lead/accounts",
+    "/lead/access",
+)
+
+
+@pytest.fixture
+def app(store: Store, clock: Clock, tmp_path: Path) -> Any:
+    clock.at = START + timedelta(days=300)
+    return create_app(store, Settings(now=clock, exports=tmp_path / "exports"))
+
+
+@pytest.fixture
+def admin(enter: Enter) -> Browser:
+    return enter("the-admin", role="admin", group="researcher")
+
+
+@pytest.fixture
+def project(store: Store) -> uuid.UUID:
+    return ranking_store(store, CREW)[0]
+
+
+class Markup(HTMLParser):
+    """Tags with their attributes, so that what a browser would make of a page can be asked."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""  # but for what stands in a choice or a field, where no mark can
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] not in ("option", "textarea", "title"):
+            self.text += data
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_every_page_opens_with_and_without_labels(
+    store: Store, admin: Browser, path: str, is_empty: bool
+):
+    if not is_empty:
+        ranking_store(store, CREW)
+    answer = admin.get(path)
+    assert answer.status_code == 200
+    page = Markup(answer.text)
+    assert [tag for tag, _ in page.tags].count("h1") == 1
+    assert "nan" not in re.findall(r"\bnan\b", page.text.lower())
+    assert not [1 for tag, attributes in page.tags if "style" in attributes or tag == "style"]
+    # Each chart is named, and has its figures as a table on the page.
+    charts_here = [a for tag, a in page.tags if tag == "svg" and a["class"] == "chart"]
+    assert all(a["role"] == "img" and a["aria-label"] for a in charts_here)
+    tables = [tag for tag, _ in page.tags].count("table")
+    assert tables >= len(charts_here)
+    for tag, attributes in page.tags:
+        if tag in ("input", "select", "textarea") and attributes.get("type") != "hidden":
+            assert (
+                attributes.get("name")
+                or attributes.get("readonly") is not None
+                or "id" in attributes
+            )
+    forms = [attributes for tag, attributes in page.tags if tag == "form"]
+    tokens = [a for tag, a in page.tags if tag == "input" and a.get("name") == "csrf"]
+    assert len(tokens) == len([f for f in forms if f.get("method") == "post"])
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_page_tells_a_model_and_only_one_a_login(
+    store: Store, admin: Browser, project: uuid.UUID, path: str
+):
+    text = admin.get(path).text
+    for secret in ("ppo_ptx", "runs/secret", "f" * 64, "weights"):
+        assert secret not in text
+    if path not in ("/lead/accounts", "/lead/access"):
+        assert not re.search(r"\b(ann|bob)\b", text)
+
+
+def test_a_task_shows_who_ranked_how_and_no_model(store: Store, admin: Browser, project: uuid.UUID):
+    link = re.search(r'href="(/lead/tasks/[^"]+)"', admin.get("/lead/disagreements").text)
+    assert link is not None
+    page = admin.get(link[1]).text
+    with store.read() as session:
+        task = session.get_one(Task, uuid.UUID(link[1].split("/")[-1]))
+        prompt = session.get_one(Prompt, task.prompt_id).content
+        people = session.scalars(
+            select(Account.pseudonym)
+            .join(Assignment, Assignment.account_id == Account.id)
+            .where(Assignment.task_id == task.id, Assignment.state == "submitted")
+        ).all()
+        noted = session.scalars(select(AccessLog.what)).all()
+    assert prompt in page and len(people) >= 2
+    assert all(name in page for name in people)
+    assert "ppo_ptx" not in page and "policy" not in page
+    assert noted == ["prompts of disagreements", "task with its answers"]
+    assert "task with its answers" in admin.get("/lead/access").text
+    assert admin.get(f"/lead/tasks/{uuid.uuid4()}").status_code == 404
+
+
+def test_a_project_is_chosen_by_its_id_alone(store: Store, admin: Browser, project: uuid.UUID):
+    assert admin.get(f"/lead/agreement?project={project}").status_code == 200
+    assert admin.get(f"/lead/agreement?project={uuid.uuid4()}").status_code == 404
+    assert admin.get("/lead/agreement?project=x' OR 1=1").status_code == 400
+
+
+def test_another_opinion_and_a_gold_answer(store: Store, admin: Browser, project: uuid.UUID):
+    with store.read() as session:
+        task, researcher = session.execute(
+            select(Assignment.task_id, Assignment.id)
+            .join(Account, Account.id == Assignment.account_id)
+            .join(Task, Task.id == Assignment.task_id)
+            .where(
+                Account.labeler_group == "researcher",
+                Assignment.state == "submitted",
+                Task.kind == "normal",
+                Task.state == "full",
+            )
+        ).first()
+    answer = admin.submit(f"/lead/tasks/{task}/again")
+    assert answer.headers["location"].endswith("said=again")
+    assert "One more labeler is asked" in admin.get(answer.headers["location"]).text
+    with store.read() as session:
+        assert session.get_one(Task, task).state == "open"
+    admin.submit(f"/lead/tasks/{task}/gold", assignment=str(researcher), explanation="see page 3")
+    page = admin.get(f"/lead/tasks/{task}").text
+    assert "see page 3" in page and "gold" in page
+    assert "yes" in admin.get(f"/lead/gold?project={project}").text
+    with store.read() as session:
+        assert session.get_one(GoldAnswer, task).assignment_id == researcher
+    admin.submit(f"/lead/tasks/{task}/gold", assignment="")
+    with store.read() as session:
+        assert session.get(GoldAnswer, task) is None
+    assert admin.submit(f"/lead/tasks/{task}/gold", assignment="nonsense").status_code == 400
+
+
+def test_a_lease_is_freed(store: Store, admin: Browser, project: uuid.UUID):
+    with store.write() as session:
+        name = "zoe"
+        zoe = add_member_of(session, store, name)
+        view = claim(session, project, zoe, now=START + timedelta(days=300))
+    assert view is not None
+    assert str(view.id) in admin.get("/lead/queue").text
+    answer = admin.submit(f"/lead/leases/{view.id}/free")
+    assert "free again" in admin.get(answer.headers["location"]).text
+    with store.read() as session:
+        assert session.get_one(Assignment, view.id).state == "released"
+
+
+def test_a_project_of_demonstrations_and_one_of_another_s_responses(
+    store: Store, admin: Browser, project: uuid.UUID
+):
+    wanted = {
+        "name": "answers",
+        "task_type": "demonstration",
+        "purpose": "train",
+        "split": "train",
+        "num_tasks": "10",
+        "overlap": "1",
+        "pool": "20",
+        "lease": "30",
+        "group_training": "1",
+    }
+    answer = admin.submit("/lead/projects", **wanted)
+    assert answer.headers["location"] == "/lead/projects?said=10"
+    screening = wanted | {
+        "name": "first test",
+        "task_type": "ranking",
+        "purpose": "screening",
+        "source": "comparisons",
+        "num_tasks": "7",
+        "group_researcher": "1",
+    }
+    assert admin.submit("/lead/projects", **screening).headers["location"].endswith("said=7")
+    with store.read() as session:
+        found = {p.name: p for p in session.scalars(select(Project))}
+        assert found["answers"].lease_seconds == 1800
+        assert found["answers"].calibration_fraction == 0.2
+        made = session.scalars(select(Task).where(Task.project_id == found["first test"].id)).all()
+        assert [(task.kind, task.target) for task in made] == [("calibration", None)] * 7
+        assert found["first test"].groups == ["training", "researcher"]
+        texts = {
+            session.get_one(Prompt, task.prompt_id).content
+            for task in session.scalars(select(Task).where(Task.project_id == project))
+        }
+        assert {session.get_one(Prompt, task.prompt_id).content for task in made} <= texts
+    more = admin.submit("/lead/projects", **(screening | {"num_tasks": "100"}))
+    assert more.headers["location"].endswith("said=17")  # those that it did not have
+    again = admin.submit("/lead/projects", **screening)
+    assert again.status_code == 400 and "Nothing is left" in again.text
+    admin.submit(f"/lead/projects/{found['answers'].id}/state", state="paused")
+    assert "paused" in admin.get("/lead/projects").text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"name": " "}, "needs a name"),
+        ({"overlap": "0"}, "from 1 to 100"),
+        ({"overlap": "1e3"}, "whole number"),
+        ({"pool": "101"}, "from 0 to 100"),
+        ({"group_training": ""}, "at least one group"),
+        ({"purpose": "gain"}, "train, eval or screening"),
+        ({"split": "all"}, "train, valid or test"),
+        ({"task_type": "quiz"}, "no such type"),
+        ({"task_type": "ranking"}, "choose one"),
+        ({"guideline": "unheard"}, "no such guideline"),
+        ({"group_heldout": "1"}, "no training data"),
+    ],
+)
+def test_an_impossible_project_is_refused_and_what_was_typed_stays(
+    store: Store, admin: Browser, change: dict[str, str], told: str
+):
+    with store.write() as session:
+        add_prompt(session, "q")
+    wanted = {
+        "name": "answers",
+        "task_type": "demonstration",
+        "purpose": "train",
+        "split": "train",
+        "num_tasks": "77",
+        "overlap": "1",
+        "pool": "15",
+        "lease": "60",
+        "group_training": "1",
+    }
+    answer = admin.submit("/lead/projects", **(wanted | change))
+    assert answer.status_code == 400 and told in answer.text
+    assert 'value="77"' in answer.text
+    with store.read() as session:
+        assert session.scalars(select(Project)).all() == []
+
+
+def test_an_export_is_run_listed_and_taken(
+    store: Store, admin: Browser, project: uuid.UUID, tmp_path: Path
+):
+    answer = admin.submit("/lead/exports", kind="rankings", split="train", project="comparisons")
+    assert answer.status_code == 200
+    [file] = (tmp_path / "exports").glob("rankings-train-*.jsonl")
+    assert file.name in answer.text
+    with store.read() as session:
+        [row] = session.scalars(select(Export)).all()
+    taken = admin.get(f"/lead/exports/{row.id}/file")
+    assert taken.content == file.read_bytes()
+    assert f'filename="{file.name}"' in taken.headers["content-disposition"]
+    nothing = admin.submit("/lead/exports", kind="demonstrations", split="valid")
+    assert nothing.status_code == 400 and "There are none yet" in nothing.text
+    for wrong in ({"kind": "../x", "split": "train"}, {"kind": "rankings", "split": ".."}):
+        assert admin.submit("/lead/exports", **wrong).status_code == 400
+    file.unlink()
+    assert admin.get(f"/lead/exports/{row.id}/file").status_code == 404
+    assert "elsewhere" in admin.get("/lead/exports").text
+
+
+def test_only_files_of_the_export_folder_are_given_out(
+    store: Store, admin: Browser, tmp_path: Path
+):
+    (tmp_path / "secret.jsonl").write_text("a secret")
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports" / "link.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    with store.write() as session:
+        for name in ("../secret.jsonl", "link.jsonl", "", ".", "exports/x", str(tmp_path)):
+            values = {"kind": "rankings", "filters": {}, "num_rows": 1, "sha256": "0"}
+            session.add(Export(file_name=name, at=START, **values))
+    for number in range(1, 7):
+        assert admin.get(f"/lead/exports/{number}/file").status_code == 404
+
+
+def test_a_guideline_is_published_in_versions(store: Store, admin: Browser):
+    for text in ("Be *helpful*.", "Be **true**.", "Be **true**."):
+        answer = admin.submit("/lead/guidelines", name="ranking", markdown=text)
+        assert answer.status_code == 303
+    with store.read() as session:
+        found = session.scalars(select(Guideline).order_by(Guideline.version)).all()
+    assert [(g.name, g.version) for g in found] == [("ranking", 1), ("ranking", 2)]
+    assert "<strong>true</strong>" in admin.get(f"/lead/guidelines/{found[1].id}").text
+    page = admin.get("/lead/guidelines").text
+    assert "ranking@2" in page and page.count(">shown<") == 1
+    for wrong in ({"name": "a b", "markdown": "x"}, {"name": "a", "markdown": " "}):
+        assert admin.submit("/lead/guidelines", **wrong).status_code == 400
+
+
+def test_an_admin_invites_pauses_and_ends(store: Store, app: Any, admin: Browser):
+    answer = admin.submit(
+        "/lead/accounts", login="new@example.org", role="labeler", group="heldout"
+    )
+    link = re.search(r'value="(http://localhost/invitation/[^"]+)"', answer.text)
+    assert link is not None
+    guest = Browser(app)
+    assert "new@example.org" in guest.get(link[1]).text
+    assert link[1] not in admin.get("/lead/accounts").text
+    with store.read() as session:
+        made = session.scalars(select(Account).where(Account.login == "new@example.org")).one()
+        assert (made.state, made.labeler_group, made.role) == ("invited", "heldout", "labeler")
+        assert session.scalars(select(Invitation.screened)).all()[-1] is True
+    fresh = admin.submit(f"/lead/accounts/{made.id}/invitation")
+    again = re.search(r'value="(http://localhost/invitation/[^"]+)"', fresh.text)
+    assert again is not None and again[1] != link[1]
+    assert guest.get(link[1]).status_code == 410
+    guest.post(again[1], data={"password": "quite another long secret"})
+    for state in ("paused", "left", "active"):
+        admin.submit(f"/lead/accounts/{made.id}/state", state=state)
+        with store.read() as session:
+            assert session.get_one(Account, made.id).state == state
+    own = admin.account  # type: ignore[attr-defined]
+    assert admin.submit(f"/lead/accounts/{own}/state", state="left").status_code == 400
+    for wrong in ({"login": ""}, {"login": "x", "role": "king"}, {"login": "new@example.org"}):
+        assert admin.submit("/lead/accounts", **wrong).status_code == 400
+
+
+def add_candidate(store: Store, name: str) -> uuid.UUID:
+    with store.write() as session:
+        _, token = invite(session, store.site_key, name, now=START)
+        return accept_invitation(session, token, password_hash="x", now=START)
+
+
+def test_a_screening_from_first_answer_to_decision(store: Store, enter: Enter, admin: Browser):
+    rita = enter("rita", role="researcher", group="researcher")
+    candidate = add_candidate(store, "newcomer")
+    options = {
+        "purpose": "screening",
+        "calibration_fraction": 1.0,
+        "groups": ("training", "researcher"),
+    }
+    with store.write() as session:
+        made = ProjectOptions(**options)  # type: ignore[arg-type]
+        ranking = create_project(session, "test", "ranking", made, now=START)
+        add_tasks_of(session, ranking, 8, num_calibration=8)
+        writing = create_project(session, "writing", "demonstration", made, now=START)
+        add_tasks(session, writing, {add_prompt(session, "a cruel joke"): []}, num_calibration=1)
+    researcher = rita.account  # type: ignore[attr-defined]
+    let_work(store, ranking, {researcher: honest(0.2), candidate: honest(0.2)}, seed=4)
+    with store.write() as session:
+        view = claim(session, writing, candidate, now=START)
+        assert view is not None
+        form = {"response": "I would rather not."}
+        submit(session, view.id, candidate, key=view.key, form=form, now=START)
+    with store.read() as session:
+        own = session.execute(
+            select(Assignment.id, Assignment.task_id).where(Assignment.account_id == researcher)
+        ).all()
+    for assignment, task in own:
+        rita.submit(f"/lead/tasks/{task}/gold", assignment=str(assignment))
+    page = rita.get("/lead/screening").text
+    assert str(candidate) in page and "1 to score" in page and "newcomer" not in page
+    card = rita.get(f"/lead/screening/{candidate}").text
+    assert "I would rather not." in card and "a cruel joke" in card
+    score = f"/lead/screening/{candidate}/score"
+    rita.submit(score, assignment=str(view.id), value="7")
+    admin.submit(score, assignment=str(view.id), value="6")
+    rita.submit(score, value="5")
+    card = rita.get(f"/lead/screening/{candidate}").text
+    assert "<b>6.50</b>" in card and "<b>5</b>" in card
+    for value in ("", "8", "seven"):
+        assert rita.submit(score, value=value).status_code == 400
+    assert rita.submit(f"/lead/screening/{candidate}/decision", decision="maybe").status_code == 400
+    rita.submit(f"/lead/screening/{candidate}/decision", decision="accept")
+    with store.read() as session:
+        assert session.get_one(Account, candidate).state == "active"
+        kept = session.scalars(
+            select(ScreeningScore).where(ScreeningScore.part == "decision")
+        ).one()
+    assert kept.decided_by == researcher
+    assert kept.card["demonstrations"]["mean"] == 6.5
+    assert kept.card["rankings"]["n"] > 20 and kept.card["cut_offs"]["rankings"] == 0.75
+    assert "accepted" in rita.get("/lead/screening").text
+    assert rita.get(f"/lead/screening/{uuid.uuid4()}").status_code == 404
+
+
+def test_held_out_labelers_stand_apart(store: Store, admin: Browser):
+    crew = {
+        "ann": (honest(0.4), {}),
+        "bob": (honest(0.4), {}),
+        "hal": (honest(0.4), {"group": "heldout"}),
+        "hue": (honest(0.4), {"group": "heldout"}),
+    }
+    ranking_store(store, crew, purpose="eval", overlap=4, num_calibration=0)
+    page = Markup(admin.get("/lead/screening").text).text
+    assert "Held-out labelers" in page
+    assert "heldout and training" in page
+
+
+ATTACKS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "'><svg onload=alert(1)>",
+    "</textarea><script>alert(1)</script>",
+    "javascript:alert(1)",
+    "{{ 7 * 7 }}",
+    "\u202egnp.exe\u200b",
+    "</title><script>alert(1)</script>",
+)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_text_breaks_out_of_any_page(store: Store, admin: Browser, attack: str):
+    """In a prompt, a response, a comment, names of projects, files, reasons, logins, guidelines."""
+    with store.write() as session:
+        options = ProjectOptions(overlap=2, calibration_fraction=0.0, groups=("training",))
+        project = create_project(session, f"p {attack}", "ranking", options, now=START)
+        prompt = add_prompt(session, f"q {attack}")
+        row = session.get_one(Prompt, prompt)
+        row.use_case = f"u {attack}"
+        add_tasks(session, project, {prompt: [Candidate(f"a {attack}"), Candidate(f"b {attack}")]})
+        add_rejected(session, 1)
+        left = session.scalars(select(Prompt).where(Prompt.status == "rejected")).one()
+        left.reason = f"r {attack}"
+        publish_guideline(session, f"g {attack}", f"# {attack}\n\n[x]({attack})", now=START)
+        people = [add_member_of(session, store, name) for name in (f"l {attack}", "other")]
+        for i, who in enumerate(people):
+            view = claim(session, project, who, now=START)
+            assert view is not None
+            first = "1" if view.responses[0].startswith("ab"[i]) else "2"
+            groups = [[first], ["21"[int(first) - 1]]]
+            form = {
+                "ratings": {p: {"likert": 1 + 6 * i, "flags": {}} for p in ("1", "2")},
+                "rank_groups": groups,
+                "comment": f"c {attack}",
+            }
+            submit(session, view.id, who, key=view.key, form=form, now=START)
+        held = create_project(session, f"h {attack}", "ranking", options, now=START)
+        add_tasks(session, held, {prompt: [Candidate("a"), Candidate("b")]})
+        claim(session, held, people[0], now=START + timedelta(days=300))
+        [task] = session.scalars(select(Task.id).where(Task.project_id == project)).all()
+        guideline = session.scalars(select(Guideline.id)).one()
+        reason = left.reason
+    admin.submit("/lead/exports", kind="rankings", split="train", project=f"p {attack}")
+    paths = [
+        *PAGES,
+        f"/lead/tasks/{task}",
+        f"/lead/guidelines/{guideline}",
+        f"/lead/agreement?project={project}",
+        f"/lead/disagreements?project={project}",
+    ]
+    plain = Browser.get(admin, "/lead/prompts", params={"reason": reason})
+    for answer in [plain, *(admin.get(path) for path in paths)]:
+        assert answer.status_code == 200, answer.url
+        page = Markup(answer.text)
+        for tag, attributes in page.tags:
+            assert tag not in ("script", "img"), answer.url
+            assert not [name for name in attributes if name.startswith("on")], answer.url
+            assert not (attributes.get("href") or "").startswith("javascript:"), answer.url
+        assert "\u202e" not in page.text and "\u200b" not in page.text, answer.url
+        assert not re.findall(r"\b[pqabclgr] 49\b", page.text), answer.url
+    # What was typed comes back into the form as text.
+    again = admin.submit("/lead/guidelines", name=f"x {attack}", markdown=f"m {attack}")
+    assert again.status_code == 400
+    assert not [t for t, a in Markup(again.text).tags if t in ("script", "img")]
+
+
+def test_charts_escape_their_words_and_need_no_style():
+    nasty = "</text><script>alert(1)</script>"
+    estimate = Estimate(0.5, 0.4, 0.6, 10, 5)
+    none = Estimate.undefined("nothing")
+    drawn = [
+        charts.intervals(nasty, [(nasty, estimate), ("n", none)], marks=[Mark(0.5, nasty)]),
+        charts.over_time(nasty, [(nasty, estimate), ("n", none)], marks=[Mark(0.5, nasty)]),
+        charts.columns(nasty, [nasty], [(nasty, [3])], expected=[2]),
+        charts.bars(nasty, [(nasty, 3.0)]),
+        charts.matrix(nasty, [nasty, "b"], {(nasty, "b"): estimate}, low=0.5),
+        charts.share_bar(nasty, 2.0),
+    ]
+    for chart in drawn:
+        assert "<script" not in chart and "style=" not in chart and "nan" not in chart.lower()
+        assert chart.count("<svg") == chart.count("</svg>") == 1
+
+
+@pytest.mark.parametrize("values", [[0.0], [1e-9], [7.0, 3.0], [123_456.0], [10.0]])
+def test_a_column_chart_has_room_for_its_columns(values: list[float]):
+    chart = charts.columns("c", [str(v) for v in values], [("s", values)])
+    for top, height in re.findall(r'y="([\d.-]+)" width="[\d.]+" height="([\d.]+)"', chart):
+        assert float(top) >= 13.9 and float(top) + float(height) <= 204.1
