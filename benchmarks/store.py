@@ -1,26 +1,32 @@
-"""How long a labeler waits: claim and submit with a million prompts and 100,000 labels on SQLite.
+"""How long people wait with a million prompts and 100,000 labels on SQLite.
 
     python benchmarks/store.py [FOLDER]
 
-Makes the store in FOLDER (1.3 GB; a temporary folder by default) unless it is there. Then 40
-labelers take turns at ranking tasks of two labels each. The first one has done all 20,000 tasks
-that are partly filled, so that their claims look past them.
+Makes the store in FOLDER (1.4 GB; a temporary folder by default) unless it is there. Then 40
+labelers take turns at ranking tasks of two labels each, and a lead opens every page. The first
+labeler has done all 20,000 tasks that are partly filled, so that their claims look past them; 500
+tasks are of the pool, and all 40 have done each.
 """
 
 import sys
 import tempfile
 import time
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import insert, select
+from starlette.testclient import TestClient
 
+from preceptor.labeling.app import create_app
+from preceptor.labeling.security import hash_password
 from preceptor.store import tables
 from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store, create_store, open_store
+from preceptor.store.forms import FLAGS, USE_CASES, groups_of
+from preceptor.store.judgements import in_short
 from preceptor.store.labels import save_draft, submit
 from preceptor.store.names import identify
 from preceptor.store.projects import (
@@ -37,11 +43,28 @@ from preceptor.store.status import project_status
 NUM_PROMPTS = 1_000_000
 NUM_RANKED = 200_000  # have a ranking task of K responses; the others wait for a demonstration
 K = 4
-FULL, PARTLY = 40_000, 20_000  # tasks with two labels, and with one: 100,000 labels
+POOL = 500  # tasks that all labelers have done: 20,000 labels
+FULL, PARTLY = 30_000, 20_000  # tasks with two labels, and with one: 80,000 labels
 NUM_LABELERS = 40
 LOGINS = [f"l{number}" for number in range(NUM_LABELERS)]
 TURNS = 2_000
 START = datetime(2026, 1, 1, tzinfo=UTC)
+DAYS = 60
+LEAD, PASSWORD = "lead", "a password of the benchmark alone"
+PAGES = (
+    "/lead",
+    "/lead/queue",
+    "/lead/projects",
+    "/lead/prompts",
+    "/lead/agreement",
+    "/lead/disagreements",
+    "/lead/positions",
+    "/lead/gold",
+    "/lead/labelers",
+    "/lead/screening",
+    "/lead/exports",
+    "/lead/accounts",
+)
 
 
 def main() -> None:
@@ -95,11 +118,35 @@ def measure(folder: Path) -> None:
     with store.read() as session:
         statuses = project_status(session)
     print(f"label status {1000 * (time.perf_counter() - began):8.1f} ms, {len(statuses)} projects")
+    pages = open_pages(store)
     store.close()
     print(f"{'':38}{'n':>6}{'median':>10}{'99 %':>10}{'worst':>10}   ms")
     for name, times in seconds.items():
         median, late, worst = np.quantile(1000 * np.array(times), [0.5, 0.99, 1.0])
         print(f"{name:38}{len(times):6}{median:10.2f}{late:10.2f}{worst:10.2f}")
+    for name, times in pages.items():
+        first, median = 1000 * times[0], 1000 * float(np.median(times))
+        print(f"page {name:33}{median:10.1f} ms, the first time {first:.1f}")
+
+
+def open_pages(store: Store) -> dict[str, list[float]]:
+    """Every page of the lead four times, as the app makes it."""
+    with TestClient(
+        create_app(store),
+        base_url="http://localhost",
+        headers={"Sec-Fetch-Site": "same-origin"},
+        follow_redirects=False,
+    ) as browser:
+        entered = browser.post("/login", data={"login": LEAD, "password": PASSWORD})
+        assert entered.status_code == 303, entered.text
+        seconds: dict[str, list[float]] = {}
+        for name in PAGES:
+            for _ in range(4):
+                began = time.perf_counter()
+                answer = browser.get(name)
+                seconds.setdefault(name, []).append(time.perf_counter() - began)
+                assert answer.status_code == 200, answer.text
+    return seconds
 
 
 def timed(store: Store, seconds: dict[str, list[float]], name: str, call: Any) -> Any:
@@ -131,6 +178,11 @@ def fill(store: Store) -> None:
             _, token = invite(session, store.site_key, login, now=START)
             account = accept_invitation(session, token, password_hash="", now=START, screened=True)
             labelers.append(account)
+        _, token = invite(
+            session, store.site_key, LEAD, now=START, role="admin", group="researcher"
+        )
+        hidden = hash_password(PASSWORD, LEAD)
+        accept_invitation(session, token, password_hash=hidden, now=START, screened=True)
         options = ProjectOptions(overlap=2, calibration_fraction=0.0)
         ranking = create_project(session, "rankings", "ranking", options, now=START)
         writing = create_project(session, "writing", "demonstration", options, now=START)
@@ -163,7 +215,7 @@ def fill(store: Store) -> None:
                 "user_id": user,
                 "origin": "import",
                 "content": f"Please tell me about {number}, " + "and then about it again. " * 8,
-                "use_case": "generation",
+                "use_case": USE_CASES[number % len(USE_CASES)],
                 "split": "train",
                 "status": "active",
                 "reason": "",
@@ -179,6 +231,10 @@ def fill(store: Store) -> None:
         rows.setdefault(tables.Response, []).extend(responses)
         task = task_row(projects[0 if ranked else 1], prompt, [row["id"] for row in responses])
         done = 2 if number < FULL else 1 if number < FULL + PARTLY else 0
+        is_pool = FULL + PARTLY <= number < FULL + PARTLY + POOL
+        if is_pool:
+            done = NUM_LABELERS
+            task |= {"kind": "calibration", "target": None}
         task |= {"taken": done, "state": "full" if done == 2 else "open"}
         rows.setdefault(tables.Task, []).append(task)
         rows.setdefault(tables.TaskResponse, []).extend(
@@ -187,8 +243,8 @@ def fill(store: Store) -> None:
         )
         for label in range(done):
             # All that is partly filled is the first labeler's.
-            who = labelers[0 if done == 1 else (2 * number + label) % NUM_LABELERS]
-            add_label(rows, task["id"], who)
+            who = 0 if done == 1 else (label if is_pool else (2 * number + label) % NUM_LABELERS)
+            add_label(rows, task, labelers[who], number)
         if number % 20_000 == 19_999 or number == NUM_PROMPTS - 1:
             with store.write() as session:
                 for table, new in rows.items():
@@ -197,22 +253,42 @@ def fill(store: Store) -> None:
             rows = {}
 
 
-def add_label(rows: dict[Any, list[dict[str, Any]]], task: uuid.UUID, account: uuid.UUID) -> None:
-    """An assignment with its label."""
-    assignment = identify("assignment", task, account)
+def add_label(
+    rows: dict[Any, list[dict[str, Any]]], task: dict[str, Any], account: uuid.UUID, number: int
+) -> None:
+    """An assignment with its label: noise around a worth that the number of the task decides."""
+    assignment = identify("assignment", task["id"], account)
+    draws = np.random.default_rng([number, int(account.int % 2**31)])
     slots = list(SLOTS[:K])
+    seen = np.sin(number + np.arange(K)) + 0.6 * draws.normal(size=K)
+    ranks = np.argsort(np.argsort(-seen)) + 1
+    body = {
+        "rank_groups": groups_of(ranks.tolist(), slots),
+        "unacceptable": [],
+        "ratings": {
+            slot: {
+                "likert": int(np.clip(np.round(4 + 1.5 * value), 1, 7)),
+                "flags": dict(zip(FLAGS, (draws.random(len(FLAGS)) < 0.05).tolist(), strict=True)),
+            }
+            for slot, value in zip(slots, seen, strict=True)
+        },
+    }
+    order = draws.permutation(slots).tolist()
+    at = START + timedelta(days=int(draws.integers(DAYS)), seconds=int(draws.integers(36_000)))
+    texts = {slot: f"Answer {i} to {number}. " * 10 for i, slot in enumerate(slots)}
+    seconds = float(60 * np.exp(0.4 * draws.normal()))
     rows.setdefault(tables.Assignment, []).append(
         {
             "id": assignment,
-            "task_id": task,
+            "task_id": task["id"],
             "account_id": account,
             "state": "submitted",
             "counted": True,
-            "lease_expires": START,
-            "display_order": slots,
+            "lease_expires": at,
+            "display_order": order,
             "display_seed": 0,
-            "started_at": START,
-            "last_seen": START,
+            "started_at": at,
+            "last_seen": at,
         }
     )
     rows.setdefault(tables.Submission, []).append(
@@ -223,9 +299,24 @@ def add_label(rows: dict[Any, list[dict[str, Any]]], task: uuid.UUID, account: u
             "kind": "submitted",
             "key": identify("form", assignment, 1),
             "form_sha256": "",
-            "body": {"rank_groups": [[slot] for slot in slots], "unacceptable": []},
-            "meta": {},
-            "at": START,
+            "body": body,
+            "active_seconds": seconds,
+            "at": at,
+        }
+    )
+    rows.setdefault(tables.Judgement, []).append(
+        {
+            "assignment_id": assignment,
+            "project_id": task["project_id"],
+            "task_id": task["id"],
+            "account_id": account,
+            "task_kind": task["kind"],
+            "use_case": USE_CASES[number % len(USE_CASES)],
+            "counted": True,
+            "num_chars": sum(map(len, texts.values())) + 250,
+            "active_seconds": seconds,
+            "at": at,
+            **in_short(body, order, texts),
         }
     )
 

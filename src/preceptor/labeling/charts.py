@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from preceptor.labeling.showing import HIDDEN
 from preceptor.statistics.estimate import Estimate
 
 WIDTH = 720.0
@@ -140,7 +141,7 @@ def columns(
                     Markup(
                         '<rect class="column s{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" '
                         'height="{:.1f}"><title>{}</title></rect>'
-                    ).format(number % 6, x - thick / 2, base, thick, tall, words)
+                    ).format(number % 6, x - thick / 2, base, thick, tall, visible(words))
                 )
         if expected is not None:
             y = bottom - height * expected[i] / most
@@ -211,7 +212,7 @@ def _square(x: float, y: float, side: float, name: str, words: str) -> Markup:
     return Markup(
         '<rect class="cell {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
         "<title>{}</title></rect>"
-    ).format(name, x + 1, y + 1, side - 2, side - 2, words)
+    ).format(name, x + 1, y + 1, side - 2, side - 2, visible(words))
 
 
 def _svg(
@@ -219,7 +220,7 @@ def _svg(
 ) -> Markup:
     return Markup(
         '<svg class="{}" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">{}</svg>'
-    ).format(kind, width, height, title, Markup("").join(parts))
+    ).format(kind, width, height, visible(title), Markup("").join(parts))
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, name: str) -> Markup:
@@ -230,8 +231,13 @@ def _line(x1: float, y1: float, x2: float, y2: float, name: str) -> Markup:
 
 def _text(x: float, y: float, words: str, name: str, anchor: str = "start") -> Markup:
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
-        name, x, y, anchor, words
+        name, x, y, anchor, visible(words)
     )
+
+
+def visible(words: str) -> str:
+    """What cannot be seen as its code: a chart's words are plain text."""
+    return HIDDEN.sub(lambda match: f"U+{ord(match.group()):04X}", words)
 
 
 def _number(value: float, percent: bool, *, fine: bool = False) -> str:
