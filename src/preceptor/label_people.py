@@ -146,6 +146,9 @@ def serve(
             "--insecure", help="Other machines without https: passwords can be read on the way."
         ),
     ] = False,
+    exports: Annotated[
+        Path, typer.Option("--exports", metavar="DIR", help="Where files go that a lead exports.")
+    ] = Path("exports"),
     store: Where = STORE,
 ) -> None:
     """Serve the labelers' pages.
@@ -163,7 +166,9 @@ def serve(
         raise StoreError(
             f"The labeling app needs {error.name}: pip install 'preceptor[label]'."
         ) from None
-    settings = settings_for(host, url=url, certificate=certificate, key=key, insecure=insecure)
+    settings = settings_for(
+        host, url=url, certificate=certificate, key=key, insecure=insecure, exports=exports
+    )
     with opened(store) as there:
         with there.read() as session:
             if not has_accounts(session):

@@ -66,19 +66,8 @@ def run_server(
     behind_proxy: bool,
     certificate: Path | None,
     key: Path | None,
-<<<<<<< HEAD
 ) -> None:
     """Serve until it is told to stop; requests that have begun are finished."""
-=======
-    insecure: bool,
-    exports: Path,
-) -> None:
-    """Serve until it is told to stop; requests that have begun are finished."""
-    settings = settings_for(
-        host, url=url, certificate=certificate, key=key, insecure=insecure, exports=exports
-    )
-    behind_proxy = url is not None and certificate is None
->>>>>>> 765f96c (The lead's routes)
     uvicorn.run(
         create_app(store, settings),
         host=host,
