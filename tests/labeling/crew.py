@@ -1,9 +1,11 @@
 """A crew whose labels are known: honest labelers who see a hidden worth with noise, and others."""
 
 import random
+import shutil
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from people import START, add_prompt, say
@@ -11,7 +13,7 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from preceptor.store.accounts import accept_invitation, invite
-from preceptor.store.database import Store
+from preceptor.store.database import Store, create_store, open_store
 from preceptor.store.forms import FLAGS
 from preceptor.store.labels import submit
 from preceptor.store.names import identify
@@ -150,7 +152,8 @@ def ranking_store(
     """A project that a crew has worked through; the people by name."""
     options.setdefault("overlap", 2)
     options.setdefault("calibration_fraction", 0.3)
-    options.setdefault("groups", ("training", "heldout", "researcher"))
+    groups = ("training", "researcher") + (("heldout",) if options.get("purpose") == "eval" else ())
+    options.setdefault("groups", groups)
     with store.write() as session:
         chosen = ProjectOptions(**options)
         task_type = "evaluation" if chosen.purpose == "eval" else "ranking"
@@ -162,6 +165,24 @@ def ranking_store(
         }
     let_work(store, project, {people[n]: ranker for n, (ranker, _) in crew.items()}, skips=skips)
     return project, people
+
+
+def copy_of(worked: Path, folder: Path) -> Store:
+    """A store of one test's own, without doing the work again."""
+    shutil.copy(worked, folder / "labels.db")
+    return open_store(str(folder / "labels.db"))
+
+
+def worked_store(
+    folder: Path, crew: dict[str, tuple[Ranker, dict[str, Any]]], **options: Any
+) -> tuple[Path, uuid.UUID]:
+    """The file of a store that a crew has worked in, to be copied, and its project."""
+    path = folder / "worked.db"
+    create_store(str(path))
+    store = open_store(str(path))
+    project, _ = ranking_store(store, crew, **options)
+    store.close()
+    return path, project
 
 
 def add_rejected(session: Session, num: int) -> None:

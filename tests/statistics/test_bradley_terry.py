@@ -106,7 +106,7 @@ def test_unknown_places_are_no_places():
 def test_intervals_of_strengths_hold_the_truth():
     """Six models, true strengths half a unit apart, three comparisons a prompt."""
     truth, covered = {m: m / 2 - 1.25 for m in range(6)}, 0
-    for seed in range(12):
+    for seed in range(6):
         generator = np.random.default_rng(seed)
         comparisons, prompts = [], []
         for row in range(600):
@@ -116,10 +116,10 @@ def test_intervals_of_strengths_hold_the_truth():
             outcome = generator.choice([1.0, 0.5, 0.0], p=weights / weights.sum())
             comparisons.append((a, b, float(outcome)))
             prompts.append(row // 3)
-        found = davidson_strengths(comparisons, None, prompts, num_resamples=60, ridge=0)
+        found = davidson_strengths(comparisons, None, prompts, num_resamples=40, ridge=0)
         covered += sum(found[m].low <= truth[m] <= found[m].high for m in truth)
         assert found[0].clusters == 200
-    assert covered >= 60  # of 72
+    assert covered >= 30  # of 36
 
 
 def test_models_by_other_names_and_prompts_in_another_order_have_the_same_strengths():

@@ -26,11 +26,11 @@ def test_accuracy_is_that_of_a_loop_over_rankings():
 def test_labels_drawn_by_the_scores_are_calibrated_and_others_not():
     draws = np.random.default_rng(1)
     rows = []
-    for prompt in range(6000):
+    for prompt in range(2500):
         scores = draws.normal(size=2) * 1.5
         first = draws.random() < 1 / (1 + np.exp(scores[1] - scores[0]))
         rows.append((prompt, scores, [1, 2] if first else [2, 1]))
-    assert scored_labels(rows).calibration_error < 0.02
+    assert scored_labels(rows).calibration_error < 0.03
     louder = [(p, 4 * scores, ranks) for p, scores, ranks in rows]
     assert scored_labels(louder).calibration_error > 0.08
 

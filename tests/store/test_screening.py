@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from people import START, add_labeler, add_project, at, fill_in
+from people import START, add_labeler, add_project, add_prompt, at, fill_in
 from sqlalchemy import select
 
 from preceptor.errors import StoreError
@@ -11,7 +11,13 @@ from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store
 from preceptor.store.export import Filter, export_records
 from preceptor.store.labels import submit
-from preceptor.store.projects import set_project_state
+from preceptor.store.projects import (
+    Candidate,
+    ProjectOptions,
+    add_tasks,
+    create_project,
+    set_project_state,
+)
 from preceptor.store.queue import ask_once_more, claim
 from preceptor.store.screening import (
     decide,
@@ -103,7 +109,8 @@ def test_scores_are_one_to_seven_and_of_demonstrations_in_screening(store: Store
                 score_demonstration(session, written, lead, value, now=START)
         with pytest.raises(StoreError, match="Only a researcher"):
             score_demonstration(session, written, ann, 6, now=START)
-        ranking = add_project(session, num_tasks=1)
+        ranking = create_project(session, "r", "ranking", ProjectOptions(), now=START)
+        add_tasks(session, ranking, {add_prompt(session, "q"): [Candidate("a"), Candidate("b")]})
         with pytest.raises(StoreError, match="no demonstration of a screening"):
             score_demonstration(session, label(session, ranking, ann), lead, 6, now=START)
         rows = session.scalars(select(ScreeningScore).order_by(ScreeningScore.id)).all()

@@ -129,10 +129,8 @@ def agreement_of(labels: Judgements, people: Sequence[Person]) -> Agreement:
         ranks=rank_alpha(labels),
         flags=flags_of(labels),
         by_group=agreement_by_group(labels, people, pairs),
-        by_use_case=_rows(
-            pairs, np.array(labels.use_cases, dtype=object)[labels.use_case[pairs.a]]
-        ),
-        by_time=_rows(pairs, _times(labels, pairs)),
+        by_use_case=_rows(pairs, labels.use_case[pairs.a], labels.use_cases),
+        by_time=_rows(pairs, *_times(labels, pairs)),
         by_pair=_by_pair(labels, pairs, people),
     )
 
@@ -142,8 +140,11 @@ def agreement_by_group(
 ) -> tuple[Row, ...]:
     """Within each group of labelers, and between two of them."""
     pairs = compare(labels) if pairs is None else pairs
-    groups = np.array([person.group for person in people], dtype=object)
-    return _rows(pairs, _group_names(groups, labels, pairs))
+    groups = sorted({person.group for person in people})
+    group = np.array([groups.index(person.group) for person in people], dtype=np.int64)
+    one, other = group[labels.account[pairs.a]], group[labels.account[pairs.b]]
+    names = [a if a == b else f"{a} and {b}" for a in groups for b in groups]
+    return _rows(pairs, np.minimum(one, other) * len(groups) + np.maximum(one, other), names)
 
 
 def compare(labels: Judgements) -> Compared:
@@ -242,19 +243,16 @@ def _alpha_of_slots(
 
 
 def _share(agreed: Floats, judged: Floats, task: Whole, chosen: Mask, resample: bool) -> Estimate:
-    used, place = np.unique(task[chosen], return_inverse=True)
-    sums = np.bincount(place, agreed[chosen], len(used))
-    counts = np.bincount(place, judged[chosen], len(used))
+    task = task[chosen]
+    sums, counts = np.bincount(task, agreed[chosen]), np.bincount(task, judged[chosen])
     if not counts.any():
         return Estimate.undefined("no two labelers judged the same pair of responses")
     return mean_of_clusters(sums, counts, resample=resample)
 
 
 def _mean_by_task(values: Floats, task: Whole) -> Estimate:
-    used, place = np.unique(task, return_inverse=True)
-    vectors = np.stack(
-        [np.bincount(place, values, len(used)), np.bincount(place, minlength=len(used))], axis=1
-    )
+    vectors = np.stack([np.bincount(task, values), np.bincount(task)], axis=1)
+    vectors = vectors[vectors[:, 1] > 0]
     why = "no two labelers ordered the responses of one task"
     return estimate_of_sums(
         lambda s: float(s[0] / s[1]) if s[1] else None, vectors, n=len(values), undefined=why
@@ -272,42 +270,31 @@ def _both_ways(labels: Judgements, pairs: Compared) -> Estimate:
     return two_way_bootstrap(agreed, tasks, labelers, strict, num_resamples=400)
 
 
-def _rows(pairs: Compared, names: NDArray[np.object_]) -> tuple[Row, ...]:
+def _rows(pairs: Compared, code: Whole, names: Sequence[str]) -> tuple[Row, ...]:
+    """A row for each name that has pairs; `code` [P] is the place of each pair's name."""
     found = []
-    for name in sorted(set(names.tolist())):
-        chosen = np.asarray(names == name, dtype=np.bool_)
-        found.append(
-            Row(name or "none", strict_share(pairs, chosen), share_with_ties(pairs, chosen))
+    for place in np.unique(code).tolist():
+        chosen = code == place
+        row = Row(
+            names[place] or "none", strict_share(pairs, chosen), share_with_ties(pairs, chosen)
         )
-    return tuple(found)
+        found.append(row)
+    return tuple(sorted(found, key=lambda row: row.name))
 
 
-def _group_names(
-    groups: NDArray[np.object_], labels: Judgements, pairs: Compared
-) -> NDArray[np.object_]:
-    """`training`, or `heldout and training` where the two are of different groups."""
-    first, second = groups[labels.account[pairs.a]], groups[labels.account[pairs.b]]
-    names = [
-        one if one == other else " and ".join(sorted((one, other)))
-        for one, other in zip(first, second, strict=True)
-    ]
-    return np.array(names, dtype=object)
-
-
-def _times(labels: Judgements, pairs: Compared) -> NDArray[np.object_]:
+def _times(labels: Judgements, pairs: Compared) -> tuple[Whole, list[str]]:
     """The day of a pair's later label; its week's Monday where the work took over three weeks."""
-    days = np.array(labels.days, dtype=object)
-    if not len(days):
-        return days
-    span = date.fromisoformat(max(labels.days)) - date.fromisoformat(min(labels.days))
-    if span > timedelta(days=21):
-        as_dates = [date.fromisoformat(day) for day in labels.days]
-        weeks = [(d - timedelta(days=d.weekday())).isoformat() for d in as_dates]
-        days = np.array(weeks, dtype=object)
-    order = np.argsort(np.argsort(np.array(labels.days)))  # later days have larger numbers
-    day_a, day_b = labels.day[pairs.a], labels.day[pairs.b]
-    later: NDArray[np.object_] = days[np.where(order[day_a] >= order[day_b], day_a, day_b)]
-    return later
+    if not labels.days:
+        return pairs.task, []
+    order = sorted(range(len(labels.days)), key=lambda i: labels.days[i])
+    place = np.argsort(np.array(order, dtype=np.int64))  # of each day among the sorted ones
+    days = [date.fromisoformat(labels.days[i]) for i in order]
+    later = np.maximum(place[labels.day[pairs.a]], place[labels.day[pairs.b]])
+    if days[-1] - days[0] <= timedelta(days=21):
+        return later, [day.isoformat() for day in days]
+    weeks = [(day - timedelta(days=day.weekday())).isoformat() for day in days]
+    names = sorted(set(weeks))
+    return np.array([names.index(week) for week in weeks], dtype=np.int64)[later], names
 
 
 def _by_pair(

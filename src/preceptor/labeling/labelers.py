@@ -6,7 +6,7 @@ Numbers and their alerts are shown to a person; nobody is excluded by them. In S
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,4 +264,4 @@ def _with_alerts(record: Record, usual: dict[str, float], num: int) -> Record:
         estimate = getattr(record, name)
         if estimate.low is not None and estimate.low > max(2 * usual[name], usual[name] + 0.1):
             alerts.append(words.format(own=estimate.mean, usual=usual[name]))
-    return Record(**{**record.__dict__, "alerts": tuple(alerts)})
+    return replace(record, alerts=tuple(alerts))

@@ -103,6 +103,7 @@ def read_progress(session: Session, *, num_days: int = 30) -> Progress:
     skips: dict[str, int] = defaultdict(int)
     for project, reason, num in session.execute(
         select(Task.project_id, Assignment.skip_reason, func.count())
+        .select_from(Assignment)
         .join(Task, Task.id == Assignment.task_id)
         .where(Assignment.state == SKIPPED)
         .group_by(Task.project_id, Assignment.skip_reason)
@@ -160,6 +161,7 @@ def read_leases(session: Session, *, limit: int = 500) -> list[Lease]:
 def _held(session: Session) -> dict[uuid.UUID, int]:
     rows = session.execute(
         select(Task.project_id, func.count())
+        .select_from(Assignment)
         .join(Task, Task.id == Assignment.task_id)
         .where(Assignment.state == LEASED)
         .group_by(Task.project_id)

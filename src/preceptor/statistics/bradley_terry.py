@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from preceptor.statistics.estimate import Estimate
 
@@ -67,6 +66,8 @@ def fit_davidson(
             raise ValueError(
                 f"comparison {(a, b, result)}: two different models and 1, 0.5 or 0 are needed."
             )
+    from scipy.optimize import minimize  # where it is needed: pages start without scipy
+
     if not len(comparisons):
         return DavidsonFit({}, 0.0, {}, converged=True)
     # Sorted by name, so that the order of rows cannot matter.

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
-from scipy.stats import t as student
 
 from preceptor.statistics.bootstrap import Values, wilson_interval
 from preceptor.statistics.estimate import Estimate
@@ -65,7 +63,9 @@ def student_mean(values: Values) -> Estimate:
     if n == 1:
         return Estimate(mean, None, None, 1, 1, "student", "one value has no spread")
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    reach = float(student.ppf(0.975, n - 1)) * spread / math.sqrt(n)
+    from scipy.special import stdtrit  # where it is needed: pages start without scipy
+
+    reach = float(stdtrit(n - 1, 0.975)) * spread / math.sqrt(n)
     return Estimate(mean, mean - reach, mean + reach, n, n, "student")
 
 
@@ -88,12 +88,23 @@ def straight_lining_of_counts(observed: int, sizes: dict[int, int]) -> StraightL
     expected = math.fsum(num / math.factorial(k) for k, num in sizes.items())
     if not n:
         return StraightLining(0, 0.0, 0, None)
+    if not observed:
+        return StraightLining(0, expected, n, 1.0)
     # The law of a sum of binomials, one for each K, up to what was seen.
     below = np.ones(1)
     for k, num in sorted(sizes.items()):
-        law = binom.pmf(np.arange(observed), num, 1 / math.factorial(k))
-        below = np.convolve(below, law)[:observed]
+        below = np.convolve(below, _binomial(observed, num, 1 / math.factorial(k)))[:observed]
     return StraightLining(observed, expected, n, float(np.clip(1 - below.sum(), 0.0, 1.0)))
+
+
+def _binomial(stop: int, n: int, p: float) -> Floats:
+    """The chances of 0, 1, .. stop - 1 of n."""
+    from scipy.special import gammaln, xlog1py, xlogy
+
+    k = np.arange(min(stop, n + 1))
+    ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    found: Floats = np.exp(ways + xlogy(k, p) + xlog1py(n - k, -p))
+    return found
 
 
 def paces(
