@@ -218,7 +218,10 @@ def flags_of(labels: Judgements) -> dict[str, FlagAgreement]:
     for i, name in enumerate(FLAGS):
         given = labels.flags[:, :, i].ravel()
         yes, no = (np.bincount(unit, given == code, num) for code in (YES, NO))
-        found[name] = flag_agreement_of_counts(yes, no, np.arange(num) // slots)
+        task = np.arange(num) // slots
+        found[name] = flag_agreement_of_counts(
+            yes.astype(np.float64), no.astype(np.float64), task, resample=False
+        )
     return found
 
 
@@ -239,6 +242,7 @@ def _alpha_of_slots(
         numbers[used],
         "ordinal",
         clusters=np.nonzero(shared)[0] // slots,
+        num_resamples=400,
     )
 
 
@@ -276,7 +280,9 @@ def _rows(pairs: Compared, code: Whole, names: Sequence[str]) -> tuple[Row, ...]
     for place in np.unique(code).tolist():
         chosen = code == place
         row = Row(
-            names[place] or "none", strict_share(pairs, chosen), share_with_ties(pairs, chosen)
+            names[place] or "none",
+            strict_share(pairs, chosen, resample=False),
+            share_with_ties(pairs, chosen, resample=False),
         )
         found.append(row)
     return tuple(sorted(found, key=lambda row: row.name))

@@ -64,6 +64,7 @@ def alpha_of_counts(
     clusters: NDArray[np.int64] | None = None,
     seed: int = 0,
     num_resamples: int = 1000,
+    resample: bool = True,
 ) -> Estimate:
     """The same from a table: `counts` [U, V] labelers gave unit u the label v.
 
@@ -90,7 +91,7 @@ def alpha_of_counts(
         table: Floats = weighted.T @ counts - np.diag(weighted.sum(axis=0))
         return table
 
-    if num <= MANY_CLUSTERS:
+    if num < 2 or (resample and num <= MANY_CLUSTERS):
         return bootstrap_statistic(
             lambda weights: alpha(coincidences(weights[cluster])),
             num,

@@ -6,6 +6,7 @@ near 0. Beside it stand how often the flag is given, and how often the two agree
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +54,12 @@ def flag_agreement(
 
 
 def flag_agreement_of_counts(
-    yes: Floats, no: Floats, clusters: NDArray[np.int64], *, seed: int = 0
+    yes: Floats, no: Floats, clusters: NDArray[np.int64], *, seed: int = 0, resample: bool = True
 ) -> FlagAgreement:
-    """The same from counts: unit u got `yes[u]` yes and `no[u]` no; all three are [U]."""
+    """The same from counts: unit u got `yes[u]` yes and `no[u]` no; all three are [U].
+
+    Without `resample` no interval is drawn, for a page with dozens of them.
+    """
     size = yes + no
     labeled = size > 0
     yes, no, size, clusters = yes[labeled], no[labeled], size[labeled], clusters[labeled]
@@ -83,23 +87,19 @@ def flag_agreement_of_counts(
         axis=1,
     )
     two = "no unit has two labels"
+    how: Any = {"seed": seed, "resample": resample}
+    set_pairs, met = both * weight + mixed, both * weight
     return FlagAgreement(
-        base_rate=mean_of_clusters(by_cluster(yes), by_cluster(size), seed=seed),
-        raw=mean_of_clusters(by_cluster(agreed), by_cluster(pairs), seed=seed)
+        base_rate=mean_of_clusters(by_cluster(yes), by_cluster(size), **how),
+        raw=mean_of_clusters(by_cluster(agreed), by_cluster(pairs), **how)
         if num_pairs
         else Estimate.undefined(two),
-        positive=mean_of_clusters(
-            by_cluster(both * weight), by_cluster(both * weight + mixed), seed=seed
-        )
-        if (both + mixed).any()
+        positive=mean_of_clusters(by_cluster(met), by_cluster(set_pairs), **how)
+        if set_pairs.any()
         else Estimate.undefined("nobody gave this flag" if num_pairs else two, num_pairs),
-        ac1=estimate_of_sums(_ac1, vectors, n=int(size.sum()), undefined=two, seed=seed),
+        ac1=estimate_of_sums(_ac1, vectors, n=int(size.sum()), undefined=two, **how),
         alpha=alpha_of_counts(
-            np.stack([no, yes], axis=1),
-            np.array([0.0, 1.0]),
-            "nominal",
-            clusters=cluster,
-            seed=seed,
+            np.stack([no, yes], axis=1), np.array([0.0, 1.0]), "nominal", clusters=cluster, **how
         ),
     )
 
