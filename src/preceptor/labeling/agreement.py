@@ -19,6 +19,7 @@ from preceptor.statistics.clusters import (
     POWER,
     estimate_of_sums,
     mean_of_clusters,
+    sum_by,
     two_way_bootstrap,
 )
 from preceptor.statistics.estimate import Estimate
@@ -163,7 +164,8 @@ def compare(labels: Judgements) -> Compared:
         )
         found[:, of_size] = counts.strict, counts.strict_agreed, counts.all, counts.all_agreed
         tau[of_size] = counts.tau_b()
-    return Compared(a, b, labels.task[a], *found, tau)
+    strict, strict_agreed, all_pairs, all_agreed = found
+    return Compared(a, b, labels.task[a], strict, strict_agreed, all_pairs, all_agreed, tau)
 
 
 def pairs_of(task: Whole) -> tuple[Whole, Whole]:
@@ -217,11 +219,9 @@ def flags_of(labels: Judgements) -> dict[str, FlagAgreement]:
     found = {}
     for i, name in enumerate(FLAGS):
         given = labels.flags[:, :, i].ravel()
-        yes, no = (np.bincount(unit, given == code, num) for code in (YES, NO))
+        yes, no = (sum_by(unit, given == code, num) for code in (YES, NO))
         task = np.arange(num) // slots
-        found[name] = flag_agreement_of_counts(
-            yes.astype(np.float64), no.astype(np.float64), task, resample=False
-        )
+        found[name] = flag_agreement_of_counts(yes, no, task, resample=False)
     return found
 
 
@@ -248,14 +248,14 @@ def _alpha_of_slots(
 
 def _share(agreed: Floats, judged: Floats, task: Whole, chosen: Mask, resample: bool) -> Estimate:
     task = task[chosen]
-    sums, counts = np.bincount(task, agreed[chosen]), np.bincount(task, judged[chosen])
+    sums, counts = sum_by(task, agreed[chosen]), sum_by(task, judged[chosen])
     if not counts.any():
         return Estimate.undefined("no two labelers judged the same pair of responses")
     return mean_of_clusters(sums, counts, resample=resample)
 
 
 def _mean_by_task(values: Floats, task: Whole) -> Estimate:
-    vectors = np.stack([np.bincount(task, values), np.bincount(task)], axis=1)
+    vectors = np.stack([sum_by(task, values), sum_by(task, None)], axis=1)
     vectors = vectors[vectors[:, 1] > 0]
     why = "no two labelers ordered the responses of one task"
     return estimate_of_sums(

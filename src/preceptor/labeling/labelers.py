@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.labeling.agreement import Person, compare, pairs_of
 from preceptor.labeling.progress import SKIPPED
-from preceptor.statistics.clusters import mean_of_clusters
+from preceptor.statistics.clusters import mean_of_clusters, sum_by
 from preceptor.statistics.estimate import Estimate
 from preceptor.statistics.position import PositionBias, position_bias_of_tables
 from preceptor.statistics.quality import (
@@ -98,7 +98,7 @@ def records_of(
     num = len(people)
     consensus = consensus_counts(labels)
     gold_agreed, gold_judged = gold_counts(labels, gold)
-    pace = paces(labels.account.tolist(), labels.seconds, labels.num_chars)
+    pace = paces(labels.account.tolist(), labels.seconds, labels.num_chars.astype(float))
     k = labels.num_slots
     num_pairs = k * (k - 1) / 2
     tied = np.zeros(len(labels))
@@ -216,8 +216,7 @@ def pool_counts(labels: Judgements) -> list[Estimate]:
 
 def _share(agreed: NDArray[np.float64], judged: NDArray[np.generic], task: Whole) -> Estimate:
     used, place = np.unique(task, return_inverse=True)
-    sums = np.bincount(place, agreed, len(used))
-    counts = np.bincount(place, judged, len(used))
+    sums, counts = sum_by(place, agreed, len(used)), sum_by(place, judged, len(used))
     if not counts.any():
         return Estimate.undefined("nothing to count yet")
     return mean_of_clusters(sums, counts, resample=False)

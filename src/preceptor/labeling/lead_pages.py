@@ -17,7 +17,7 @@ from preceptor.errors import StoreError
 from preceptor.labeling import charts
 from preceptor.labeling.agreement import Agreement, agreement_of, people_of
 from preceptor.labeling.charts import Mark
-from preceptor.labeling.disagreements import read_discussion, read_disputed
+from preceptor.labeling.disagreements import Disputed, read_discussion, read_disputed
 from preceptor.labeling.labelers import bias_of, read_gold, read_skips, records_of
 from preceptor.labeling.mixture import PAPER_SHARES, read_mixture, read_samples
 from preceptor.labeling.pages import render
@@ -157,7 +157,8 @@ def disagreements(
 ) -> HTMLResponse:
     with store.read() as session:
         projects, project = choose(session, chosen)
-        rows, total = [], 0
+        rows: list[Disputed] = []
+        total = 0
         if project is not None:
             rows, total = read_disputed(
                 session, project.id, limit=TO_DISCUSS, offset=TO_DISCUSS * (page - 1)

@@ -163,7 +163,8 @@ def read_demonstrations(session: Session, account_id: uuid.UUID) -> list[Demonst
         .where(ScreeningScore.account_id == account_id, ScreeningScore.part == "demonstration")
         .order_by(ScreeningScore.id)
     ):
-        given[assignment][name] = int(value)
+        if assignment is not None:
+            given[assignment][name] = int(value)
     return [Demonstration(id, prompt, response, given.get(id, {})) for id, prompt, response in rows]
 
 

@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preceptor.statistics.bootstrap import bootstrap_statistic
-from preceptor.statistics.clusters import MANY_CLUSTERS, estimate_with_influence, slope_of
+from preceptor.statistics.clusters import (
+    MANY_CLUSTERS,
+    estimate_with_influence,
+    slope_of,
+    sum_by,
+)
 from preceptor.statistics.estimate import Estimate
 
 Floats = NDArray[np.float64]
@@ -107,7 +112,7 @@ def alpha_of_counts(
         return Estimate.undefined(SAME_LABEL, n, num)
     # What a unit adds to the coincidences, times the slope at each of them.
     of_unit = ((share @ slope) * counts).sum(axis=1) - share @ np.diag(slope)
-    return estimate_with_influence(value, np.bincount(cluster, of_unit, num), n=n)
+    return estimate_with_influence(value, sum_by(cluster, of_unit, num), n=n)
 
 
 def _alpha(observed: Floats, numbers: Floats, level: Level) -> float | None:

@@ -8,6 +8,7 @@ gives the same interval (a test holds the two together) at no cost.
 import math
 from collections.abc import Callable, Hashable, Sequence
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +70,8 @@ def estimate_of_sums(
 ) -> Estimate:
     """`statistic` of the sum of `vectors` [C, D], a row a cluster, with its 95 % interval.
 
-    More than `MANY_CLUSTERS`, or not to be resampled: the delta method, SE^2 = C / (C - 1) sum_c (g (v_c - mean v))^2 with
-    g the slope of the statistic at the sums.
+    More than `MANY_CLUSTERS`, or not to be resampled: the delta method,
+    SE^2 = C / (C - 1) sum_c (g (v_c - mean v))^2 with g the slope of the statistic at the sums.
     """
     vectors = vectors[np.lexsort(vectors.T[::-1])]  # the order of rows is to change nothing
     num = len(vectors)
@@ -100,6 +101,11 @@ def estimate_with_influence(value: float, influence: Floats, *, n: int) -> Estim
     error = math.sqrt(num / (num - 1) * float(((influence - influence.mean()) ** 2).sum()))
     reach = NormalDist().inv_cdf(0.975) * error
     return Estimate(value, value - reach, value + reach, n, num, "normal, cluster-robust")
+
+
+def sum_by(place: NDArray[np.integer], values: NDArray[Any] | None, num: int = 0) -> Floats:
+    """The sum of the values at each place 0, 1, .. [num, at least]; without values their count."""
+    return np.bincount(place, values, num).astype(np.float64)
 
 
 def slope_of(statistic: Callable[[Floats], float | None], at: Floats) -> Floats | None:
@@ -177,7 +183,7 @@ def detectable_difference(values: Values, clusters: Sequence[Hashable] | None = 
     num = int(position.max()) + 1 if len(position) else 0
     if num < 2:
         return Estimate.undefined("fewer than two clusters have no spread", len(numbers), num)
-    vectors = _rows([np.bincount(position, numbers, num), np.bincount(position, None, num)])
+    vectors = _rows([sum_by(position, numbers, num), sum_by(position, None, num)])
     error = _standard_error(float(numbers.mean()), vectors)
     assert error is not None
     return Estimate(

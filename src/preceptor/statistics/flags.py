@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preceptor.statistics.alpha import alpha_of_counts
-from preceptor.statistics.clusters import estimate_of_sums, mean_of_clusters
+from preceptor.statistics.clusters import estimate_of_sums, mean_of_clusters, sum_by
 from preceptor.statistics.estimate import Estimate
 
 Floats = NDArray[np.float64]
@@ -66,7 +66,7 @@ def flag_agreement_of_counts(
     used, cluster = np.unique(clusters, return_inverse=True)
 
     def by_cluster(values: Floats, num: int = len(used)) -> Floats:
-        return np.bincount(cluster, values, num)
+        return sum_by(cluster, values, num)
 
     paired = size > 1
     divisor = np.where(paired, size * (size - 1), 1.0)
