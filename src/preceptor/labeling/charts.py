@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from preceptor.labeling.showing import HIDDEN
+from preceptor.labeling.showing import visible
 from preceptor.statistics.estimate import Estimate
 
 WIDTH = 720.0
@@ -233,11 +233,6 @@ def _text(x: float, y: float, words: str, name: str, anchor: str = "start") -> M
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
         name, x, y, anchor, visible(words)
     )
-
-
-def visible(words: str) -> str:
-    """What cannot be seen as its code: a chart's words are plain text."""
-    return HIDDEN.sub(lambda match: f"U+{ord(match.group()):04X}", words)
 
 
 def _number(value: float, percent: bool, *, fine: bool = False) -> str:

@@ -32,9 +32,16 @@ def shown(text: str) -> Markup:
     return Markup("").join([*parts, escape(text[end:])])
 
 
+def visible(text: str) -> str:
+    """The same where no markup can stand: codes instead of marks; joiners stay."""
+    return HIDDEN.sub(
+        lambda found: found[0] if found[0] in JOINERS else f"U+{ord(found[0]):04X}", text
+    )
+
+
 def markdown(text: str) -> Markup:
     """A guideline: markdown without HTML and without images from elsewhere."""
-    return Markup(_markdown().render(text))
+    return Markup(_markdown().render(visible(text)))
 
 
 def _mark(character: str) -> Markup:
