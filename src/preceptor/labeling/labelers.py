@@ -17,7 +17,7 @@ from preceptor.labeling.agreement import Person, compare, pairs_of
 from preceptor.labeling.progress import SKIPPED
 from preceptor.statistics.clusters import mean_of_clusters, sum_by
 from preceptor.statistics.estimate import Estimate
-from preceptor.statistics.position import PositionBias, position_bias_of_tables
+from preceptor.statistics.position import PositionBias, first_places, position_bias_of_tables
 from preceptor.statistics.quality import (
     Pace,
     StraightLining,
@@ -117,7 +117,6 @@ def records_of(
         total = int(own.sum())
         places = labels.positions[own], labels.ranks[own]
         tables = tables_by_position(*places)
-        bias = position_bias_of_tables(tables, num_permutations=2_000)
         straight = straight_of(tables)
         seconds = labels.seconds[own & np.isfinite(labels.seconds)]
         record = Record(
@@ -137,7 +136,7 @@ def records_of(
             median_seconds=float(np.median(seconds)) if len(seconds) else None,
             pace=pace.get(i),
             straight=straight,
-            position_p=bias.p,
+            position_p=first_places(tables, num_permutations=2_000)[3],
             alerts=(),
         )
         found.append(record)

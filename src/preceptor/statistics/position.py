@@ -58,11 +58,28 @@ def position_bias_of_tables(
 ) -> PositionBias:
     """The same from one table [N, K] of ranks by position for each K."""
     tables = [table for table in tables if len(table)]
+    observed, expected, statistic, p = first_places(
+        tables, seed=seed, num_permutations=num_permutations
+    )
+    return PositionBias(
+        observed=tuple(observed.tolist()),
+        expected=tuple(expected.tolist()),
+        midrank=tuple(_midrank(tables, position, seed) for position in range(len(observed))),
+        statistic=statistic,
+        p=p,
+        n=sum(len(table) for table in tables),
+    )
+
+
+def first_places(
+    tables: Sequence[Floats], *, seed: int = 0, num_permutations: int = 10_000
+) -> tuple[Floats, Floats, float, float | None]:
+    """First places by position, what chance gives, their distance, and its p."""
+    tables = [table for table in tables if len(table)]
     width = max((table.shape[1] for table in tables), default=0)
     observed, expected = np.zeros(width), np.zeros(width)
     drawn = np.zeros((num_permutations, width))
     generator = np.random.default_rng(seed)
-    n = sum(len(table) for table in tables)
     for table in tables:
         k = table.shape[1]
         first = table == table.min(axis=1, keepdims=True)
@@ -80,19 +97,11 @@ def position_bias_of_tables(
                 shares = np.full(len(subsets), 1 / len(subsets))
                 drawn[:, :k] += generator.multinomial(num, shares, num_permutations) @ hits
         drawn[:, :k] += float((tied == k).sum()) / k
-    if not n:
-        return PositionBias((), (), (), 0.0, None, 0)
-    statistic = _distance(observed[None], expected)[0]
+    if not width or not any((table != table[:, :1]).any() for table in tables):
+        return observed, expected, 0.0, None
+    statistic = float(_distance(observed[None], expected)[0])
     as_far = int((_distance(drawn, expected) >= statistic - 1e-9).sum())
-    varied = any((table != table[:, :1]).any() for table in tables)
-    return PositionBias(
-        observed=tuple(observed.tolist()),
-        expected=tuple(expected.tolist()),
-        midrank=tuple(_midrank(tables, position, seed) for position in range(width)),
-        statistic=float(statistic),
-        p=(1 + as_far) / (1 + num_permutations) if varied else None,
-        n=n,
-    )
+    return observed, expected, statistic, (1 + as_far) / (1 + num_permutations)
 
 
 def left_win_rate(left_won: Values, clusters: Sequence[Hashable] | None = None) -> Estimate:
