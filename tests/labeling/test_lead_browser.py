@@ -1,0 +1,206 @@
+"""The lead's pages in a real browser: hostile words, no scripts, a small screen, axe."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from browsers import PASSWORD, add_member
+from chromium import Chromium, find_program
+from crew import add_member_of, add_rejected, honest, ranking_store
+from people import START, add_prompt
+from sqlalchemy import select
+
+from preceptor.labeling.app import create_app
+from preceptor.labeling.settings import Settings
+from preceptor.store.accounts import publish_guideline
+from preceptor.store.database import Store
+from preceptor.store.labels import submit
+from preceptor.store.projects import Candidate, ProjectOptions, add_tasks, create_project
+from preceptor.store.queue import claim
+from preceptor.store.tables import Guideline, Prompt, Task
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_program() is None, reason="no chromium: apt-get install chromium"),
+]
+PAGES = (
+    "",
+    "/queue",
+    "/agreement",
+    "/labelers",
+    "/positions",
+    "/disagreements",
+    "/gold",
+    "/prompts",
+    "/projects",
+    "/screening",
+    "/guidelines",
+    "/exports",
+    "/accounts",
+    "/access",
+)
+ATTACKS = (
+    "<script>document.title = 'taken'</script>",
+    '"><img src=x onerror="document.title = \'taken\'">',
+    "'><svg onload=\"document.title = 'taken'\">",
+    "</textarea></title></text></svg><script>document.title = 'taken'</script>",
+    "{{ 7 * 7 }} \u202egnp.exe",
+)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    browser = Chromium(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def page(chromium: Chromium, store: Store, tmp_path: Path) -> Iterator[Chromium]:
+    """An admin, signed in; at the end no script and no rule of the page has complained."""
+    settings = Settings(now=lambda: START + timedelta(days=90), exports=tmp_path / "exports")
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(store, settings), port=0, log_level="warning", access_log=False)
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    site = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    add_member(store, "boss", role="admin", group="researcher")
+    chromium.call("Network.clearBrowserCookies")
+    chromium.scripts(True)
+    chromium.dark(False)
+    chromium.resize(1280, 900)
+    chromium.open(site + "/login")
+    chromium.click("input[name=login]")
+    chromium.write("boss")
+    chromium.press("Tab")
+    chromium.write(PASSWORD)
+    chromium.leave(lambda: chromium.press("Enter"))
+    chromium.site = site  # type: ignore[attr-defined]
+    chromium.complaints.clear()
+    yield chromium
+    assert chromium.complaints == []
+    server.should_exit = True
+    thread.join()
+
+
+def add_hostile_work(store: Store) -> list[str]:
+    """Every text that a page shows is an attack; the paths of pages that are about one thing."""
+    attack = " ".join(ATTACKS)
+    with store.write() as session:
+        options = ProjectOptions(overlap=2, calibration_fraction=0.0)
+        project = create_project(session, f"project {attack}", "ranking", options, now=START)
+        prompt = add_prompt(session, f"prompt {attack}")
+        session.get_one(Prompt, prompt).use_case = f"use {attack}"
+        texts = [Candidate(f"first {attack}"), Candidate(f"second {attack}")]
+        add_tasks(session, project, {prompt: texts})
+        add_rejected(session, 1)
+        left = session.scalars(select(Prompt).where(Prompt.status == "rejected")).one()
+        left.reason = f"reason {attack}"
+        publish_guideline(session, f"guideline {attack}", f"# {attack}", now=START)
+        for i, name in enumerate((f"ann {attack}", "bob")):
+            who = add_member_of(session, store, name)
+            view = claim(session, project, who, now=START)
+            assert view is not None
+            best = "1" if view.responses[0].startswith(("first", "second")[i]) else "2"
+            form = {
+                "ratings": {p: {"likert": 2 + 3 * i, "flags": {}} for p in "12"},
+                "rank_groups": [[best], ["2" if best == "1" else "1"]],
+                "comment": f"comment {attack}",
+            }
+            submit(session, view.id, who, key=view.key, form=form, now=START)
+        task = session.scalars(select(Task.id)).one()
+        guideline = session.scalars(select(Guideline.id)).one()
+    return [f"/tasks/{task}", f"/guidelines/{guideline}"]
+
+
+def test_hostile_words_stay_words(page: Chromium, store: Store):
+    paths = [*PAGES, *add_hostile_work(store)]
+    for path in paths:
+        page.open(f"{page.site}/lead{path}")  # type: ignore[attr-defined]
+        assert "taken" not in page.js("document.title"), path
+        strange = "document.querySelectorAll('main script, main img, main iframe').length"
+        assert page.js(strange) == 0, path
+        assert page.js("document.querySelectorAll('[onload], [onerror], [style]').length") == 0
+    page.open(f"{page.site}{'/lead' + paths[-2]}")  # type: ignore[attr-defined]
+    words = page.text("main")
+    assert all(attack.replace("\u202e", "U+202E") in words for attack in ATTACKS)
+
+
+def test_charts_are_drawn_in_the_page_s_colors(page: Chromium, store: Store):
+    """The rules of the page let no style in: what a chart looks like comes from its classes."""
+    crew = {name: (honest(0.5), {}) for name in ("ann", "bob", "cyd")}
+    ranking_store(store, crew, num_tasks=12, num_calibration=4)
+    for dark in (False, True):
+        page.dark(dark)
+        page.open(f"{page.site}/lead/agreement")  # type: ignore[attr-defined]
+        point = "getComputedStyle(document.querySelector('.chart .point'))"
+        colors = page.js(f"[{point}.fill, getComputedStyle(document.body).backgroundColor]")
+        assert colors[0] not in ("rgb(0, 0, 0)", "none") and colors[0] != colors[1]
+        assert page.js("document.querySelectorAll('.chart').length") >= 3
+        drawn = page.js(
+            "[...document.querySelectorAll('.chart')].map(c => c.getBoundingClientRect().height)"
+        )
+        assert min(drawn) > 40
+
+
+def test_all_of_it_works_without_scripts(page: Chromium, store: Store):
+    crew = {name: (honest(0.5), {}) for name in ("ann", "bob")}
+    ranking_store(store, crew, num_tasks=6, num_calibration=0)
+    page.scripts(False)
+    site = page.site  # type: ignore[attr-defined]
+    page.open(site + "/lead/guidelines")
+    page.click("input[name=name]")
+    page.write("ranking")
+    page.click("textarea[name=markdown]")
+    page.write("Be helpful.")
+    page.click(".stack button.primary")
+    page.wait("document.readyState === 'complete' && location.search === '?said=published'")
+    assert "ranking@1" in page.text("main")
+    page.open(site + "/lead/exports")
+    page.click(".fields button.primary")
+    page.wait("document.querySelector('.notice.good') !== null")
+    assert "rows in" in page.text(".notice.good") and ".jsonl" in page.text(".notice.good")
+    page.open(site + "/lead/projects")
+    page.click(".inline button[value=paused]")
+    page.wait("location.search === '?said=state'")
+    assert "paused" in page.text("table")
+
+
+def test_pages_fit_a_small_screen(page: Chromium, store: Store):
+    crew = {name: (honest(0.5), {}) for name in ("ann", "bob")}
+    ranking_store(store, crew, num_tasks=6, num_calibration=0)
+    page.resize(390, 800, phone=True)
+    for path in PAGES:
+        page.open(f"{page.site}/lead{path}")  # type: ignore[attr-defined]
+        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.js(wide) <= 0, path
+
+
+def test_axe_finds_nothing_serious(page: Chromium, store: Store):
+    axe: Any = pytest.importorskip("axe_core_python", reason="no axe: pip install axe-core-python")
+    [script] = Path(axe.__file__).parent.rglob("axe.min.js")
+    crew = {name: (honest(0.5), {}) for name in ("ann", "bob", "cyd")}
+    ranking_store(store, crew, num_tasks=12, num_calibration=4)
+    with store.read() as session:
+        task = session.scalars(select(Task.id)).first()
+    for dark in (False, True):
+        page.dark(dark)
+        for path in (*PAGES, f"/tasks/{task}"):
+            page.open(f"{page.site}/lead{path}")  # type: ignore[attr-defined]
+            page.js(script.read_text(encoding="utf-8"))
+            page.js(
+                "window.axed = null; axe.run().then(found => { window.axed = "
+                "found.violations.map(v => [v.impact, v.id, v.nodes[0].html]) })"
+            )
+            page.wait("window.axed !== null")
+            serious = [v for v in page.js("window.axed") if v[0] in ("serious", "critical")]
+            assert not serious, (path, dark, json.dumps(serious))
