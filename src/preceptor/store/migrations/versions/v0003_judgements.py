@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("flags", sa.Text(), nullable=False),
         sa.Column("num_unacceptable", sa.Integer(), nullable=False),
         sa.Column("num_chars", sa.Integer(), nullable=False),
-        sa.Column("active_seconds", sa.Float(), nullable=True),
+        sa.Column("active_seconds", sa.Double(), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["assignment_id"], ["assignment.id"], name="fk_judgement_assignment_id"
@@ -58,7 +58,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.Uuid(), nullable=False),
         sa.Column("part", sa.Text(), nullable=False),
         sa.Column("assignment_id", sa.Uuid(), nullable=True),
-        sa.Column("value", sa.Float(), nullable=False),
+        sa.Column("value", sa.Double(), nullable=False),
         sa.Column("card", sa.JSON(), nullable=False),
         sa.Column("decided_by", sa.Uuid(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
