@@ -1,6 +1,7 @@
 """Every word that a page says, in one place, so that they can be read over and translated.
 
-Templates use them as `words.NAME`; what scripts say stands in `FOR_SCRIPTS`.
+Templates use them as `words.NAME`; what scripts say stands in `FOR_SCRIPTS`. The lead's pages are
+tables and figures: their words stand in their templates.
 """
 
 import json
@@ -251,9 +252,6 @@ GUIDELINE_TITLE = "Guideline"
 GUIDELINE_NEW = "Please read this before the next task. Your labels note the version you read."
 GUIDELINE_CONFIRM = "I have read it"
 GUIDELINE_CONFIRMED = "You have confirmed this version."
-
-# The lead's pages
-LEAD = "Lead"
 
 # Errors
 ERROR_TITLES = {
