@@ -159,8 +159,8 @@ def compare(labels: Judgements) -> Compared:
     for size in np.unique(k).tolist():
         of_size = k == size
         counts = pair_counts(
-            labels.ranks[a[of_size], :size].astype(np.float64),
-            labels.ranks[b[of_size], :size].astype(np.float64),
+            labels.ranks[a[of_size], :size].astype(np.int8),
+            labels.ranks[b[of_size], :size].astype(np.int8),
         )
         found[:, of_size] = counts.strict, counts.strict_agreed, counts.all, counts.all_agreed
         tau[of_size] = counts.tau_b()
@@ -213,12 +213,12 @@ def flags_of(labels: Judgements) -> dict[str, FlagAgreement]:
     """Every flag, the response as unit; without any label of flags nothing."""
     if not ((labels.flags == YES) | (labels.flags == NO)).any():
         return {}
-    slots = labels.ranks.shape[1]
+    slots = int(labels.num_slots.max())
     unit = (labels.task[:, None] * slots + np.arange(slots)).ravel()
     num = len(labels.tasks) * slots
     found = {}
     for i, name in enumerate(FLAGS):
-        given = labels.flags[:, :, i].ravel()
+        given = labels.flags[:, :slots, i].ravel()
         yes, no = (sum_by(unit, given == code, num) for code in (YES, NO))
         task = np.arange(num) // slots
         found[name] = flag_agreement_of_counts(yes, no, task, resample=False)
@@ -230,7 +230,7 @@ def _alpha_of_slots(
 ) -> Estimate:
     """Ordinal alpha of one number a slot, `code` [N, 9] its place in `numbers`."""
     row, slot = np.nonzero(given)
-    slots = given.shape[1]
+    slots = int(labels.num_slots.max(initial=1))
     unit = labels.task[row] * slots + slot
     num = len(labels.tasks) * slots
     cell = unit * len(numbers) + code[row, slot].astype(np.int64)
@@ -320,7 +320,7 @@ def _by_pair(
         share = _share(
             pairs.strict_agreed[chosen],
             pairs.strict[chosen],
-            pairs.task[chosen],
+            np.unique(pairs.task[chosen], return_inverse=True)[1],  # few of very many tasks
             np.ones(len(chosen), dtype=np.bool_),
             False,
         )

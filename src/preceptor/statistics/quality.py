@@ -133,12 +133,12 @@ def paces(
     residual -= np.median(residual)
     scale = 1.4826 * float(np.median(np.abs(residual)))
     z = residual / scale if scale > 0 else np.zeros(len(residual))
-    names = [labeler for labeler, is_known in zip(labelers, known, strict=True) if is_known]
-    place: dict[Hashable, int] = {}
-    row = np.array([place.setdefault(name, len(place)) for name in names])
+    place = {name: i for i, name in enumerate(dict.fromkeys(labelers))}
+    row = np.fromiter(map(place.__getitem__, labelers), dtype=np.int64, count=len(labelers))[known]
     order = np.argsort(row, kind="stable")
-    parts = np.split(z[order], np.cumsum(np.bincount(row))[:-1])
+    parts = np.split(z[order], np.cumsum(np.bincount(row, minlength=len(place)))[:-1])
     return {
         name: Pace(float(np.median(own)), float((own < HASTY).mean()), len(own))
         for name, own in zip(place, parts, strict=True)
+        if len(own)
     }

@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +68,11 @@ def rank_shares(ranks: Values) -> list[float]:
     return [(midrank - 1) / (len(ranks) - 1) for midrank in midranks(ranks)]
 
 
-def pair_counts(a: Floats, b: Floats) -> PairCounts:
-    """Compare rankings row by row; both are [N, K] ranks of the same responses."""
+def pair_counts(a: NDArray[Any], b: NDArray[Any]) -> PairCounts:
+    """Compare rankings row by row; both are [N, K] ranks of the same responses.
+
+    Any numbers that can be subtracted; signed bytes are quickest.
+    """
     if a.shape != b.shape:
         raise ValueError(f"rankings of shape {a.shape} and {b.shape}; pair them.")
     first, second = np.triu_indices(a.shape[1], 1)

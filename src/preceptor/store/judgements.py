@@ -152,14 +152,14 @@ def read_judgements(
     session: Session, project_id: uuid.UUID, *, with_flags: bool = False
 ) -> Judgements:
     """All labels of a project, surplus ones too: somebody judged."""
-    table = Judgement
+    table = Judgement.__table__.c  # rows as they are: an object each takes as long as all the rest
     columns: list[Any] = [
         # Ids are only compared here; a hundred thousand of them as UUIDs would take half a second.
         type_coerce(table.task_id, String),
         type_coerce(table.account_id, String),
         table.use_case,
         day_of(session, table.at),
-        table.task_kind,
+        table.task_kind == "calibration",
         table.counted,
         table.num_unacceptable,
         table.num_chars,
@@ -184,11 +184,11 @@ def read_judgements(
         account=account,
         use_case=use_case,
         day=day,
-        is_pool=np.array([kind == "calibration" for kind in by_column[4]], dtype=np.bool_),
+        is_pool=np.array(by_column[4], dtype=np.bool_),
         counted=np.array(by_column[5], dtype=np.bool_),
         num_unacceptable=np.array(by_column[6], dtype=np.int64),
         num_chars=np.array(by_column[7], dtype=np.int64),
-        seconds=np.array([np.nan if s is None else s for s in by_column[8]], dtype=np.float64),
+        seconds=np.array(by_column[8], dtype=np.float64),  # None becomes nan
         ranks=_digits(by_column[9], len(SLOTS)),
         positions=_digits(by_column[10], len(SLOTS)),
         likert=_digits(by_column[11], len(SLOTS)),
@@ -223,8 +223,8 @@ def _texts(session: Session, tasks: set[uuid.UUID]) -> dict[uuid.UUID, dict[str,
 
 
 def _places(values: Sequence[Any]) -> tuple[list[Any], Whole]:
-    place: dict[Any, int] = {}
-    found = np.array([place.setdefault(value, len(place)) for value in values], dtype=np.int64)
+    place = {value: i for i, value in enumerate(dict.fromkeys(values))}
+    found = np.fromiter(map(place.__getitem__, values), dtype=np.int64, count=len(values))
     return list(place), found
 
 

@@ -498,6 +498,7 @@ class AccessLog(Base):
 Index("ix_task_progress", Task.project_id, Task.kind, Task.state, Task.target, Task.taken)
 Index(
     "ix_prompt_reason",
+    Prompt.status,
     Prompt.reason,
     sqlite_where=text("status <> 'active'"),
     postgresql_where=text("status <> 'active'"),

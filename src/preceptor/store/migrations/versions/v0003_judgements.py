@@ -95,7 +95,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_prompt_reason",
         "prompt",
-        ["reason"],
+        ["status", "reason"],
         sqlite_where=NOT_ACTIVE,
         postgresql_where=NOT_ACTIVE,
     )
