@@ -419,3 +419,13 @@ def test_an_empty_project_has_no_figures_but_reasons(worked: Any, empty: Store):
     assert bias_of(read(store, project)[0]).n == 0
     assert records_by_name(store, project) == {}
     assert math.isfinite(found.num_labels)
+
+
+def test_the_newest_labels_are_the_newest(store: Store, project: Any, records: Any):
+    with store.read() as session:
+        labels = read_judgements(session, project, newest=10)
+        every = read_judgements(session, project, newest=len(records) + 1)
+    times = sorted((r["meta"]["submitted_at"] for r in records), reverse=True)[:10]
+    days = sorted(labels.days[day] for day in labels.day.tolist())
+    assert days == sorted(time[:10] for time in times)
+    assert len(every) == len(records)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.data.records import Messages, text_of
 from preceptor.errors import StoreError
-from preceptor.labeling.agreement import compare
+from preceptor.labeling.agreement import NEWEST, compare
 from preceptor.store.forms import FLAGS
 from preceptor.store.judgements import YES, Judgements, id_of, read_judgements
 from preceptor.store.tables import (
@@ -163,7 +163,7 @@ def read_discussion(session: Session, task_id: uuid.UUID) -> Discussion:
 def read_disputed(
     session: Session, project_id: uuid.UUID, **page: int
 ) -> tuple[list[Disputed], int]:
-    return most_disputed(session, read_judgements(session, project_id), **page)
+    return most_disputed(session, read_judgements(session, project_id, newest=NEWEST), **page)
 
 
 def _opinion(label: Judgement, account: Account, comment: str, slots: Sequence[str]) -> Opinion:

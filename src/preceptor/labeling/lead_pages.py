@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.labeling import charts
-from preceptor.labeling.agreement import Agreement, agreement_of, people_of
+from preceptor.labeling.agreement import NEWEST, Agreement, agreement_of, people_of
 from preceptor.labeling.charts import Mark
 from preceptor.labeling.disagreements import Disputed, read_discussion, read_disputed
 from preceptor.labeling.labelers import bias_of, read_gold, read_skips, records_of
@@ -76,7 +76,7 @@ def agreement(
         projects, project = choose(session, chosen)
         found = None
         if project is not None:
-            labels = read_judgements(session, project.id, with_flags=True)
+            labels = read_judgements(session, project.id, with_flags=True, newest=NEWEST)
             people = people_of(session, labels.accounts)
             found = agreement_of(labels, people) if len(labels) else None
     return render(
@@ -85,6 +85,7 @@ def agreement(
         projects=projects,
         project=project,
         agreement=found,
+        newest=NEWEST,
         paper=PAPER,
         charts=agreement_charts(found) if found else {},
     )
@@ -96,7 +97,7 @@ def labelers(request: Request, visitor: Lead, store: AStore, chosen: Chosen = No
         projects, project = choose(session, chosen)
         records = []
         if project is not None:
-            labels = read_judgements(session, project.id, with_flags=True)
+            labels = read_judgements(session, project.id, with_flags=True, newest=NEWEST)
             people = people_of(session, labels.accounts)
             skips, gold = read_skips(session, project.id), read_gold(session, project.id)
             records = records_of(
@@ -112,6 +113,7 @@ def labelers(request: Request, visitor: Lead, store: AStore, chosen: Chosen = No
         projects=projects,
         project=project,
         records=records,
+        newest=NEWEST if sum(record.num_labels for record in records) == NEWEST else None,
         chart=charts.intervals(
             "Agreement of each labeler with the others' mean place", rows, low=0.4
         ),
@@ -124,8 +126,7 @@ def positions(
 ) -> HTMLResponse:
     with store.read() as session:
         projects, project = choose(session, chosen)
-        labels = read_judgements(session, project.id) if project else None
-        people = people_of(session, labels.accounts) if labels else []
+        labels = read_judgements(session, project.id, newest=NEWEST) if project else None
     bias = bias_of(labels) if labels else None
     places = [str(place + 1) for place in range(len(bias.observed))] if bias else []
     return render(
@@ -134,7 +135,7 @@ def positions(
         projects=projects,
         project=project,
         bias=bias,
-        people=people,
+        newest=NEWEST if labels and len(labels) == NEWEST else None,
         chart=charts.columns(
             "First places by position, and what chance gives",
             places,

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from preceptor.labeling.agreement import NEWEST as NEWEST_LABELS
 from preceptor.labeling.agreement import Row, agreement_by_group, people_of
 from preceptor.store.judgements import read_judgements
 from preceptor.store.tables import (
@@ -122,7 +123,7 @@ def read_groups_agreement(session: Session) -> list[tuple[str, tuple[Row, ...]]]
     for project in session.scalars(
         select(Project).where(Project.purpose == "eval").order_by(Project.name)
     ):
-        labels = read_judgements(session, project.id)
+        labels = read_judgements(session, project.id, newest=NEWEST_LABELS)
         if len(labels):
             rows = agreement_by_group(labels, people_of(session, labels.accounts))
             found.append((project.name, rows))

@@ -149,9 +149,13 @@ def in_short(
 
 
 def read_judgements(
-    session: Session, project_id: uuid.UUID, *, with_flags: bool = False
+    session: Session,
+    project_id: uuid.UUID,
+    *,
+    with_flags: bool = False,
+    newest: int | None = None,
 ) -> Judgements:
-    """All labels of a project, surplus ones too: somebody judged."""
+    """All labels of a project, or its newest, surplus ones too: somebody judged."""
     table = Judgement.__table__.c  # rows as they are: an object each takes as long as all the rest
     columns: list[Any] = [
         # Ids are only compared here; a hundred thousand of them as UUIDs would take half a second.
@@ -169,7 +173,10 @@ def read_judgements(
         table.likert,
     ]
     columns += [table.flags] if with_flags else []
-    rows = session.execute(select(*columns).where(table.project_id == project_id)).all()
+    chosen = select(*columns).where(table.project_id == project_id)
+    if newest is not None:
+        chosen = chosen.order_by(table.at.desc(), table.assignment_id).limit(newest)
+    rows = session.execute(chosen).all()
     by_column = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     tasks, task = _places(by_column[0])
     accounts, account = _places(by_column[1])

@@ -439,10 +439,10 @@ class Judgement(Base):
     """
 
     __tablename__ = "judgement"
-    __table_args__ = (Index("ix_judgement_project", "project_id", "task_id"),)
+    __table_args__ = (Index("ix_judgement_project", "project_id", "at"),)
     assignment_id: Mapped[uuid.UUID] = reference("assignment", primary_key=True)
     project_id: Mapped[uuid.UUID] = reference("project")
-    task_id: Mapped[uuid.UUID] = reference("task")
+    task_id: Mapped[uuid.UUID] = reference("task", index=True)
     account_id: Mapped[uuid.UUID] = reference("account", index=True)
     task_kind: Mapped[str]
     use_case: Mapped[str]

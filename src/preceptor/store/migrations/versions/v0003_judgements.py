@@ -36,7 +36,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["account.id"], name="fk_judgement_account_id"),
         sa.PrimaryKeyConstraint("assignment_id", name="pk_judgement"),
     )
-    op.create_index("ix_judgement_project", "judgement", ["project_id", "task_id"])
+    op.create_index("ix_judgement_project", "judgement", ["project_id", "at"])
+    op.create_index("ix_judgement_task_id", "judgement", ["task_id"])
     op.create_index("ix_judgement_account_id", "judgement", ["account_id"])
     op.create_table(
         "gold_answer",
