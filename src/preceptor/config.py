@@ -213,6 +213,11 @@ class RankConfig(Section):
     error_rate: Fraction = Field(0.03, description="Chance that a response is misjudged wholly.")
     tie_margin: float = Field(0.02, ge=0, description="Scores nearer than this are tied.")
     taste_spread: float = Field(0.2, ge=0, description="How much labelers differ in what counts.")
+    noise: Literal["normal", "gumbel"] = Field(
+        "normal",
+        description="Shape of the noise: normal (Thurstone), or gumbel, whose orders are those of "
+        "Plackett and Luce and whose pairs are Davidson's.",
+    )
 
     @model_validator(mode="after")
     def _enough_labelers(self) -> "RankConfig":

@@ -2,9 +2,14 @@
 
 Works with any judge. With the noise of the recipe `miniature` two labelers agree on about 73 % of
 the pairs that both call different, as InstructGPT's did (arXiv:2203.02155, section 3.4).
+
+What a labeler makes of some responses depends on the texts alone, not on the order that they stand
+in, nor on who else was asked: so it is the same in a file and on a page that shuffles them.
 """
 
-import itertools
+import hashlib
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,8 +18,11 @@ import numpy as np
 
 from preceptor.data.dataset import Judge, Judgement
 from preceptor.data.records import Prompt
+from preceptor.randomness import numpy_generator
+from preceptor.statistics.bradley_terry import DavidsonFit
 
 Group = Literal["training", "heldout"]
+Noise = Literal["normal", "gumbel"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,9 @@ class Labeler:
     faults twice as seriously. `length_taste` is what ten words more are worth. `temperature`
     scales the noise of each look, `error_rate` is the chance that a response is not read at all,
     and neighbors closer than `tie_margin` are ranked equal.
+
+    With normal noise this is Thurstone's model. With gumbel noise orders are those of Plackett and
+    Luce, and of two responses those of Davidson, with as many ties between equals.
     """
 
     name: str
@@ -34,6 +45,19 @@ class Labeler:
     error_rate: float = 0.0
     tie_margin: float = 0.0
     group: Group = "training"
+    noise: Noise = "normal"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one response is to a labeler: its worth by their taste, about 0 to 1, and as it seemed.
+
+    One that was not read has no judgement, and seems to be worth anything.
+    """
+
+    seems: float
+    worth: float = 0.0
+    judgement: Judgement | None = None
 
 
 PARTS = ("task", "constraint", "truth", "polite", "ending")
@@ -48,6 +72,7 @@ def make_labelers(
     tie_margin: float,
     taste_spread: float,
     group: Group = "training",
+    noise: Noise = "normal",
     parts: Sequence[str] = PARTS,
 ) -> list[Labeler]:
     """Labelers of one group, each with a taste of their own, log-normal around the judge's."""
@@ -61,9 +86,24 @@ def make_labelers(
             error_rate=error_rate,
             tie_margin=tie_margin,
             group=group,
+            noise=noise,
         )
         for index in range(num)
     ]
+
+
+def stream_of_look(
+    seed: int, name: str, prompt: Prompt, responses: Sequence[str]
+) -> np.random.Generator:
+    """The labeler's random stream for these responses, in whatever order they are shown."""
+    key = json.dumps([name, prompt.prompt, texts_of(responses)], sort_keys=True).encode()
+    index = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
+    return numpy_generator(seed, "look", index)
+
+
+def texts_of(responses: Sequence[str]) -> list[str]:
+    """Each text once, as labelers see it: without white space around it."""
+    return sorted({response.strip() for response in responses})
 
 
 def rank_responses(
@@ -77,34 +117,68 @@ def rank_responses(
 
     A response that was not read is put anywhere among the others, however good or bad it is.
     """
-    texts = list(dict.fromkeys(responses))  # equal texts are equal
+    looks = look(labeler, prompt, responses, judge, rng)
+    return ranks_of_looks(labeler, looks, responses, rng)
+
+
+def look(
+    labeler: Labeler,
+    prompt: Prompt,
+    responses: Sequence[str],
+    judge: Judge,
+    rng: np.random.Generator,
+) -> dict[str, Look]:
+    """What each text is to the labeler in this moment."""
+    texts = texts_of(responses)
     slips = [rng.random() < labeler.error_rate for _ in texts]
-    seen = {
-        text: noisy_utility(labeler, prompt, text, judge, rng)
-        for text, slip in zip(texts, slips, strict=True)
-        if not slip
-    }
-    read = sorted(seen.values()) or [0.0]
+    looks = {}
+    for text, slip in zip(texts, slips, strict=True):
+        if not slip:
+            judgement = judge(prompt, text)
+            worth = utility(labeler, judgement, text)
+            looks[text] = Look(worth + _noise(labeler, rng), worth, judgement)
+    read = sorted(seen.seems for seen in looks.values()) or [0.0]
     edges = [read[0] - 1, *read, read[-1] + 1]
-    for text in itertools.compress(texts, slips):
-        place = int(rng.integers(len(edges) - 1))
-        seen[text] = float(rng.uniform(edges[place], edges[place + 1]))
-    utilities = [seen[text] for text in responses]
-    order = sorted(range(len(responses)), key=lambda i: -utilities[i])
-    ranks, previous = [0] * len(responses), float("inf")
+    for text in texts:
+        if text not in looks:
+            place = int(rng.integers(len(edges) - 1))
+            looks[text] = Look(float(rng.uniform(edges[place], edges[place + 1])))
+    return looks
+
+
+def ranks_of_looks(
+    labeler: Labeler,
+    looks: Mapping[str, Look],
+    responses: Sequence[str],
+    rng: np.random.Generator,
+) -> list[int]:
+    """Competition ranks of the responses, by what they seemed to be worth."""
+    seen = [looks[response.strip()] for response in responses]
+    if labeler.noise == "gumbel" and labeler.temperature and len(looks) == 2:
+        first, second = (looks[text] for text in sorted(looks))
+        if first.judgement and second.judgement:
+            best = _davidson_draw(labeler, first, second, rng)
+            better = sum(one is best for one in seen)
+            return [1 if best is None or one is best else 1 + better for one in seen]
+    order = sorted(range(len(seen)), key=lambda i: -seen[i].seems)
+    ranks, previous = [0] * len(seen), float("inf")
     for place, i in enumerate(order):
-        tie = place > 0 and previous - utilities[i] <= labeler.tie_margin
+        tie = place > 0 and previous - seen[i].seems <= labeler.tie_margin
         ranks[i] = ranks[order[place - 1]] if tie else place + 1
-        previous = utilities[i]
+        previous = seen[i].seems
     return ranks
 
 
-def noisy_utility(
-    labeler: Labeler, prompt: Prompt, response: str, judge: Judge, rng: np.random.Generator
-) -> float:
-    """What the response seems worth to this labeler in this moment, about 0 to 1."""
-    noise = float(labeler.temperature * rng.standard_normal())
-    return utility(labeler, judge(prompt, response), response) + noise
+def davidson_of(labeler: Labeler, first: float, second: float) -> tuple[float, float, float]:
+    """How likely the first of two responses of these worths wins, ties and loses.
+
+    Two equals tie as often as they would by the margin: nu = exp(tie_margin / temperature) - 1.
+    """
+    noise, tie = labeler.temperature, math.expm1(labeler.tie_margin / labeler.temperature)
+    fit = DavidsonFit({0: first / noise, 1: second / noise}, tie, {0: 0, 1: 0}, converged=True)
+    found = fit.probabilities(0, 1)
+    assert found is not None
+    return found
 
 
 def utility(labeler: Labeler, judgement: Judgement, response: str) -> float:
@@ -113,3 +187,17 @@ def utility(labeler: Labeler, judgement: Judgement, response: str) -> float:
     extra = sum((labeler.taste.get(part, 1.0) - 1) * fault for part, fault in faults.items())
     length = labeler.length_taste * len(response.split()) / 10
     return judgement.score - extra / max(1, len(judgement.parts)) + length
+
+
+def _noise(labeler: Labeler, rng: np.random.Generator) -> float:
+    draw = rng.standard_normal() if labeler.noise == "normal" else rng.gumbel()
+    return float(labeler.temperature * draw)
+
+
+def _davidson_draw(
+    labeler: Labeler, first: Look, second: Look, rng: np.random.Generator
+) -> Look | None:
+    """The better of two; None for a tie."""
+    win, tie, _ = davidson_of(labeler, first.worth, second.worth)
+    draw = rng.random()
+    return first if draw < win else None if draw < win + tie else second

@@ -18,8 +18,8 @@ from preceptor.data.records import (
 )
 from preceptor.data.sources import assemble
 from preceptor.errors import DataError
-from preceptor.evaluation.judges import judge_of, parts_of
-from preceptor.evaluation.labelers import Labeler, make_labelers, rank_responses
+from preceptor.evaluation.judges import judge_of, labelers_of
+from preceptor.evaluation.labelers import Labeler, rank_responses, stream_of_look, texts_of
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_frozen_policy
 from preceptor.models.precision import precision
@@ -28,6 +28,9 @@ from preceptor.randomness import numpy_generator
 from preceptor.recipes.rounds import home_of, policy_of, round_of, step_name
 from preceptor.steps.inputs import tokenizer_of
 from preceptor.training.progress import say
+
+PARTS: tuple[Literal["train", "valid"], ...] = ("train", "valid")
+"""Of the prompts that are ranked."""
 
 
 def make_data(recipe: Recipe, out: Path) -> list[Path]:
@@ -112,7 +115,7 @@ def sample_responses(recipe: Recipe, out: Path, step: str = "sample") -> list[Pa
     policy, tokenizer = load_frozen_policy(out / place / "model", recipe.sft.precision)
     stream = stream_of(recipe, step)
     written = []
-    for part in ("train", "valid"):
+    for part in PARTS:
         prompts = read_records(out / "data" / f"prompts-reward-{part}.jsonl", Prompt)
         prompts = prompts[number - 1 :: recipe.rounds]
         encoded = [encode_prompt(tokenizer, p.prompt) for p in prompts]
@@ -148,42 +151,26 @@ def sample_responses(recipe: Recipe, out: Path, step: str = "sample") -> list[Pa
 
 
 def rank(recipe: Recipe, out: Path, step: str = "rank") -> list[Path]:
-    """Simulated labelers rank the responses: one a training prompt, several a held-out one."""
+    """Simulated labelers rank the responses: one a training prompt, several a held-out one.
+
+    Nobody is asked about responses that are all equal.
+    """
     judge = judge_of(recipe)
-    noise = recipe.rank
     folder = home_of(out, step) / "data"
-    stream = stream_of(recipe, step)
-
-    def team(count: int, group: Literal["training", "heldout"]) -> list[Labeler]:
-        return make_labelers(
-            count,
-            seed=recipe.seed,
-            temperature=noise.temperature,
-            error_rate=noise.error_rate,
-            tie_margin=noise.tie_margin,
-            taste_spread=noise.taste_spread,
-            group=group,
-            parts=parts_of(recipe),
-        )
-
-    teams = {
-        "train": team(noise.num_labelers, "training"),
-        "valid": team(noise.num_heldout_labelers, "heldout"),
-    }
     written = []
-    for part, members in teams.items():
+    for part in PARTS:
+        members = team(recipe, part)
         rows = read_records(folder / f"responses-{part}.jsonl", Prompt)
-        asked = noise.labels_per_prompt if part == "train" else noise.labels_per_valid_prompt
-        labels = min(asked, len(members))
         rankings = []
-        for number, row in enumerate(rows):
+        for row, chosen in zip(rows, turns(recipe, step, part, len(rows)), strict=True):
             meta = dict(row.meta)
             responses = meta.pop("responses")
-            draws = numpy_generator(recipe.seed, f"{stream}rank/{part}", number)
+            if len(texts_of(responses)) < 2:
+                continue
             prompt = Prompt(row.prompt, row.user, row.use_case, meta)
             seen = judging_once(judge)
-            for place in draws.choice(len(members), size=labels, replace=False):
-                labeler = members[int(place)]
+            for labeler in (members[place] for place in chosen):
+                draws = stream_of_look(recipe.seed, labeler.name, prompt, responses)
                 ranks = rank_responses(labeler, prompt, responses, seen, draws)
                 rankings.append(
                     Ranking(
@@ -195,6 +182,31 @@ def rank(recipe: Recipe, out: Path, step: str = "rank") -> list[Path]:
         say(f"rank {part}: {len(rankings):,} rankings by {len(members)} labelers")
         written.append(path)
     return written
+
+
+def team(recipe: Recipe, part: str) -> list[Labeler]:
+    """The labelers of the training prompts, or those who are held out for the validation ones."""
+    if part == "valid":
+        return labelers_of(recipe, recipe.rank.num_heldout_labelers, "heldout")
+    return labelers_of(recipe, recipe.rank.num_labelers, "training")
+
+
+def labels_wanted(recipe: Recipe, part: str) -> int:
+    """How many of its team rank each prompt of a part."""
+    noise = recipe.rank
+    return noise.labels_per_prompt if part == "train" else noise.labels_per_valid_prompt
+
+
+def turns(recipe: Recipe, step: str, part: str, num_prompts: int) -> list[list[int]]:
+    """Who of the team ranks each prompt, drawn from the seed."""
+    noise = recipe.rank
+    size = noise.num_labelers if part == "train" else noise.num_heldout_labelers
+    found = []
+    for number in range(num_prompts):
+        draws = numpy_generator(recipe.seed, f"{stream_of(recipe, step)}rank/{part}", number)
+        chosen = draws.choice(size, size=labels_wanted(recipe, part), replace=False)
+        found.append([int(place) for place in chosen])
+    return found
 
 
 def stream_of(recipe: Recipe, step: str) -> str:
