@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from packaging.requirements import Requirement
 from packaging.version import Version
 from pydantic import BaseModel
@@ -19,6 +21,7 @@ from preceptor.cli import app
 from preceptor.config import PPOConfig, PretrainConfig, Recipe, RewardConfig
 from preceptor.data.records import Demonstration, Document, Prompt, Ranking, parse_record
 from preceptor.evaluation.probes import PROBES
+from preceptor.labeling.api import router as api_router
 from preceptor.recipes import list_recipes, load_recipe
 from preceptor.recipes.documentation import recipes_markdown
 from preceptor.store import tables
@@ -153,6 +156,19 @@ def test_the_commands_of_the_label_page_are_taken_by_the_command_line():
         group = command.get_command(context, words[0])
         chosen = group.get_command(context, words[1])
         chosen.make_context(words[1], words[2:])
+
+
+def test_the_interface_s_page_names_every_request_and_no_other():
+    text = read(DOCS / "api.md")
+    named = set(re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", text, re.MULTILINE))
+    bare = FastAPI(openapi_url=None)
+    bare.include_router(api_router)
+    known = {
+        f"{method} {route.path}"
+        for route in iter_route_contexts(bare.routes)
+        for method in route.methods or ()
+    }
+    assert named == known
 
 
 def test_every_probe_is_documented():

@@ -12,6 +12,7 @@ from preceptor.labeling import words
 from preceptor.labeling.guard import HEADERS, SAFE, error_body
 from preceptor.labeling.pages import render
 from preceptor.store.database import Busy
+from preceptor.store.labels import Outdated, StaleDraft
 from preceptor.store.queue import NoSuchTask
 
 
@@ -49,8 +50,10 @@ def store_error(request: Request, error: Exception) -> Response:
     if isinstance(error, NoSuchTask):
         return failure(request, 404, words.ERROR_404)
     busy = isinstance(error, Busy)
+    status = 503 if busy else 412 if isinstance(error, StaleDraft) else 400
+    status = 409 if isinstance(error, Outdated) else status
     typed = what_was_typed(request)
-    response = failure(request, 503 if busy else 400, str(error), typed=typed)
+    response = failure(request, status, str(error), typed=typed)
     if busy:
         response.headers["retry-after"] = "10"
     return response
@@ -81,11 +84,17 @@ def failure(
     typed: dict[str, str] | None = None,
 ) -> Response:
     if wants_json(request):
+        # What a message repeats of a request may hold half a character.
+        message, param = as_text(message), param and as_text(param)
         return JSONResponse(error_body(status, message, param), status)
     title = words.ERROR_TITLES.get(status, words.ERROR_TITLES[400])
     return render(
         request, "error.html", status=status, title=title, message=message, typed=typed or {}
     )
+
+
+def as_text(told: str) -> str:
+    return told.encode("utf-8", "replace").decode("utf-8")
 
 
 def wants_json(request: Request) -> bool:

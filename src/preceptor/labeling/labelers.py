@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from preceptor.labeling.agreement import Person, compare, pairs_of
+from preceptor.labeling.agreement import NEWEST, Person, compare, pairs_of, people_of
 from preceptor.labeling.progress import SKIPPED
 from preceptor.statistics.clusters import mean_of_clusters, sum_by
 from preceptor.statistics.estimate import Estimate
@@ -26,7 +26,7 @@ from preceptor.statistics.quality import (
     straight_lining_of_counts,
 )
 from preceptor.statistics.rankings import midranks_of_rows, pair_counts
-from preceptor.store.judgements import NO, YES, Judgements, Whole
+from preceptor.store.judgements import NO, YES, Judgements, Whole, id_of, read_judgements
 from preceptor.store.tables import Assignment, GoldAnswer, Judgement, Task
 
 Floats = NDArray[np.float64]
@@ -83,6 +83,18 @@ def read_gold(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, str]:
         .where(Judgement.project_id == project_id)
     )
     return {task: ranks for task, ranks in rows}
+
+
+def read_records(session: Session, project_id: uuid.UUID) -> list[Record]:
+    """A record of each labeler of a project, from its newest labels, by pseudonym."""
+    labels = read_judgements(session, project_id, with_flags=True, newest=NEWEST)
+    skips, gold = read_skips(session, project_id), read_gold(session, project_id)
+    return records_of(
+        labels,
+        people_of(session, labels.accounts),
+        [skips.get(id_of(account), 0) for account in labels.accounts],
+        [gold.get(id_of(task), "") for task in labels.tasks],
+    )
 
 
 def records_of(

@@ -18,13 +18,13 @@ from preceptor.labeling import charts
 from preceptor.labeling.agreement import NEWEST, Agreement, agreement_of, people_of
 from preceptor.labeling.charts import Mark
 from preceptor.labeling.disagreements import Disputed, read_discussion, read_disputed
-from preceptor.labeling.labelers import bias_of, read_gold, read_skips, records_of
+from preceptor.labeling.labelers import bias_of, read_records
 from preceptor.labeling.mixture import PAPER_SHARES, read_mixture, read_samples
 from preceptor.labeling.pages import render
 from preceptor.labeling.progress import read_leases, read_progress
 from preceptor.labeling.security import AStore, Now, Visitor, roles
 from preceptor.store.database import Store
-from preceptor.store.judgements import id_of, read_judgements
+from preceptor.store.judgements import read_judgements
 from preceptor.store.screening import note_access
 from preceptor.store.tables import Judgement, Project
 
@@ -95,17 +95,7 @@ def agreement(
 def labelers(request: Request, visitor: Lead, store: AStore, chosen: Chosen = None) -> HTMLResponse:
     with store.read() as session:
         projects, project = choose(session, chosen)
-        records = []
-        if project is not None:
-            labels = read_judgements(session, project.id, with_flags=True, newest=NEWEST)
-            people = people_of(session, labels.accounts)
-            skips, gold = read_skips(session, project.id), read_gold(session, project.id)
-            records = records_of(
-                labels,
-                people,
-                [skips.get(id_of(account), 0) for account in labels.accounts],
-                [gold.get(id_of(task), "") for task in labels.tasks],
-            )
+        records = read_records(session, project.id) if project else []
     rows = [(r.person.pseudonym[:SHORT], r.consensus) for r in records]
     return render(
         request,

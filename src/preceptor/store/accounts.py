@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import uuid
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -78,6 +79,17 @@ def invite_again(
     return token
 
 
+def invite_or_again(
+    session: Session, site_key: SiteKey, login: str, *, now: datetime, **options: Any
+) -> tuple[uuid.UUID, str]:
+    """`invite`, or a fresh token for somebody who did not use theirs."""
+    known = account_with_login(session, login)
+    if known is None or known.state != "invited":
+        return invite(session, site_key, login, now=now, **options)
+    screened = bool(options.get("screened", False))
+    return known.id, invite_again(session, known.id, now=now, screened=screened)
+
+
 def open_invitation(session: Session, token: str, *, now: datetime) -> Invitation:
     """The invitation of a token that can still be used.
 
@@ -137,6 +149,16 @@ def account_named(session: Session, login: str) -> Account:
     return account
 
 
+def account_with_login(session: Session, login: str) -> Account | None:
+    return session.scalar(select(Account).where(Account.login == login))
+
+
+def all_accounts(session: Session) -> list[Account]:
+    """Everybody who can sign in or was invited, by login; not those only known from an import."""
+    known = select(Account).where(Account.login.is_not(None))
+    return list(session.scalars(known.order_by(Account.login)))
+
+
 def publish_guideline(session: Session, name: str, markdown: str, *, now: datetime) -> str:
     """Add a version, and return what labels call it; the same text again changes nothing."""
     newest = newest_guideline(session, name)
@@ -165,6 +187,12 @@ def newest_guideline(session: Session, name: str) -> Guideline | None:
         .order_by(Guideline.version.desc())
         .limit(1)
     )
+
+
+def shown_guideline(session: Session, guideline_id: uuid.UUID) -> Guideline | None:
+    """A version that was published here; those that came with labels are never shown."""
+    found = session.get(Guideline, guideline_id)
+    return None if found is None or found.imported else found
 
 
 def acknowledge(

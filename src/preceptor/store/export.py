@@ -250,9 +250,8 @@ def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetim
         return "no consent"
     if not row.Assignment.counted and not wanted.include_surplus:
         return "surplus"
-    if row.Submission.ingest_id is None and abs(now - row.Submission.at) < timedelta(
-        seconds=row.Project.undo_seconds
-    ):
+    can_change = row.Submission.ingest_id is None and row.Project.state != "closed"
+    if can_change and abs(now - row.Submission.at) < timedelta(seconds=row.Project.undo_seconds):
         return "can still be undone"
     return None
 

@@ -8,9 +8,11 @@ A form speaks of positions "1".."K" as the labeler sees them; the store keeps sl
     evaluation     the same, under the guideline for evaluations
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from preceptor.data.records import MOST_NESTED
 from preceptor.errors import StoreError
 
 LIKERT = range(1, 8)
@@ -166,8 +168,12 @@ def relabel(choices: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> d
     return found
 
 
-def require_storable(value: Any, what: str) -> None:
-    """Refuse text, in whatever it stands, that a database cannot hold."""
+def require_storable(value: Any, what: str, *, depth: int = 0) -> None:
+    """Refuse text or a number that a database cannot hold, and lists within lists without end."""
+    if depth > MOST_NESTED:
+        raise StoreError(f"{what} has lists within lists over {MOST_NESTED} deep.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise StoreError(f"{what} has {value} in it, which is no number.")
     if isinstance(value, str):
         if "\0" in value:
             raise StoreError(
@@ -181,11 +187,11 @@ def require_storable(value: Any, what: str) -> None:
             ) from None
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            require_storable(key, what)
-            require_storable(inner, what)
+            require_storable(key, what, depth=depth + 1)
+            require_storable(inner, what, depth=depth + 1)
     elif isinstance(value, list):
         for inner in value:
-            require_storable(inner, what)
+            require_storable(inner, what, depth=depth + 1)
 
 
 def _text(form: Mapping[str, Any], field: str) -> str:

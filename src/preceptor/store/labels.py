@@ -16,6 +16,7 @@ from preceptor.store.forms import check_form, relabel, require_storable
 from preceptor.store.judgements import note_labels
 from preceptor.store.names import identify, sha256_of
 from preceptor.store.queue import (
+    NoSuchTask,
     drafts_of,
     equal_slots,
     keep_lease,
@@ -40,6 +41,15 @@ class StaleDraft(StoreError):
         )
         self.stored = stored
         self.version = version
+
+
+class Outdated(StoreError):
+    """The label was changed since, from another page."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This label was changed or taken back since. Open the task again to see how it stands."
+        )
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,8 @@ def save_draft(
     Raises:
         StaleDraft: the stored draft is not of the version that the page began with.
     """
+    if form is None:
+        raise StoreError("A draft is a form as it stands; this is none.")
     require_storable(form, "The draft")
     assignment, task, project = lock(session, assignment_id, account_id)
     stored = next(iter(drafts_of(session, assignment_id)), None)
@@ -259,6 +271,63 @@ def reopen(
         raise StoreError("This task is not submitted; it is among your open ones.")
     _require_open(project)
     return _form_of(session, assignment, label), next_key(session, assignment_id)
+
+
+@dataclass(frozen=True)
+class FormAgain:
+    """A form that can be sent again, and the key that it goes under."""
+
+    assignment_id: uuid.UUID
+    form: Any
+    key: uuid.UUID
+
+
+def undo_submission(
+    session: Session, submission_id: uuid.UUID, account_id: uuid.UUID, *, now: datetime
+) -> FormAgain:
+    """Take this very label back; the same again changes nothing and gives the same answer.
+
+    Raises:
+        NoSuchTask: it is not this account's; whether it exists is not told.
+        Outdated: another revision came after it.
+    """
+    label = _own_label(session, submission_id, account_id)
+    newest = _newest(session, label.assignment_id)
+    assert newest is not None
+    undone = newest.kind == "withdrawn" or newest.restores is not None
+    if newest.revision == label.revision + 1 and undone:
+        key = next_key(session, label.assignment_id)
+    elif newest.id == label.id and label.kind == "submitted":
+        key = undo(session, label.assignment_id, account_id, now=now)
+    else:
+        raise Outdated
+    assignment = session.get_one(Assignment, label.assignment_id)
+    return FormAgain(label.assignment_id, _form_of(session, assignment, label), key)
+
+
+def reopen_submission(
+    session: Session, submission_id: uuid.UUID, account_id: uuid.UUID
+) -> FormAgain:
+    """The form of this very label for revision; it counts until the new one is sent.
+
+    Raises:
+        NoSuchTask: it is not this account's; whether it exists is not told.
+        Outdated: another revision came after it.
+    """
+    label = _own_label(session, submission_id, account_id)
+    newest = _newest(session, label.assignment_id)
+    if newest is None or newest.id != label.id:
+        raise Outdated
+    form, key = reopen(session, label.assignment_id, account_id)
+    return FormAgain(label.assignment_id, form, key)
+
+
+def _own_label(session: Session, submission_id: uuid.UUID, account_id: uuid.UUID) -> Submission:
+    label = session.get(Submission, submission_id)
+    if label is None:
+        raise NoSuchTask
+    lock(session, label.assignment_id, account_id)  # refuses what is somebody else's
+    return label
 
 
 def _require_open(project: Project) -> None:

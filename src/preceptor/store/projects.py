@@ -124,7 +124,12 @@ def set_guideline(session: Session, project_id: uuid.UUID, name: str) -> None:
     session.get_one(Project, project_id).guideline = name
 
 
-def set_project_state(session: Session, project_id: uuid.UUID, state: str) -> None:
+def all_projects(session: Session) -> list[Project]:
+    """By name."""
+    return list(session.scalars(select(Project).order_by(Project.name)))
+
+
+def set_project_state(session: Session, project_id: uuid.UUID, state: str) -> Project:
     """Paused, it leases nothing new; closed, its labels stay as they are and no one revises them.
 
     Raises:
@@ -136,6 +141,25 @@ def set_project_state(session: Session, project_id: uuid.UUID, state: str) -> No
     if project is None:
         raise StoreError("There is no such project.")
     project.state = state
+    session.flush()
+    return project
+
+
+def prompts_page(
+    session: Session,
+    *,
+    split: str | None,
+    status: str,
+    after: uuid.UUID | None,
+    limit: int,
+) -> list[Prompt]:
+    """Prompts by id, so many behind one."""
+    wanted = select(Prompt).where(Prompt.status == status).order_by(Prompt.id).limit(limit)
+    if split is not None:
+        wanted = wanted.where(Prompt.split == split)
+    if after is not None:
+        wanted = wanted.where(Prompt.id > after)
+    return list(session.scalars(wanted))
 
 
 def prompts_without_task(
@@ -187,6 +211,7 @@ def add_tasks(
     *,
     num_calibration: int = 0,
     sensitive: bool = False,
+    first_priority: int | None = None,
 ) -> dict[str, int]:
     """A task for each prompt; says how many were added, and what was left out why.
 
@@ -194,6 +219,9 @@ def add_tasks(
 
     The first `num_calibration` by the project's seed go to the pool that every labeler gets. Slots
     are shuffled, so that a slot says nothing of the model. Adding the same again adds nothing.
+
+    With `first_priority` they are asked about in this order, each a step below the one before;
+    without it in the order of the project's seed.
     """
     project = session.get_one(Project, project_id)
     counts = {"added": 0, "there already": 0, EQUAL: 0, NOT_TEXT: 0}
@@ -201,7 +229,7 @@ def add_tasks(
     responses: dict[uuid.UUID, dict[str, Any]] = {}
     tasks: dict[uuid.UUID, dict[str, Any]] = {}
     places: list[dict[str, Any]] = []
-    for prompt_id, candidates in prompts.items():
+    for place, (prompt_id, candidates) in enumerate(prompts.items()):
         ranked = project.task_type != "demonstration"
         if ranked and not 2 <= len(candidates) <= len(SLOTS):
             raise StoreError(
@@ -219,6 +247,7 @@ def add_tasks(
         )
         slots = [row["id"] for _, row in shuffled]
         task = task_row(project, prompt_id, slots) | {"sensitive": sensitive}
+        task["priority"] = 0 if first_priority is None else first_priority - place
         responses |= {row["id"]: row for row in rows}
         tasks[task["id"]] = task
         places += [

@@ -103,12 +103,11 @@ class Rows:
             session.execute(text("LOCK TABLE ingest IN EXCLUSIVE MODE"))
 
     def add_prompt(self, prompt: Prompt, own: dict[str, Any], *, reason: str = "") -> uuid.UUID:
-        """A prompt of its user; without one, it is a user of its own, and the split one by prompt.
+        """A prompt of its user; without one, the split is one by prompt.
 
         `own` is what an export said of it.
         """
-        name = prompt.user or f"prompt\0{canonical(prompt.prompt)}"
-        pseudonym = self.site_key.user(name, self.provenance.source)
+        pseudonym = pseudonym_of(self.site_key, prompt, self.provenance.source)
         user = identify("user", pseudonym)
         self.users.setdefault(
             user,
@@ -450,6 +449,11 @@ class Rows:
             "at": self.provenance.now,
         }
         return id
+
+
+def pseudonym_of(site_key: SiteKey, prompt: Prompt, source: str) -> str:
+    """Of a prompt's user; without one, it is a user of its own."""
+    return site_key.user(prompt.user or f"prompt\0{canonical(prompt.prompt)}", source)
 
 
 def normal_hash(prompt: str | Messages) -> str:

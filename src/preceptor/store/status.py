@@ -15,6 +15,7 @@ class ProjectStatus:
     state: str
     num_tasks: int
     num_full: int
+    num_wanted: int
     num_labels: int
     num_labelers: int
     num_leased: int
@@ -36,13 +37,19 @@ def prompt_status(session: Session) -> dict[str, int]:
 
 
 def project_status(session: Session) -> list[ProjectStatus]:
-    """Every project by name. Labels are those that count; surplus ones stand apart."""
+    """Every project by name. Labels are those that count; surplus ones stand apart.
+
+    `num_wanted` are labels in all; of the pool that every labeler gets no number is wanted.
+    """
     found = []
     tasks = {
-        id: (num, full)
-        for id, num, full in session.execute(
+        id: (num, full, wanted)
+        for id, num, full, wanted in session.execute(
             select(
-                Task.project_id, func.count(), func.sum(case((Task.state == "full", 1), else_=0))
+                Task.project_id,
+                func.count(),
+                func.sum(case((Task.state == "full", 1), else_=0)),
+                func.coalesce(func.sum(Task.target), 0),
             ).group_by(Task.project_id)
         )
     }
@@ -72,7 +79,7 @@ def project_status(session: Session) -> list[ProjectStatus]:
                 project.name,
                 project.task_type,
                 project.state,
-                *tasks.get(project.id, (0, 0)),
+                *tasks.get(project.id, (0, 0, 0)),
                 *counts.get(project.id, (0,) * 5),
             )
         )

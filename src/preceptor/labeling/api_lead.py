@@ -1,0 +1,249 @@
+"""The REST interface for those who lead: projects, tasks, progress, agreement."""
+
+import hashlib
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from preceptor.data.records import Prompt, parse_line, parse_record
+from preceptor.errors import DataError, StoreError
+from preceptor.labeling.agreement import NEWEST, agreement_of, people_of
+from preceptor.labeling.api_shapes import (
+    Agreement,
+    Counts,
+    EstimateView,
+    Gold,
+    Labelers,
+    LabelerView,
+    Progress,
+    ProjectBody,
+    ProjectChange,
+    ProjectView,
+    ProjectViews,
+    Prompts,
+    PromptView,
+    Split,
+    Text,
+)
+from preceptor.labeling.labelers import Record, read_records
+from preceptor.labeling.security import AStore, Now, Visitor, api_roles
+from preceptor.statistics import Estimate
+from preceptor.store import projects, screening
+from preceptor.store.asking import Question, ask, read_question
+from preceptor.store.judgements import read_judgements
+from preceptor.store.rows import SCOPES, Provenance
+from preceptor.store.status import project_status
+from preceptor.store.tables import Assignment, Project
+
+router = APIRouter(tags=["researcher"])
+
+Lead = Annotated[Visitor, Depends(api_roles("researcher", "admin", scope="research"))]
+UPLOADED = Path("upload.jsonl")
+"""What the errors call the lines that were sent."""
+
+
+@router.get("/lead/projects")
+def all_projects(visitor: Lead, store: AStore) -> ProjectViews:
+    """Every project, by name."""
+    with store.read() as session:
+        found = projects.all_projects(session)
+        return ProjectViews(items=[_project(project) for project in found])
+
+
+@router.post("/projects")
+def create(body: ProjectBody, visitor: Lead, store: AStore, now: Now) -> ProjectView:
+    """Make a project, or find the one of this name that asks for the same."""
+    options = body.model_dump(exclude={"name", "task_type"}) | {"groups": tuple(body.groups)}
+
+    def make(session: Session) -> ProjectView:
+        wanted = projects.ProjectOptions(**options)
+        id = projects.create_project(session, body.name, body.task_type, wanted, now=now)
+        return _project(session.get_one(Project, id))
+
+    return store.run(make)
+
+
+@router.patch("/projects/{project_id}")
+def change(project_id: uuid.UUID, body: ProjectChange, visitor: Lead, store: AStore) -> ProjectView:
+    """Open, pause or close a project. The labels of a closed one stay as they are."""
+
+    def set_state(session: Session) -> ProjectView:
+        return _project(projects.set_project_state(session, project_id, body.state))
+
+    return store.run(set_state)
+
+
+@router.post(
+    "/projects/{project_id}/tasks",
+    openapi_extra={"requestBody": {"content": {"application/jsonl": {"schema": {}}}}},
+    # Lines, not one JSON value: they are read here.
+)
+async def add_tasks(
+    project_id: uuid.UUID,
+    request: Request,
+    visitor: Lead,
+    store: AStore,
+    now: Now,
+    licence: Annotated[Text, Query(min_length=1, max_length=500)],
+    consent: Annotated[Text, Query(min_length=1, max_length=2000)],
+    source: Annotated[Text, Query(max_length=200)] = "",
+    split: Split | None = None,
+    in_order: bool = False,
+) -> Counts:
+    """Prompts with responses, a line each, become tasks; the same lines again add nothing.
+
+    {"prompt": "...", "user": "...", "responses": ["...", "..."], "sources": ["sft", "ppo"]}
+    """
+    body = await request.body()
+    questions = read_lines(body)
+    provenance = Provenance(UPLOADED, licence, consent, now, source=source, scopes=SCOPES)
+
+    def put(session: Session) -> dict[str, int]:
+        return ask(
+            session,
+            store.site_key,
+            project_id,
+            questions,
+            provenance,
+            sha256=hashlib.sha256(body).hexdigest(),
+            split=split,
+            in_order=in_order,
+        )
+
+    return Counts(counts=await run_in_threadpool(store.run, put))
+
+
+@router.get("/projects/{project_id}/progress")
+def progress(project_id: uuid.UUID, visitor: Lead, store: AStore) -> Progress:
+    """How far the work is."""
+    with store.read() as session:
+        project = _existing(session, project_id)
+        [found] = [s for s in project_status(session) if s.name == project.name]
+    return Progress(**asdict(found))
+
+
+@router.get("/projects/{project_id}/agreement")
+def agreement(project_id: uuid.UUID, visitor: Lead, store: AStore) -> Agreement:
+    """How far labelers of the same tasks agree."""
+    with store.read() as session:
+        _existing(session, project_id)
+        labels = read_judgements(session, project_id, with_flags=True, newest=NEWEST)
+        found = agreement_of(labels, people_of(session, labels.accounts))
+    return Agreement(
+        num_labels=found.num_labels,
+        num_tasks=found.num_tasks,
+        pairwise=_estimate(found.strict),
+        pairwise_with_ties=_estimate(found.with_ties),
+        likert_alpha=_estimate(found.likert),
+        rank_alpha=_estimate(found.ranks),
+    )
+
+
+@router.get("/projects/{project_id}/labelers")
+def labelers(project_id: uuid.UUID, visitor: Lead, store: AStore) -> Labelers:
+    """Each labeler's record, by pseudonym; nobody is left out for an alert."""
+    with store.read() as session:
+        _existing(session, project_id)
+        records = read_records(session, project_id)
+    return Labelers(items=[_labeler(record) for record in records])
+
+
+@router.put("/tasks/{task_id}/gold", status_code=204)
+def gold(task_id: uuid.UUID, body: Gold, visitor: Lead, store: AStore, now: Now) -> None:
+    """Make a researcher's label of the task the answer that others are held against."""
+
+    def put(session: Session) -> None:
+        assignment = session.get(Assignment, body.assignment_id)
+        if assignment is None or assignment.task_id != task_id:
+            raise HTTPException(404)
+        screening.set_gold(
+            session, assignment.id, visitor.member.id, explanation=body.explanation, now=now
+        )
+
+    store.run(put)
+
+
+@router.get("/prompts")
+def prompts(
+    visitor: Lead,
+    store: AStore,
+    now: Now,
+    split: Split | None = None,
+    status: Literal["active", "rejected"] = "active",
+    after: uuid.UUID | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Prompts:
+    """Prompts by id, `limit` of them behind `after`; who read them is noted."""
+
+    def read(session: Session) -> list[PromptView]:
+        rows = projects.prompts_page(session, split=split, status=status, after=after, limit=limit)
+        shown = f"{split or 'all'} {status} after {after}"
+        screening.note_access(session, visitor.member.id, "prompts", shown, now=now)
+        names = ("id", "split", "status", "reason", "use_case", "origin")
+        return [
+            PromptView(**{name: getattr(row, name) for name in names}, prompt=row.content)
+            for row in rows
+        ]
+
+    found = store.run(read)
+    return Prompts(items=found, next=found[-1].id if len(found) == limit else None)
+
+
+def read_lines(body: bytes) -> list[Question]:
+    """The questions of JSON Lines.
+
+    Raises:
+        StoreError: a line that is none; it says which and why.
+    """
+    found = []
+    try:
+        for number, line in enumerate(body.split(b"\n"), 1):
+            if line.strip():
+                where = f"line {number}"
+                found.append(
+                    read_question(parse_record(parse_line(line, where), Prompt, where), where)
+                )
+    except DataError as error:
+        raise StoreError(str(error)) from None
+    if not found:
+        raise StoreError("There is no line. Each is a JSON object with a prompt.")
+    return found
+
+
+def _existing(session: Session, project_id: uuid.UUID) -> Project:
+    project = session.get(Project, project_id)
+    if project is None:
+        raise HTTPException(404)
+    return project
+
+
+def _project(project: Project) -> ProjectView:
+    names = ProjectView.model_fields
+    return ProjectView(**{name: getattr(project, name) for name in names})
+
+
+def _estimate(found: Estimate) -> EstimateView:
+    values: dict[str, Any] = asdict(found)
+    return EstimateView(**values)
+
+
+def _labeler(record: Record) -> LabelerView:
+    person = record.person
+    return LabelerView(
+        pseudonym=person.pseudonym,
+        group=person.group,
+        state=person.state,
+        num_labels=record.num_labels,
+        num_skips=record.num_skips,
+        consensus=_estimate(record.consensus),
+        gold=_estimate(record.gold),
+        ties=_estimate(record.ties),
+        flagged=_estimate(record.flagged),
+        median_seconds=record.median_seconds,
+        alerts=list(record.alerts),
+    )

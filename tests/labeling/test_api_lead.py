@@ -1,0 +1,252 @@
+"""The REST interface for leads and admins: projects, tasks, progress, accounts, keys, exports."""
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from browsers import Clock, add_member, make_project
+from live import Program, claimed, error_of, form_of, key_of, submit
+from sqlalchemy import select
+
+from preceptor.store.database import Store
+from preceptor.store.tables import AccessLog, Account, Policy, Prompt, Task, TaskResponse
+
+LINES = [
+    {
+        "prompt": "how?",
+        "user": "u1",
+        "responses": ["one", "two"],
+        "sources": ["sft", "ppo"],
+        "finished": [True, False],
+    },
+    {"prompt": "why?", "user": "u2", "responses": ["a", "b", "c"]},
+    {"prompt": "what?", "responses": ["same", "same "]},
+]
+DECLARED = "licence=mine&consent=they+agreed"
+
+
+def lines_of(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+@pytest.fixture
+def lead(app: Any, store: Store) -> Program:
+    account = add_member(store, "lea", role="researcher", group="researcher")
+    return Program(app, key_of(store, account, "research", "label"))
+
+
+@pytest.fixture
+def admin(app: Any, store: Store) -> Program:
+    account = add_member(store, "ada", role="admin", group="researcher")
+    return Program(app, key_of(store, account, "admin", "research", "label"))
+
+
+@pytest.fixture
+def ann(app: Any, store: Store) -> Program:
+    return Program(app, key_of(store, add_member(store, "ann")))
+
+
+def test_a_project_from_its_questions_to_its_export(
+    lead: Program, admin: Program, ann: Program, store: Store, clock: Clock
+):
+    body = {"name": "rankings of May", "task_type": "ranking", "calibration_fraction": 0}
+    project = lead("POST /projects", body).json()
+    assert lead("POST /projects", body).json() == project, "the same again is the same project"
+    path = f"POST /projects/{project['id']}/tasks?{DECLARED}&split=train&in_order=true"
+    counts = lead(path, content=lines_of(LINES)).json()["counts"]
+    assert counts == {"added": 2, "there already": 0, "all responses equal": 1} | {
+        key: 0 for key in counts if key not in ("added", "there already", "all responses equal")
+    }
+    again = lead(path, content=lines_of(LINES)).json()["counts"]
+    assert (again["added"], again["there already"]) == (0, 2)
+    for wanted in ("how?", "why?"):  # in this order
+        view = claimed(ann, project["id"])
+        assert view["prompt"] == wanted
+        assert submit(ann, view, form_of(view)).status_code == 200
+    progress = lead(f"GET /projects/{project['id']}/progress").json()
+    assert (progress["num_tasks"], progress["num_wanted"], progress["num_labels"]) == (2, 2, 2)
+    wanted = {"kind": "rankings", "project": "rankings of May"}
+    early = admin("POST /exports", wanted)
+    assert early.status_code == 400 and "can still be undone" in early.text
+    # Of a closed project nothing can be undone.
+    assert lead(f"PATCH /projects/{project['id']}", {"state": "closed"}).status_code == 200
+    exported = admin("POST /exports", wanted)
+    rows = [json.loads(line) for line in exported.text.splitlines()]
+    assert {row["prompt"] for row in rows} == {"how?", "why?"}
+    [how] = [row for row in rows if row["prompt"] == "how?"]
+    by_text = dict(zip(how["responses"], how["meta"]["sources"], strict=True))
+    assert by_text == {"one": "sft", "two": "ppo"}
+    assert dict(zip(how["responses"], how["meta"]["finished"], strict=True)) == {
+        "one": True,
+        "two": False,
+    }
+    assert exported.content == admin("POST /exports", wanted).content
+    assert exported.headers["x-preceptor-sha256"][:12] in exported.headers["content-disposition"]
+
+
+def test_agreement_of_two_who_rank_alike_is_one(
+    lead: Program, ann: Program, app: Any, store: Store
+):
+    ben = Program(app, key_of(store, add_member(store, "ben")))
+    project = make_project(store, tasks={"p": ["a", "b", "c"]}, overlap=2)
+    empty = lead(f"GET /projects/{project}/agreement").json()
+    assert empty["pairwise"]["mean"] is None and empty["pairwise"]["reason"]
+    order = ["a", "b", "c"]
+    for person in (ann, ben):
+        view = claimed(person, project)
+        positions = [str(view["responses"].index(text) + 1) for text in order]
+        form = form_of(view) | {"rank_groups": [[p] for p in positions], "unacceptable": []}
+        assert submit(person, view, form).status_code == 200
+    found = lead(f"GET /projects/{project}/agreement").json()
+    assert found["pairwise"]["mean"] == found["pairwise_with_ties"]["mean"] == 1.0
+    assert (found["num_labels"], found["num_tasks"]) == (2, 1)
+    rows = lead(f"GET /projects/{project}/labelers").json()["items"]
+    assert [row["num_labels"] for row in rows] == [1, 1]
+    assert all(row["consensus"]["mean"] == 1.0 and row["pseudonym"][:4] == "lab_" for row in rows)
+
+
+def test_a_researcher_s_label_becomes_the_gold_answer(lead: Program, ann: Program, store: Store):
+    project = make_project(store, groups=("training", "researcher"), overlap=2)
+    own, other = claimed(lead, project), claimed(ann, project)
+    for person, view in ((lead, own), (ann, other)):
+        assert submit(person, view, form_of(view)).status_code == 200
+    with store.read() as session:
+        task = session.scalars(select(Task.id)).one()
+    path = f"PUT /tasks/{task}/gold"
+    assert lead(path, {"assignment_id": own["id"], "explanation": "clear"}).status_code == 204
+    refused = lead(path, {"assignment_id": other["id"]})
+    assert refused.status_code == 400, "a labeler's label is no gold answer"
+    elsewhere = lead(f"PUT /tasks/{uuid.UUID(int=5)}/gold", {"assignment_id": own["id"]})
+    assert elsewhere.status_code == 404
+
+
+def test_who_reads_prompts_is_noted_and_pages_hold_each_once(lead: Program, store: Store):
+    make_project(store, tasks={f"p{i}": ["a", "b"] for i in range(5)})
+    seen: list[str] = []
+    after = ""
+    while True:
+        page = lead(f"GET /prompts?split=train&limit=2{after}").json()
+        seen += [row["prompt"] for row in page["items"]]
+        if page["next"] is None:
+            break
+        after = f"&after={page['next']}"
+    assert sorted(seen) == [f"p{i}" for i in range(5)]
+    assert lead("GET /prompts?split=test").json() == {"items": [], "next": None}
+    with store.read() as session:
+        noted = session.scalars(select(AccessLog)).all()
+    assert len(noted) == 4 and {row.what for row in noted} == {"prompts"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "There is no line"),
+        ([{"responses": ["a", "b"]}], 'line 1: a prompt needs "prompt"'),
+        ([LINES[0], {"prompt": "p", "responses": ["a"]}], "line 2: 1 responses; labelers compare"),
+        ([{"prompt": "p", "responses": "ab"}], 'line 1: "responses" is a list of texts'),
+        ([{"prompt": "p", "responses": ["a", "b"], "sources": ["x"]}], '"sources" has one str for'),
+        ([{"prompt": "p", "responses": ["a", "b"], "finished": [1, 0]}], '"finished" has one bool'),
+        ([{"prompt": "p"}], "line 1: a ranking needs responses to rank"),
+        ([{"prompt": "p\0", "responses": ["a", "b"]}], "NUL character"),
+    ],
+)
+def test_a_broken_line_is_named_and_nothing_is_stored(
+    lead: Program, store: Store, rows: list[dict[str, Any]], message: str
+):
+    project = make_project(store)
+    answer = lead(f"POST /projects/{project}/tasks?{DECLARED}", content=lines_of(rows))
+    assert answer.status_code == 400
+    assert message in error_of(answer)["message"]
+    with store.read() as session:
+        assert len(session.scalars(select(Task.id)).all()) == 1
+        assert len(session.scalars(select(Prompt.id)).all()) == 1
+
+
+def test_demonstrations_are_asked_for_without_responses(lead: Program, store: Store):
+    project = make_project(store, "demonstration")
+    path = f"POST /projects/{project}/tasks?{DECLARED}"
+    assert "labelers write them" in lead(path, content=lines_of(LINES[:1])).text
+    assert lead(path, content=lines_of([{"prompt": "p"}])).json()["counts"]["added"] == 1
+
+
+def test_a_prompt_with_two_sets_of_responses_is_two_tasks(lead: Program, store: Store):
+    project = make_project(store)
+    rows = [{"prompt": "p", "responses": ["a", "b"]}, {"prompt": "p", "responses": ["c", "d"]}]
+    answer = lead(f"POST /projects/{project}/tasks?{DECLARED}", content=lines_of(rows))
+    assert answer.json()["counts"]["added"] == 2
+
+
+def test_what_is_declared_of_consent_must_be_said(lead: Program, store: Store):
+    project = make_project(store)
+    answer = lead(f"POST /projects/{project}/tasks?licence=mine", content=lines_of(LINES))
+    assert answer.status_code == 400 and error_of(answer)["param"] == "consent"
+
+
+def test_an_invitation_by_the_interface_opens_one_account_once(
+    admin: Program, store: Store, app: Any
+):
+    body = {"login": "new@example.org", "group": "simulated", "screened": True}
+    first = admin("POST /invites", body)
+    assert first.status_code == 201
+    again = admin("POST /invites", body)  # they did not use theirs
+    assert again.status_code == 201 and again.json()["token"] != first.json()["token"]
+    assert admin("POST /invites", body | {"group": "imported"}).status_code == 400
+    [account] = [a for a in admin("GET /accounts").json()["items"] if a["login"] == body["login"]]
+    assert (account["state"], account["group"]) == ("invited", "simulated")
+    refused = admin(f"PATCH /accounts/{account['id']}", {"state": "active"})
+    assert refused.status_code == 400 and "not accepted yet" in refused.text
+
+
+def test_a_paused_account_claims_nothing_more(admin: Program, ann: Program, store: Store):
+    project = make_project(store)
+    [account] = [a for a in admin("GET /accounts").json()["items"] if a["login"] == "ann"]
+    assert admin(f"PATCH /accounts/{account['id']}", {"state": "paused"}).status_code == 200
+    assert "Your account is paused" in ann(f"POST /projects/{project}/claim").text
+
+
+def test_a_key_is_shown_once_and_ends_when_it_is_revoked(admin: Program, app: Any, store: Store):
+    body = {"name": "nightly", "scopes": ["research"], "days": 3}
+    made = admin("POST /keys", body).json()
+    program = Program(app, made["key"])
+    assert program("GET /lead/projects").status_code == 200
+    assert program("GET /accounts").status_code == 403, "its scope does not hold more"
+    listed = admin("GET /keys")
+    assert made["id"] in listed.text and made["key"].rpartition("_")[2] not in listed.text
+    assert admin(f"DELETE /keys/{made['id']}").status_code == 204
+    assert program("GET /lead/projects").status_code == 401
+
+
+def test_an_admin_frees_anybody_s_lease(admin: Program, ann: Program, app: Any, store: Store):
+    ben = Program(app, key_of(store, add_member(store, "ben")))
+    project = make_project(store)
+    view = claimed(ann, project)
+    assert ben(f"POST /projects/{project}/claim").status_code == 204
+    assert admin(f"DELETE /leases/{view['id']}").status_code == 204
+    assert claimed(ben, project)["prompt"] == view["prompt"]
+    assert admin(f"DELETE /leases/{uuid.UUID(int=3)}").status_code == 404
+
+
+def test_a_guideline_gets_a_version_by_its_text(admin: Program):
+    body = {"name": "ranking", "markdown": "Help first."}
+    assert admin("POST /guidelines", body).json() == {"name": "ranking@1"}
+    assert admin("POST /guidelines", body).json() == {"name": "ranking@1"}
+    assert admin("POST /guidelines", body | {"markdown": "x"}).json() == {"name": "ranking@2"}
+
+
+def test_sources_are_policies_and_slots_are_shuffled(lead: Program, store: Store):
+    project = make_project(store)
+    rows = [
+        {"prompt": f"p{i}", "responses": ["a", "b"], "sources": ["sft", "ppo"]} for i in range(40)
+    ]
+    lead(f"POST /projects/{project}/tasks?{DECLARED}&source=mine", content=lines_of(rows))
+    with store.read() as session:
+        assert set(session.scalars(select(Policy.name).where(Policy.run == "mine"))) == {
+            "sft",
+            "ppo",
+        }
+        first = session.execute(
+            select(TaskResponse.slot, TaskResponse.response_id).where(TaskResponse.slot == "A")
+        ).all()
+        assert len(first) == 41
+        assert session.scalar(select(Account.login).where(Account.login == "lea"))
