@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": set(),
     "store": {"data", "statistics"},
     "labeling": {"data", "store", "statistics"},
+    "simulation": {"data", "evaluation", "store", "labeling"},
     "steps": {
         "recipes",
         "statistics",
@@ -57,7 +58,8 @@ ALLOWED: dict[str, set[str]] = {
     "chat": {"data", "models", "generation", "recipes"},
     "label_store": {"store"},
     "label_people": {"label_store", "store", "labeling"},
-    "label": {"data", "chat", "store", "steps", "label_people", "label_store"},
+    "label_simulate": {"label_store", "labeling", "recipes", "simulation"},
+    "label": {"data", "chat", "store", "steps", "label_people", "label_simulate", "label_store"},
     "cli": {"data", "models", "recipes", "pipeline", "chat", "label"},
     "__main__": {"cli"},
 }
@@ -175,6 +177,14 @@ def test_the_labeling_app_needs_no_torch():
     code = (
         "import sys, preceptor.labeling.app, preceptor.labeling.server\n"
         "assert not {'torch', 'transformers', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_simulated_labelers_need_no_torch_and_no_web_framework():
+    code = (
+        "import sys, preceptor.simulation.shift, preceptor.label_simulate\n"
+        "assert not {'torch', 'transformers', 'fastapi', 'uvicorn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -11,6 +11,7 @@ import typer
 
 from preceptor.errors import DataError, StoreError
 from preceptor.label_people import people_app
+from preceptor.label_simulate import simulate_app
 from preceptor.label_store import STORE, Where, now, opened
 
 if TYPE_CHECKING:
@@ -270,7 +271,8 @@ def status(store: Where = STORE) -> None:
         )
 
 
-label_app.registered_commands += people_app.registered_commands
+for more in (people_app, simulate_app):
+    label_app.registered_commands += more.registered_commands
 
 
 def _folders(run: Path, names: list[str]) -> dict[str, Path | str]:

@@ -1,0 +1,1 @@
+"""Simulated labelers who do real tasks: what they answer, and the hands that send it."""
