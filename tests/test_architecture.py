@@ -36,6 +36,9 @@ ALLOWED: dict[str, set[str]] = {
     "simulation": {"data", "evaluation", "store", "labeling"},
     "steps": {
         "recipes",
+        "store",
+        "labeling",
+        "simulation",
         "statistics",
         "data",
         "models",

@@ -401,3 +401,20 @@ def test_a_format_without_a_file_is_refused():
 def test_recipes_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         load_recipe("miniature").seed = 3  # type: ignore[misc]
+
+
+def test_labels_say_who_ranks_and_where():
+    people = load_recipe("miniature", ["labels=people", "label_store=team.db"])
+    assert "rankings        people, through team.db" in summary_lines(people)
+    store = load_recipe("miniature", ["labels=store"])
+    [line] = [line for line in summary_lines(store) if line.startswith("rankings")]
+    assert line.endswith("simulated labelers, judge miniature, through labels.db")
+    assert "label_store is for labels store or people" in message_of("label_store=x.db")
+    assert "people" in message_of("labels=peopel")
+    said = message_of("labels=store", "label_store=postgresql://me:secret@host/labels")
+    assert "set PGPASSWORD" in said and "secret" not in said
+
+
+def test_people_are_not_asked_for_what_a_file_has():
+    with pytest.raises(ValueError, match="rankings is a file of their answers"):
+        Recipe(**SMALL, rankings="r.jsonl", labels="people")

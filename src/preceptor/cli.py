@@ -72,9 +72,30 @@ Out = Annotated[
 
 
 @app.command()
-def run(recipe: RecipeName, overrides: Overrides = None, out: Out = None) -> None:
-    """Run a whole recipe, or continue it; what is done is skipped."""
-    resolved, folder = _resolve(recipe, overrides, out)
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Out = None,
+    labels: Annotated[
+        Literal["simulated", "store", "people"] | None,
+        typer.Option("--labels", help="Who ranks, and where: as the recipe's key labels."),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", metavar="PATH|URL", help="The label store: as the recipe's key label_store."
+        ),
+    ] = None,
+) -> None:
+    """Run a whole recipe, or continue it; what is done is skipped.
+
+    With --labels store everything that is ranked goes through the labeling app, where simulated
+    labelers sign in and work. With --labels people the run ends when people have to rank, says how
+    many labels are missing, and goes on from there when it is started again.
+    """
+    more = {"labels": labels, "label_store": store}
+    told = [f"{key}={value}" for key, value in more.items() if value is not None]
+    resolved, folder = _resolve(recipe, [*(overrides or ()), *told], out)
     from preceptor.pipeline import run_pipeline  # slow: a wrong recipe is told before
 
     typer.echo(run_pipeline(resolved, folder))

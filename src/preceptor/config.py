@@ -250,6 +250,18 @@ class RewardConfig(TrainConfig):
     lora: LoRAConfig | None = Field(None, description="Adapters instead of full fine-tuning.")
 
 
+def _require_no_password(address: str) -> None:
+    try:
+        password = urlsplit(address).password
+    except ValueError:
+        password = None
+    if password is not None:
+        raise ValueError(
+            "label_store has a password in it, and the run folder keeps the recipe. Leave it out "
+            "and set PGPASSWORD"
+        )
+
+
 def _require_host(address: str) -> None:
     try:
         parts = urlsplit(address)
@@ -442,6 +454,17 @@ class Recipe(Section):
         None,
         description="A file or hf:NAME of rankings; null: sampled from sft, ranked by labelers.",
     )
+    labels: Literal["simulated", "store", "people"] = Field(
+        "simulated",
+        description="Who ranks the responses, and where: simulated labelers in this process; the "
+        "same ones through the labeling app (store); or people there, and the run ends until their "
+        "labels are in and goes on when it is started again.",
+    )
+    label_store: str | None = Field(
+        None,
+        description="With labels store or people: the store's file or address, made if it is not "
+        "there. null: labels.db in the run folder.",
+    )
     judge: Literal["miniature", "rubric"] = Field(
         "rubric", description="What simulated labelers see through noise, and evaluation without."
     )
@@ -523,6 +546,18 @@ class Recipe(Section):
                         f"{name}.ptx_sequence_length {stage.ptx_sequence_length} is over "
                         f"model.context_length {self.model.context_length}"
                     )
+        if self.labels != "simulated" and self.rankings is not None:
+            raise ValueError(
+                f"labels {self.labels} asks labelers, and rankings is a file of their answers. "
+                "Leave one of the two out"
+            )
+        if self.label_store is not None and self.labels == "simulated":
+            raise ValueError(
+                "label_store is for labels store or people, and labels is simulated. Set labels, "
+                "or leave label_store out"
+            )
+        if self.label_store is not None and "://" in self.label_store:
+            _require_no_password(self.label_store)
         if self.rounds > 1 and self.rankings is not None:
             raise ValueError(
                 f"rounds {self.rounds} asks labelers again, and rankings is a file whose labelers "

@@ -65,6 +65,7 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
     if only != ["report"]:
         require_files(recipe)
         require_rewards(recipe, out, [name for name in wanted if not only or name in only])
+        require_labelers(recipe)
     if only:
         require_earlier_steps(recipe, out, wanted, only)
     with at_work(recipe, out):
@@ -123,6 +124,14 @@ def require_rewards(recipe: Recipe, out: Path, names: Sequence[str]) -> None:
                 scores.require_listener(config.reward)
         elif config.reward != "reward_model":
             scores.reward_function(config.reward)
+
+
+def require_labelers(recipe: Recipe) -> None:
+    """A label store that is not there, or an app that is not installed, is told before anything."""
+    if recipe.labels != "simulated":
+        from preceptor.steps.collect import require_store
+
+        require_store(recipe)
 
 
 def require_earlier_steps(
@@ -188,7 +197,7 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
         writers: dict[str, Callable[[], list[Path]]] = {
             "data": lambda: labels.make_data(recipe, out),
             "sample": lambda: labels.sample_responses(recipe, out, name),
-            "rank": lambda: labels.rank(recipe, out, name),
+            "rank": lambda: rank(recipe, out, name),
             "evaluate": lambda: evaluate_run(recipe, out),
         }
         written = writers[kind]()
@@ -198,15 +207,27 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
     _return_memory()
 
 
+def rank(recipe: Recipe, out: Path, step: str) -> list[Path]:
+    """Let the responses be ranked: in this process, or through the label store."""
+    if recipe.labels == "simulated":
+        return labels.rank(recipe, out, step)
+    from preceptor.steps.asked import rank_in_store  # needs the app, which is an extra
+
+    return rank_in_store(recipe, out, step)
+
+
 def input_hash(recipe: Recipe, out: Path, name: str) -> str:
     """Hash of what a step reads: its own keys, files the recipe names, outputs of earlier steps."""
     whole = recipe.model_dump(mode="json")
     kind = kind_of(name)
     general = ("seed", "num_threads", "model", "max_prompt_tokens", "max_response_tokens")
     own = {
-        "data": ("corpus", "prompts", "demonstrations", "rankings", "judge", "data"),
+        "data": (
+            *("corpus", "prompts", "demonstrations", "rankings", "judge", "data"),
+            *(("labels", "label_store") if labels.asks_for_demonstrations(recipe) else ()),
+        ),
         "sample": ("sample", "sft", "rounds"),
-        "rank": ("rank", "judge"),
+        "rank": ("rank", "judge", "labels", "label_store"),
         "ppo": ("ppo", "reward", "judge"),
         "ppo_ptx": ("ppo_ptx", "reward", "judge"),
         "evaluate": ("evaluate", "judge", "sft", "reward", "name"),

@@ -302,7 +302,15 @@ def test_results_of_an_earlier_version_still_make_a_page(run, plain_pictures):
     assert page.count('<span title="of an earlier version">–</span>') == 4
 
 
-@pytest.mark.parametrize(("line", "simulated"), [("rankings: null", True), ("rankings: a", False)])
+@pytest.mark.parametrize(
+    ("line", "simulated"),
+    [
+        ("rankings: null", True),
+        ("rankings: a", False),
+        ("rankings: null\nlabels: store", True),
+        ("rankings: null\nlabels: people", False),
+    ],
+)
 def test_simulated_labelers_are_called_so(run, line, simulated):
     (run / "recipe.yaml").write_text(line)
     assert read_run(run).simulated_labelers is simulated

@@ -44,12 +44,21 @@ def summary_lines(recipe: Recipe) -> list[str]:
         f"{'model':<{width}}{model}",
         f"{'demonstrations':<{width}}{recipe.demonstrations}",
         f"{'prompts':<{width}}{recipe.prompts or recipe.demonstrations}",
-        f"{'rankings':<{width}}{recipe.rankings or f'simulated labelers, judge {recipe.judge}'}",
+        f"{'rankings':<{width}}{_who_ranks(recipe)}",
         f"{'corpus':<{width}}{recipe.corpus or 'none'}",
     ]
     return lines + [
         f"{stage:<{width}}{_size(recipe, kind_of(stage))}".rstrip() for stage in stages_of(recipe)
     ]
+
+
+def _who_ranks(recipe: Recipe) -> str:
+    if recipe.rankings is not None:
+        return recipe.rankings
+    if recipe.labels == "people":
+        return f"people, through {recipe.label_store or 'labels.db'}"
+    through = f", through {recipe.label_store or 'labels.db'}" if recipe.labels == "store" else ""
+    return f"simulated labelers, judge {recipe.judge}{through}"
 
 
 def _size(recipe: Recipe, stage: str) -> str:
@@ -62,6 +71,12 @@ def _size(recipe: Recipe, stage: str) -> str:
     if stage == "sample":
         return f"{recipe.sample.min_responses} to {recipe.sample.max_responses} responses a prompt"
     if stage == "rank":
+        if recipe.labels == "people":
+            noise = recipe.rank
+            return (
+                f"{noise.labels_per_prompt} labels a training prompt, "
+                f"{noise.labels_per_valid_prompt} a validation prompt"
+            )
         return f"{recipe.rank.num_labelers} labelers, {recipe.rank.num_heldout_labelers} held out"
     if stage == "reward":
         return f"{recipe.reward.num_epochs} epochs, {recipe.reward.batch_prompts} prompts a step"

@@ -80,7 +80,9 @@ def read_run(folder: Path) -> RunFiles:
             if keys.get(stage, None if stage == "ppo_start" else {}) is not None
         ),
         rounds=len(numbers) + 1,
-        simulated_labelers="rankings" in keys and keys["rankings"] is None,
+        simulated_labelers="rankings" in keys
+        and keys["rankings"] is None
+        and keys.get("labels") != "people",
         metrics={stage: _lines(folder / stage / "metrics.jsonl") for stage in STAGES},
         summaries={stage: d.get("summary", {}) for stage, d in done.items() if d},
         samples={s: _lines(folder / s / "samples.jsonl") for s in ("ppo", "ppo_ptx")},

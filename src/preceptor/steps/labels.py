@@ -1,6 +1,6 @@
 """The steps before and between the training: data, sampled responses, rankings."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,14 +9,14 @@ from preceptor.data.batching import (
     fit_prompts,
     pack_documents,
 )
-from preceptor.data.dataset import Judge, Judgement
+from preceptor.data.dataset import Dataset, Judge, Judgement
 from preceptor.data.records import (
     Prompt,
     Ranking,
     read_records,
     write_records,
 )
-from preceptor.data.sources import assemble
+from preceptor.data.sources import GENERATED, assemble
 from preceptor.errors import DataError
 from preceptor.evaluation.judges import judge_of, labelers_of
 from preceptor.evaluation.labelers import Labeler, rank_responses, stream_of_look, texts_of
@@ -40,6 +40,8 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
     dataset = assemble(recipe)
     for note in dataset.notes:
         say(f"data: {note}")
+    if asks_for_demonstrations(recipe):
+        dataset = _with_demonstrations_of_labelers(recipe, out, dataset)
     corpus = {"train": dataset.corpus_train, "valid": dataset.corpus_valid}
     sets: dict[str, list[Any]] = {
         "demonstrations-train": dataset.demonstrations_train,
@@ -85,6 +87,24 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
         path.write_text(dataset.attribution, encoding="utf-8")
         written.append(path)
     return written
+
+
+def asks_for_demonstrations(recipe: Recipe) -> bool:
+    """Those of a file are people's work already; those that are generated are asked for."""
+    return recipe.labels != "simulated" and recipe.demonstrations in GENERATED
+
+
+def _with_demonstrations_of_labelers(recipe: Recipe, out: Path, dataset: Dataset) -> Dataset:
+    from preceptor.steps.asked import demonstrations_from_store  # needs the app, an extra
+
+    found = demonstrations_from_store(
+        recipe,
+        out,
+        {"train": dataset.demonstrations_train, "valid": dataset.demonstrations_valid},
+    )
+    return replace(
+        dataset, demonstrations_train=found["train"], demonstrations_valid=found["valid"]
+    )
 
 
 def require_prompts(recipe: Recipe, count: int, name: str) -> None:
