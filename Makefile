@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 # with whole files of tests does not.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: help demo test test-slow check format docs clean install bench-peers
+.PHONY: help demo test test-slow check format docs clean install bench-peers bench-serving-peers
 
 help:
 	@echo "make demo       the whole loop in the miniature; prints the path of the report"
@@ -16,6 +16,7 @@ help:
 	@echo "make format     rewrite the code in the house format"
 	@echo "make docs       write docs/recipes.md anew from the configuration"
 	@echo "make bench-peers  the environment of the libraries that 'preceptor bench' compares with"
+	@echo "make bench-serving-peers  that of vLLM and llama.cpp; compiles for some minutes"
 	@echo "make install    only the environment in $(VENV)"
 	@echo "make clean      remove $(VENV), caches and runs/demo"
 
@@ -47,6 +48,15 @@ bench-peers: $(INSTALLED)
 	$(BIN)/python -m venv --clear $(VENV)-peers
 	$(VENV)-peers/bin/python -m pip install -q --disable-pip-version-check -r benchmarks/peers.txt
 
+# llama.cpp is compiled, and never taken from a wheel made for some other processor.
+bench-serving-peers: $(INSTALLED)
+	$(BIN)/python -m venv --clear $(VENV)-serving
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF" CMAKE_BUILD_PARALLEL_LEVEL=2 \
+	  $(VENV)-serving/bin/python -m pip install -q --disable-pip-version-check \
+	  --no-binary llama-cpp-python -r benchmarks/serving.txt
+# The index's torchvision is made for a GPU's torch and cannot be imported; texts need none of these.
+	$(VENV)-serving/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+
 # An environment that a person made there is used as it is; a stamp tells that ours is complete.
 $(INSTALLED): pyproject.toml constraints.txt
 	@set -e; \
@@ -69,5 +79,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis runs/demo
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-serving runs/demo
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

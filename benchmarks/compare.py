@@ -4,7 +4,8 @@ Each side is a process of its own, in an environment of its own, that has loaded
 and data. In every round each does one turn while the others wait, so that a machine that grows
 slower or faster does so for all. The first rounds warm up. Ratios are medians of a round's ratios.
 
-`make bench-peers` makes the peers' environment from benchmarks/peers.txt.
+`make bench-peers` makes the peers' environment from benchmarks/peers.txt, and
+`make bench-serving-peers` that of engines that serve from benchmarks/serving.txt.
 """
 
 import argparse
@@ -22,9 +23,11 @@ from works import WORKS, Work, write_inputs
 
 HERE = Path(__file__).parent
 PEERS = HERE.parent / ".venv-peers/bin/python"
+SERVING = HERE.parent / ".venv-serving/bin/python"
 SIDES = {
     "ppo": ["trl", "trl-no-checkpointing"],
     "rollout": ["generate"],
+    "serve": ["vllm", "llama.cpp"],
     "reward": ["trl", "trl-no-checkpointing"],
     "sft": ["trl", "trl-no-checkpointing"],
     "pretrain": ["transformers"],
@@ -69,7 +72,10 @@ class Worker:
 
 def start(side: str, name: str, folder: Path, peers: Path) -> Worker:
     """A side's process; it waits for its first turn."""
-    python, script = (sys.executable, "ours.py") if side == "ours" else (str(peers), "peers.py")
+    if side == "ours":
+        python, script = sys.executable, "ours.py"
+    else:
+        python, script = str(peers), "serving.py" if side in SIDES["serve"] else "peers.py"
     arguments = [name, str(folder), *([] if side == "ours" else [side])]
     log = folder / f"{side}.log"
     with log.open("w", encoding="utf-8") as errors:
@@ -96,7 +102,8 @@ def compare(
                 if number >= warm_up:
                     worker.turns.append(found)
                 print(
-                    f"  {name} {number + 1 - warm_up:+d} {worker.side} {found['seconds']:.2f} s",
+                    f"  {name} {number + 1 - warm_up:+d} {worker.side} {found['seconds']:.2f} s, "
+                    f"{found['processor']:.2f} of a core",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -107,18 +114,20 @@ def compare(
     return workers
 
 
-def rates(worker: Worker) -> list[float]:
-    return [turn["amount"] / turn["seconds"] for turn in worker.turns]
+def rates(worker: Worker, clock: str) -> list[float]:
+    return [turn["amount"] / turn[clock] for turn in worker.turns]
 
 
-def rows_of(name: str, work: Work, workers: list[Worker], machine: Json) -> list[str]:
+def rows_of(
+    name: str, work: Work, workers: list[Worker], machine: Json, clock: str = "seconds"
+) -> list[str]:
     """Markdown: a row for each peer, or one for ours alone."""
-    ours = rates(workers[0])
+    ours = rates(workers[0], clock)
     memory = max(turn["memory"] for turn in workers[0].turns) / 1e9
     own = f"{statistics.median(ours):,.4g} {work.unit}/s, {memory:.1f} GB"
     rows = []
     for worker in workers[1:]:
-        theirs = rates(worker)
+        theirs = rates(worker, clock)
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
         memory = max(turn["memory"] for turn in worker.turns) / 1e9
         rows.append(
@@ -151,19 +160,34 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warm-up", type=int, default=2)
     parser.add_argument("--peers", type=Path, default=PEERS, help="their environment's Python")
+    parser.add_argument(
+        "--serving", type=Path, default=SERVING, help="that of the engines that serve"
+    )
     parser.add_argument("--alone", action="store_true", help="ours only, without a peer")
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="rates by seconds of a core and not by the clock: beside other work, with "
+        "OMP_NUM_THREADS=1, for threads that wait for each other are counted too",
+    )
     given = parser.parse_args()
     unknown = [name for name in given.works if name not in WORKS]
     if unknown:
         parser.error(f"no work named {unknown[0]}; there are {', '.join(WORKS)}")
     if given.rounds < 1 or given.warm_up < 1:
         parser.error("--rounds and --warm-up must be 1 or more: the first turn loads and compiles")
-    if not given.alone and not given.peers.is_file():
-        parser.error(f"{given.peers} is missing. `make bench-peers` makes it; or give --alone.")
+    kinds = {WORKS[name].kind for name in given.works or WORKS}
+    for python, target, needed in (
+        (given.peers, "bench-peers", bool(kinds - {"serve"})),
+        (given.serving, "bench-serving-peers", "serve" in kinds),
+    ):
+        if needed and not given.alone and not python.is_file():
+            parser.error(f"{python} is missing. `make {target}` makes it; or give --alone.")
     told = subprocess.run(
         [sys.executable, str(HERE / "machine.py")], stdout=subprocess.PIPE, text=True, check=True
     )
     machine = json.loads(told.stdout)
+    clock = "processor" if given.processor_time else "seconds"
     bf16, fp32, copied = (f"{machine[key] / 1e9:.0f}" for key in ("bf16", "fp32", "copy"))
     print(
         f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}; matrix "
@@ -174,14 +198,14 @@ def main() -> None:
     for name in given.works or WORKS:
         work = WORKS[name]
         sides = ["ours", *([] if given.alone or work.lora else SIDES[work.kind])]
+        python = given.serving if work.kind == "serve" else given.peers
         # Three processes with a large model and Adam's state are more than 24 GB.
-        together = [sides] if work.shape == "6M" else [["ours", s] for s in sides[1:]] or [sides]
+        small = work.shape == "6M" or work.kind == "serve"
+        together = [sides] if small else [["ours", s] for s in sides[1:]] or [sides]
         for some in together:
             with tempfile.TemporaryDirectory() as folder:
-                workers = compare(
-                    name, some, given.peers, given.rounds, given.warm_up, Path(folder)
-                )
-            for row in rows_of(name, work, workers, machine):
+                workers = compare(name, some, python, given.rounds, given.warm_up, Path(folder))
+            for row in rows_of(name, work, workers, machine, clock):
                 print(row, flush=True)
 
 

@@ -130,7 +130,7 @@ def ppo(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
 
 
 def rollout(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
-    """A turn is one batch of responses."""
+    """A turn is one batch of responses; of requests that are served their tokens are counted."""
     policy, _ = load_policy(folder / "model")
     prompts = data["prompts"]
     for number in range(MANY):
@@ -139,8 +139,8 @@ def rollout(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> Non
         keys = [(number, row) for row in range(work.batch)]
         uniforms = row_uniforms(0, "benchmark", keys, work.response)
         with precision("bf16"):
-            sample(policy, prompts[start : start + work.batch], uniforms, stop_ids=[EOS])
-        turns.end(1)
+            found = sample(policy, prompts[start : start + work.batch], uniforms, stop_ids=[EOS])
+        turns.end(sum(map(len, found.responses)) if work.kind == "serve" else 1)
 
 
 def reward(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
@@ -235,10 +235,11 @@ def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     torch.set_flush_denormal(True)  # as in a run
     keep_freed_memory()
-    kinds = {"ppo": ppo, "rollout": rollout, "reward": reward, "sft": sft, "pretrain": pretrain}
+    kinds = {"ppo": ppo, "reward": reward, "sft": sft, "pretrain": pretrain}
+    kinds |= {"rollout": rollout, "serve": rollout}
     turns = Turns()
     work = work_named(name)
-    if work.kind != "rollout":
+    if kinds[work.kind] is not rollout:
         turns.begin()  # the first turn has all that a stage does before its first step
     kinds[work.kind](work, folder, read_inputs(folder), turns)
 

@@ -15,18 +15,23 @@ class Turns:
     def __init__(self) -> None:
         self.answers = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)  # whatever else is printed goes to the log
-        self.began = 0.0
+        self.began, self.worked = 0.0, 0.0
 
     def begin(self) -> None:
         """Wait for a turn; the process ends where there are no more."""
         if not sys.stdin.readline():
             os._exit(0)
-        self.began = time.perf_counter()
+        self.began, self.worked = time.perf_counter(), time.process_time()
 
     def end(self, amount: float, **parts: float) -> None:
         """The turn is over: so much was done (in the work's unit), some seconds of it in parts."""
-        seconds = time.perf_counter() - self.began
-        line = {"seconds": seconds, "amount": amount, "parts": parts, "memory": peak_memory()}
+        line = {
+            "seconds": time.perf_counter() - self.began,
+            "processor": time.process_time() - self.worked,
+            "amount": amount,
+            "parts": parts,
+            "memory": peak_memory(),
+        }
         print(json.dumps(line), file=self.answers, flush=True)
 
 

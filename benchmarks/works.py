@@ -46,9 +46,10 @@ SHAPES = {
 class Work:
     """One row of the table: what is done again and again by both sides in turn.
 
-    kind     ppo, rollout, reward, sft or pretrain
-    batch    prompts of an iteration or a rollout, ranked prompts or examples or rows of a step
-    prompt   tokens of a prompt (for sft and pretrain: unused)
+    kind     ppo, rollout, serve, reward, sft or pretrain
+    batch    prompts of an iteration or a rollout, requests at once, ranked prompts or examples or
+             rows of a step
+    prompt   tokens of a prompt: the most that one has (serve, sft), or each has; pretrain: unused
     response tokens of a response: the most that may be sampled, or each has
     varied   responses end by themselves, half of them within a third of `response`
     lora     only adapters learn; the peers are not run on that
@@ -74,6 +75,8 @@ WORKS = {
     "ppo-lora-135M": Work("ppo", "135M", 16, 32, 32, minibatches=2, unit="iterations", lora=True),
     "rollout-varied-6M": Work("rollout", "6M", 64, 32, 96, True, unit="rollouts"),
     "rollout-varied-135M": Work("rollout", "135M", 16, 32, 96, True, unit="rollouts"),
+    "serve-135M": Work("serve", "135M", 32, 96, 96, True),
+    "serve-64-135M": Work("serve", "135M", 64, 96, 96, True),
     "reward-k9-6M": Work("reward", "6M", 8, 128, 32, k=9, unit="comparisons"),
     "reward-k4-6M": Work("reward", "6M", 16, 128, 32, k=4, unit="comparisons"),
     "reward-k9-even-6M": Work("reward", "6M", 8, 32, 32, k=9, unit="comparisons"),
@@ -91,24 +94,34 @@ def random_ids(generator: random.Random, shape: Shape, length: int) -> Ids:
     return [generator.randrange(2, shape.vocabulary) for _ in range(length)]
 
 
+def random_length(generator: random.Random, most: int) -> int:
+    """Log-normal: half of them within a third of the most."""
+    return max(4, min(most, round(generator.lognormvariate(math.log(most / 3), 0.6))))
+
+
 def prompts_of(work: Work, count: int) -> list[Ids]:
     """Prompts of equal length, as the peer's trainer needs them."""
     generator = random.Random(f"prompts {work.kind}")
     return [random_ids(generator, SHAPES[work.shape], work.prompt) for _ in range(count)]
 
 
+def requests_of(work: Work, count: int) -> list[Ids]:
+    """Prompts of varied lengths, as users send them."""
+    generator = random.Random("requests")
+    shape = SHAPES[work.shape]
+    return [
+        random_ids(generator, shape, random_length(generator, work.prompt)) for _ in range(count)
+    ]
+
+
 def examples_of(work: Work, count: int) -> list[tuple[Ids, Ids]]:
     """Demonstrations of log-normal lengths: half of the prompts and responses within a third."""
     generator = random.Random("examples")
     shape = SHAPES[work.shape]
-
-    def length(most: int) -> int:
-        return max(4, min(most, round(generator.lognormvariate(math.log(most / 3), 0.6))))
-
     return [
         (
-            random_ids(generator, shape, length(work.prompt)),
-            [*random_ids(generator, shape, length(work.response) - 1), EOS],
+            random_ids(generator, shape, random_length(generator, work.prompt)),
+            [*random_ids(generator, shape, random_length(generator, work.response) - 1), EOS],
         )
         for _ in range(count)
     ]
@@ -210,6 +223,8 @@ def write_inputs(name: str, folder: Path) -> None:
     data: dict[str, Any] = {}
     if work.kind in ("ppo", "rollout"):
         data["prompts"] = prompts_of(work, count)
+    elif work.kind == "serve":
+        data["prompts"] = requests_of(work, count)
     elif work.kind == "reward":
         data["rankings"] = rankings_of(work, count)
     elif work.kind == "sft":

@@ -13,6 +13,8 @@ sys.path.append(str(BENCHMARKS))
 
 import compare  # noqa: E402
 import works  # noqa: E402
+from gguf import GGMLQuantizationType  # noqa: E402
+from gguf_file import write_gguf  # noqa: E402
 from ours import update_products  # noqa: E402
 
 from preceptor.generation import row_uniforms, sample  # noqa: E402
@@ -51,6 +53,17 @@ def test_rates_count_what_was_done_and_not_turns():
     theirs = side("trl", [turn(1.0, amount=10.0)])
     [row] = compare.rows_of("reward-k9-6M", works.WORKS["reward-k9-6M"], [ours, theirs], {})
     assert "**10.00**" in row
+
+
+def test_rates_are_by_seconds_of_a_core_where_that_is_asked_for():
+    """Beside other work a side waits, and not for anything of its own."""
+    ours = side("ours", [turn(8.0) | {"processor": 1.0}])
+    theirs = side("vllm", [turn(4.0) | {"processor": 2.0}])
+    work = works.WORKS["serve-135M"]
+    [row] = compare.rows_of("serve-135M", work, [ours, theirs], {}, "processor")
+    assert "**2.00**" in row
+    [row] = compare.rows_of("serve-135M", work, [ours, theirs], {})
+    assert "**0.50**" in row
 
 
 def test_the_share_of_the_peak_is_told_where_products_were_counted():
@@ -107,6 +120,30 @@ def test_both_sides_start_from_the_same_trunk(toy, tmp_path):
     assert len(works.read_inputs(tmp_path)["prompts"]) == 64 * toy.batch
 
 
+def test_llama_cpp_s_file_holds_the_weights_that_the_others_load(toy, tmp_path):
+    """Read by transformers, which puts the rows of q and k back in its own order."""
+    works.write_models(toy, tmp_path)
+    write_gguf(tmp_path / "model", tmp_path / "model.gguf", GGMLQuantizationType.BF16)
+    from transformers import AutoModelForCausalLM
+
+    ours = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    found = AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file="model.gguf", dtype=torch.float32
+    )
+    ours, found = ours.state_dict(), found.state_dict()
+    assert ours.keys() == found.keys()
+    for name, weight in ours.items():
+        assert torch.equal(found[name], weight.bfloat16().float()), name
+
+
+def test_requests_are_of_varied_lengths_half_of_them_within_a_third():
+    work = works.WORKS["serve-135M"]
+    lengths = [len(prompt) for prompt in works.requests_of(work, 2000)]
+    assert statistics.median(lengths) == pytest.approx(work.prompt / 3, abs=2)
+    assert min(lengths) >= 4
+    assert max(lengths) == work.prompt
+
+
 def test_a_side_that_fails_is_named_with_the_end_of_its_log(tmp_path, monkeypatch):
     script = tmp_path / "ours.py"
     script.write_text("import sys; print('loading', file=sys.stderr); sys.exit('no such model')")
@@ -116,15 +153,31 @@ def test_a_side_that_fails_is_named_with_the_end_of_its_log(tmp_path, monkeypatc
         worker.turn()
 
 
+def test_engines_that_serve_have_a_script_and_an_environment_of_their_own(tmp_path, monkeypatch):
+    (tmp_path / "serving.py").write_text("import sys; sys.exit(' '.join(sys.argv[1:]))")
+    monkeypatch.setattr(compare, "HERE", tmp_path)
+    worker = compare.start("llama.cpp", "serve-135M", tmp_path, Path(sys.executable))
+    with pytest.raises(SystemExit, match=rf"(?s)status 1:.*serve-135M {tmp_path} llama.cpp"):
+        worker.turn()
+
+
+def test_a_missing_environment_is_named_with_what_makes_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["compare.py", "serve-135M", "--serving", str(tmp_path / "x")])
+    with pytest.raises(SystemExit):
+        compare.main()
+    assert "x is missing. `make bench-serving-peers` makes it" in capsys.readouterr().err
+
+
 def test_a_turn_is_taken_when_it_is_asked_for(tmp_path, monkeypatch):
     script = tmp_path / "ours.py"
     script.write_text(
-        f"import sys; sys.path.append({str(BENCHMARKS)!r})\n"
+        f"import sys, time; sys.path.append({str(BENCHMARKS)!r})\n"
         "from turns import Turns\n"
         "turns = Turns()\n"
         "while True:\n"
         "    turns.begin()\n"
         "    print('noise')\n"
+        "    time.sleep(0.05)\n"
         "    turns.end(7, sample_seconds=0.5)\n"
     )
     monkeypatch.setattr(compare, "HERE", tmp_path)
@@ -134,6 +187,7 @@ def test_a_turn_is_taken_when_it_is_asked_for(tmp_path, monkeypatch):
     assert worker.process.returncode == 0  # a side without turns ends by itself
     assert [row["amount"] for row in found] == [7, 7]
     assert found[0]["parts"] == {"sample_seconds": 0.5}
+    assert all(row["processor"] < row["seconds"] for row in found)  # it slept
     assert 5e6 < found[0]["memory"] < 1e8  # its own, not that of this large process
     assert json.dumps(found)
 

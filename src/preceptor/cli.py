@@ -224,16 +224,20 @@ def bench(
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns that count.")] = 5,
     warm_up: Annotated[int, typer.Option("--warm-up", min=1, help="Turns before them.")] = 2,
     alone: Annotated[bool, typer.Option("--alone", help="Without the peers.")] = False,
+    processor_time: Annotated[
+        bool, typer.Option("--processor-time", help="By seconds of a core, not by the clock.")
+    ] = False,
 ) -> None:
     """Measure speed and memory side by side with peers.
 
     Benchmarks belong to the repository and run from a checkout of it. There, `make bench-peers`
-    installs the peers once.
+    installs the peers once, and `make bench-serving-peers` the engines that serve.
     """
     script = Path(__file__).parents[2] / "benchmarks" / "compare.py"
     if not script.is_file():
         raise RecipeError(f"{script} is missing: benchmarks are run from a checkout of the source.")
-    options = [f"--rounds={rounds}", f"--warm-up={warm_up}", *(["--alone"] if alone else [])]
+    options = [f"--rounds={rounds}", f"--warm-up={warm_up}"]
+    options += ["--alone"] * alone + ["--processor-time"] * processor_time
     done = subprocess.run([sys.executable, str(script), *options, *(works or ())], check=False)
     if done.returncode:
         raise typer.Exit(done.returncode)
