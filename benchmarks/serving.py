@@ -59,7 +59,7 @@ def llama_cpp(work: Work, folder: Path, prompts: list[Ids], turns: Turns) -> Non
     from gguf import GGMLQuantizationType
     from gguf_file import write_gguf
 
-    # bf16 took 11.0 s of one core for what fp16 took 14.2 for, where the processor multiplies it.
+    # As the others'; fp16 takes a third longer where the processor multiplies bf16 (docs/log.md).
     write_gguf(folder / "model", folder / "model.gguf", GGMLQuantizationType.BF16)
     engine = Sequences(folder / "model.gguf", work.batch, work.prompt + work.response)
     for number in range(MANY):
