@@ -20,8 +20,15 @@ from preceptor.config import LoRAConfig, PPOConfig, PretrainConfig, RewardConfig
 from preceptor.data.dataset import Judgement
 from preceptor.data.records import Prompt
 from preceptor.generation import row_uniforms, sample
-from preceptor.models.load import load_policy, scalar_from_policy, scalar_head, with_lora
-from preceptor.models.lora import halve_frozen
+from preceptor.models.halves import Halved
+from preceptor.models.load import (
+    halved_base,
+    load_frozen_policy,
+    load_policy,
+    scalar_from_policy,
+    scalar_head,
+    with_lora,
+)
 from preceptor.models.precision import precision
 from preceptor.pipeline import keep_freed_memory
 from preceptor.randomness import batch_indices
@@ -66,9 +73,9 @@ def update_products(work: Work, response: float) -> float:
     return 6 * (2 * shape.matrix_parameters() * tokens + vocabulary * responses)
 
 
-def scalar_model(folder: Path) -> PreTrainedModel:
+def scalar_model(folder: Path, halved: Halved = "nothing") -> PreTrainedModel:
     """The scalar model of the comparison, with a bias as ours have."""
-    model = scalar_from_policy(folder / "model", seed=0)
+    model = scalar_from_policy(folder / "model", 0, halved)
     with torch.no_grad():
         scalar_head(model).weight.copy_(
             load_file(folder / "scalar/model.safetensors")["score.weight"]
@@ -95,21 +102,18 @@ def ppo(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
         lora=LoRAConfig() if work.lora else None,
     )
     # As in steps/train.py: with adapters the policy is the reference and the value model the judge.
-    policy, tokenizer = load_policy(folder / "model")
+    halved = halved_base(config.lora, config.precision)
+    policy, tokenizer = load_policy(folder / "model", halved)
     policy = with_lora(policy, config.lora, 0)
-    halve_frozen(policy)
-    value_model = scalar_model(folder)
+    value_model = scalar_model(folder, halved)
     head = copy.deepcopy(scalar_head(value_model)).requires_grad_(False)
     value_model = with_lora(value_model, config.lora, 1)
-    halve_frozen(value_model, is_saved=False)
     ref_policy = None
     if work.lora:
         score = model_scores(value_model, RewardConfig(precision="bf16"), head)
     else:
-        ref_policy, _ = load_policy(folder / "model")
-        reward_model = scalar_model(folder)
-        for model in (ref_policy, reward_model):
-            halve_frozen(model.requires_grad_(False))
+        ref_policy, _ = load_frozen_policy(folder / "model", config.precision)
+        reward_model = scalar_model(folder, "blocks").requires_grad_(False)
         score = model_scores(reward_model, RewardConfig(precision="bf16"))
     prompts = data["prompts"]
     run_ppo(

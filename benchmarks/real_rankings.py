@@ -37,8 +37,8 @@ from preceptor.data.batching import split_by_tokens
 from preceptor.data.records import Ranking, read_records, text_of
 from preceptor.functional import ranking_loss
 from preceptor.models.gguf import smollm2_folder
+from preceptor.models.halves import halve_frozen
 from preceptor.models.load import load_tokenizer, scalar_from_policy, scalar_head, trunk
-from preceptor.models.lora import halve_frozen
 from preceptor.models.precision import precision
 from preceptor.models.tokenizers import encode_prompt, encode_response
 from preceptor.randomness import batch_indices, derived_seed, numpy_generator
@@ -365,7 +365,7 @@ def main() -> None:
     model.requires_grad_(False)
     for part in (trunk(model).layers[-given.layers :], trunk(model).norm, scalar_head(model)):
         part.requires_grad_(True)
-    halve_frozen(model)
+    halve_frozen(model, "all")
     limits = given.longest_prompt, given.longest_response
     read = {path: read_items(path, tokenizer, *limits) for path in [*given.files, *given.test]}
     items = [item for path in given.files for item in read[path]]

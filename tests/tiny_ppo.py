@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from preceptor.config import PPOConfig
 from preceptor.data.dataset import Judgement
 from preceptor.data.records import Prompt
+from preceptor.models.halves import halve_frozen
 from preceptor.models.load import save_model, scalar_from_policy, with_lora
-from preceptor.models.lora import halve_frozen
 from preceptor.models.tokenizers import encode_prompt
 from preceptor.stages.ppo import HeldOut, run_ppo
 from preceptor.training.folder import StageFolder
@@ -73,9 +73,10 @@ def run(
     policy = with_lora(copy.deepcopy(start), config.lora, 5)
     ref = copy.deepcopy(start) if reference else None
     if config.precision == "bf16":
+        halved = "blocks" if config.lora is None else "all"
         for model in (policy, ref):
             if model is not None:
-                halve_frozen(model.requires_grad_(False) if model is ref else model)
+                halve_frozen(model.requires_grad_(False) if model is ref else model, halved)
     ids = [encode_prompt(tokenizer, p.prompt) for p in PROMPTS]
     folder = StageFolder(path / "ppo", "ppo", "inputs")
     run_ppo(

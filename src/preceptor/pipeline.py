@@ -32,7 +32,6 @@ from preceptor.recipes.rounds import (
     step_name,
 )
 from preceptor.recipes.summary import stages_of
-from preceptor.report import validate_results, write_report
 from preceptor.steps import evaluate, facts, labels, scores, train
 from preceptor.steps.best_of_n import best_of_n
 from preceptor.training.folder import (
@@ -171,6 +170,8 @@ def needed_by(recipe: Recipe, only: Sequence[str]) -> list[str]:
 def run_step(recipe: Recipe, out: Path, name: str) -> None:
     """Do one step unless it is done already."""
     if name == "report":
+        from preceptor.report import write_report  # its plots are memory that no training needs
+
         say(f"report {write_report(out)}")
         return
     done, digest = _done(recipe, out, name)
@@ -309,6 +310,8 @@ def evaluate_run(recipe: Recipe, out: Path) -> list[Path]:
         "machine": facts.machine(),
         "alarms": facts.read_alarms(out, stages_of(recipe)),
     }
+    from preceptor.report import validate_results
+
     validate_results(found)
     write_json(folder / "results.json", found)
     named = [*found["models"], *(f"round-{number}" for number in range(1, recipe.rounds))]

@@ -52,7 +52,7 @@ def test_a_prompt_is_encoded_once_for_all_its_responses(any_model, monkeypatch):
         engine,
         "trunk",
         lambda model: (
-            lambda **given: seen.append(given["input_ids"].shape) or trunk(model)(**given)
+            lambda **given: seen.append(given["inputs_embeds"].shape[:2]) or trunk(model)(**given)
         ),
     )
     together = sample(any_model, PROMPTS * 5, uniforms_for(20), stop_ids=[END])

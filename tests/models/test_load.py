@@ -13,8 +13,10 @@ from preceptor.config import LoRAConfig
 from preceptor.errors import DataError
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.forward import make_rows, response_logprobs, response_scores
+from preceptor.models.halves import halve_frozen, whole_weights
 from preceptor.models.load import (
     before_training,
+    halved_base,
     load_policy,
     load_scalar,
     save_model,
@@ -22,7 +24,6 @@ from preceptor.models.load import (
     scalar_head,
     with_lora,
 )
-from preceptor.models.lora import halve_frozen
 from preceptor.models.precision import precision
 from preceptor.models.tokenizers import check_tokenizer, encode_prompt, prepare_tokenizer
 
@@ -158,13 +159,11 @@ def test_a_scalar_model_with_adapters_trains_its_head_too(tmp_path):
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_a_value_model_in_training_still_scores_as_the_reward_model_it_began_as(tmp_path, dtype):
     save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path)
-    reward, value = (scalar_from_policy(tmp_path, seed=1) for _ in range(2))
+    halved = halved_base(LoRAConfig(), dtype)
+    reward, value = (scalar_from_policy(tmp_path, 1, halved) for _ in range(2))
     reward.requires_grad_(False)
     head = copy.deepcopy(scalar_head(value)).requires_grad_(False)
     value = with_lora(value, LoRAConfig(rank=2), 0)
-    if dtype == "bf16":
-        halve_frozen(reward)
-        halve_frozen(value, is_saved=False)
     with torch.no_grad():  # training
         for parameter in value.parameters():
             if parameter.requires_grad:
@@ -184,8 +183,8 @@ def test_what_bf16_holds_whole_has_no_rest():
         for parameter in model.parameters():
             parameter.copy_(parameter.to(torch.bfloat16))
     model = with_lora(model, LoRAConfig(rank=2), 0)
-    halve_frozen(model)
-    assert not [name for name, _ in model.named_buffers() if name.endswith("_rest")]
+    halve_frozen(model, "all")
+    assert not whole_weights(model)
 
 
 def test_a_frozen_scalar_head_stays_fp32_and_scores_in_it(tmp_path):
@@ -193,7 +192,7 @@ def test_a_frozen_scalar_head_stays_fp32_and_scores_in_it(tmp_path):
     plain, halved = (scalar_from_policy(tmp_path, seed=1).requires_grad_(False) for _ in range(2))
     for model in (plain, halved):
         scalar_head(model).bias.fill_(2.001)  # between two numbers of bf16
-    halve_frozen(halved)
+    halve_frozen(halved, "blocks")
     assert scalar_head(halved).weight.dtype == scalar_head(halved).bias.dtype == torch.float32
     with precision("bf16"):
         assert torch.equal(response_scores(plain, ROWS), response_scores(halved, ROWS))
@@ -201,7 +200,7 @@ def test_a_frozen_scalar_head_stays_fp32_and_scores_in_it(tmp_path):
 
 def test_frozen_matrices_in_bf16_compute_what_autocast_does():
     plain, halved = tiny_model("llama"), tiny_model("llama")
-    halve_frozen(halved.requires_grad_(False))
+    halve_frozen(halved.requires_grad_(False), "blocks")
     with precision("bf16"):
         assert torch.equal(response_logprobs(plain, ROWS), response_logprobs(halved, ROWS))
 
@@ -209,7 +208,7 @@ def test_frozen_matrices_in_bf16_compute_what_autocast_does():
 def test_a_change_smaller_than_steps_of_bf16_outlives_saving_and_halving(tmp_path):
     start, model = tiny_model("llama"), tiny_model("llama")
     model = with_lora(model, LoRAConfig(rank=2), 0)
-    halve_frozen(model)
+    halve_frozen(model, "all")
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=3e-5, generator=torch.Generator().manual_seed(1))
@@ -219,7 +218,7 @@ def test_a_change_smaller_than_steps_of_bf16_outlives_saving_and_halving(tmp_pat
     assert adapters
     kept = learned = steps = 0.0
     before = {name: start.state_dict()[f"{name}.weight"].clone() for name in adapters}
-    halve_frozen(loaded.requires_grad_(False))
+    halve_frozen(loaded.requires_grad_(False), "all")
     for name, layer in adapters.items():
         up, down = layer.lora_B["default"].weight, layer.lora_A["default"].weight
         change = layer.scaling["default"] * (up @ down).detach()

@@ -7,8 +7,8 @@ import pytest
 from toys import END, tiny_model, tiny_tokenizer
 
 from preceptor.config import LoRAConfig, Recipe, RewardConfig
+from preceptor.models.halves import halve_frozen
 from preceptor.models.load import load_scalar, scalar_from_policy, with_lora
-from preceptor.models.lora import halve_frozen
 from preceptor.stages.reward import (
     RankedPrompt,
     choose_scoring,
@@ -128,7 +128,7 @@ def test_the_grouped_pass_serves_adapters_on_bf16_weights_too(tmp_path):
     """As smollm2 trains: outside of autocast the halved weights would refuse every pass."""
     tiny_model("llama").save_pretrained(tmp_path)
     model = with_lora(scalar_from_policy(tmp_path, 1), LoRAConfig(rank=2), seed=0)
-    halve_frozen(model)
+    halve_frozen(model, "all")
     items = [RankedPrompt([6, 7, 8], [[9, 1], [10, 11, 1]], [[1, 2]])]
     config = RewardConfig(precision="bf16", lora=LoRAConfig(rank=2))
     assert choose_scoring(model, items, config) is score_grouped

@@ -13,8 +13,8 @@ from preceptor.data.batching import encode_demonstrations
 from preceptor.data.formats import load_records
 from preceptor.data.records import Demonstration
 from preceptor.generation import row_uniforms, sample
+from preceptor.models.halves import halve_frozen
 from preceptor.models.load import load_policy, save_model, scalar_from_policy, with_lora
-from preceptor.models.lora import halve_frozen
 from preceptor.stages.pretrain import next_text, sequence_losses
 from preceptor.stages.sft import demonstration_losses, num_text_sequences, run_sft
 from preceptor.training.folder import StageFolder
@@ -64,7 +64,7 @@ def test_a_reward_model_chooses_with_bf16_adapters_too(tmp_path):
     save_model(tiny_model("llama"), tiny_tokenizer(), tmp_path / "start")
     save_model(scalar_from_policy(tmp_path / "start", 1), tiny_tokenizer(), tmp_path / "rm")
     policy = with_lora(tiny_model("llama"), LoRAConfig(rank=2), seed=0)
-    halve_frozen(policy)
+    halve_frozen(policy, "all")
     lines, summary = run(
         tmp_path,
         policy=policy,

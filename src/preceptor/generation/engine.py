@@ -19,7 +19,7 @@ from preceptor.generation.weights import Product, ordered_weights
 from preceptor.models.attention import cached_mask
 from preceptor.models.load import context_length, trunk
 from preceptor.models.tokenizers import encode_prompt, stop_ids
-from preceptor.models.vocabulary import head_logits, tokens_at_once
+from preceptor.models.vocabulary import embedded, head_logits, tokens_at_once
 from preceptor.randomness import derived_seed
 
 LEAVE_AT = 16
@@ -116,7 +116,7 @@ def _sample_batch(
     for step in range(uniforms.shape[1]):
         # 2. One forward pass: the whole prompt first, then a token at a time.
         states = trunk(model)(
-            input_ids=input_ids,
+            inputs_embeds=embedded(model, input_ids),
             attention_mask=cached_mask(model, attended, input_ids.shape[1]),
             position_ids=positions,
             past_key_values=cache,
@@ -195,7 +195,7 @@ def stream(
     shown = ""
     for step in range(min(max_new_tokens, room)):
         states = trunk(model)(
-            input_ids=input_ids, past_key_values=cache, use_cache=True
+            inputs_embeds=embedded(model, input_ids), past_key_values=cache, use_cache=True
         ).last_hidden_state
         tokens, _ = draw(head_logits(model, states[:, -1]), uniforms[:, step], temperature)
         if int(tokens) in ends:

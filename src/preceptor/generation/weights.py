@@ -47,10 +47,11 @@ def ordered_weights(model: PreTrainedModel) -> Iterator[Product | None]:
     layers = [module for module in trunk(model).modules() if type(module) is nn.Linear]
     before = [layer.__dict__.get("forward") for layer in layers]  # somebody's own, if any
     try:
+        words = _ordered(head.weight, head.bias, torch.float32)  # first: it takes its size twice
         for group in _groups(trunk(model)):
             for layer, product in zip(group, _ordered_group(group), strict=True):
                 layer.forward = product  # type: ignore[assignment,method-assign]
-        yield _ordered(head.weight, head.bias, torch.float32)
+        yield words
     finally:
         for layer, own in zip(layers, before, strict=True):
             layer.__dict__.pop("forward", None)

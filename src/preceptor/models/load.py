@@ -26,7 +26,8 @@ from transformers import (
 from preceptor.config import Architecture, LoRAConfig
 from preceptor.errors import DataError
 from preceptor.models.attention import prefer_plain_attention
-from preceptor.models.lora import adapters_off, add_adapters, halve_frozen, merged_state
+from preceptor.models.halves import Halved, settle
+from preceptor.models.lora import adapters_off, add_adapters, merged_state
 from preceptor.models.precision import is_bf16
 from preceptor.models.tokenizers import check_tokenizer, prepare_tokenizer
 
@@ -81,14 +82,18 @@ def new_policy(
     return model
 
 
-def load_policy(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal LM and its tokenizer in fp32, dropout off, pad and template in order.
+def load_policy(
+    path: str | Path, halved: Halved = "nothing"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal LM and its tokenizer, dropout off, pad and template in order.
+
+    Weights are fp32 but for those that are to be frozen and `halved`, which never are.
 
     Raises:
         DataError: the folder is not one of a causal language model.
     """
     _require_folder(path)
-    model = _open(AutoModelForCausalLM, path)
+    model = _open(AutoModelForCausalLM, path, halved)
     embedding = cast(nn.Embedding, model.get_input_embeddings())
     tokenizer = load_tokenizer(path, embedding.num_embeddings)
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -105,16 +110,18 @@ def load_frozen_policy(
     path: str | Path, dtype: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A policy that only samples or is scored, in the precision of the stage it is of."""
-    model, tokenizer = load_policy(path)
-    return frozen(model, dtype), tokenizer
+    model, tokenizer = load_policy(path, "blocks" if is_bf16(dtype) else "nothing")
+    return model.requires_grad_(False), tokenizer
 
 
-def frozen(model: PreTrainedModel, dtype: str) -> PreTrainedModel:
-    """The model without gradients; under bf16 its blocks' matrices are kept in that."""
-    model.requires_grad_(False)
-    if is_bf16(dtype):
-        halve_frozen(model)
-    return model
+def load_frozen_scalar(path: str | Path, dtype: str) -> PreTrainedModel:
+    """A reward model that only scores, in the precision of the stage it is of."""
+    return load_scalar(path, "blocks" if is_bf16(dtype) else "nothing").requires_grad_(False)
+
+
+def halved_base(lora: LoRAConfig | None, dtype: str) -> Halved:
+    """Of a model in training: with adapters all its own weights are frozen, and may be bf16."""
+    return "all" if lora is not None and is_bf16(dtype) else "nothing"
 
 
 def load_tokenizer(path: str | Path, vocabulary_size: int) -> PreTrainedTokenizerBase:
@@ -132,7 +139,9 @@ def load_tokenizer(path: str | Path, vocabulary_size: int) -> PreTrainedTokenize
     return tokenizer
 
 
-def scalar_from_policy(path: str | Path, seed: int | None) -> PreTrainedModel:
+def scalar_from_policy(
+    path: str | Path, seed: int | None, halved: Halved = "nothing"
+) -> PreTrainedModel:
     """A policy's trunk with a new scalar head: weights of std 1/sqrt(D + 1), bias 0.
 
     Without a seed the head is all zeros, as Ziegler et al.'s code has it for a fresh value model.
@@ -140,7 +149,7 @@ def scalar_from_policy(path: str | Path, seed: int | None) -> PreTrainedModel:
     InstructGPT appendix C: the unembedding is replaced by a projection to one number. The head's
     scale is Stiennon et al.'s code (their paper prints the variance).
     """
-    model = _open(AutoModelForSequenceClassification, path, num_labels=1)
+    model = _open(AutoModelForSequenceClassification, path, halved, num_labels=1)
     width = scalar_head(model).in_features
     head = nn.Linear(width, 1)
     with torch.no_grad():
@@ -155,10 +164,10 @@ def scalar_from_policy(path: str | Path, seed: int | None) -> PreTrainedModel:
     return model
 
 
-def load_scalar(path: str | Path) -> PreTrainedModel:
+def load_scalar(path: str | Path, halved: Halved = "nothing") -> PreTrainedModel:
     """A reward or value model; its head's bias, which most architectures lack, is kept."""
     _require_folder(path)
-    model = _open(AutoModelForSequenceClassification, path, num_labels=1)
+    model = _open(AutoModelForSequenceClassification, path, halved, num_labels=1)
     with safe_open(Path(path) / "model.safetensors", framework="pt") as file:
         head = nn.Linear(scalar_head(model).in_features, 1)
         name = _head_name(model)
@@ -208,6 +217,10 @@ def save_model(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     model.save_pretrained(partial, state_dict=cast(Any, merged_state(model, state)))
+    # transformers has written the precision of the first weight in memory, not of what is saved.
+    config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
+    text = json.dumps(config | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n"
+    (partial / "config.json").write_text(text, encoding="utf-8")
     tokenizer.save_pretrained(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
@@ -244,12 +257,16 @@ def _set_scalar_head(model: PreTrainedModel, head: nn.Linear) -> None:
     setattr(model, _head_name(model), head)
 
 
-def _open(kind: Any, path: str | Path, **options: Any) -> PreTrainedModel:
+def _open(kind: Any, path: str | Path, halved: Halved, **options: Any) -> PreTrainedModel:
     """A model whose every weight was in the folder; only a scalar head may be new."""
+    options |= {"use_safetensors": True, "output_loading_info": True}
     try:
-        model, found = kind.from_pretrained(
-            path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
-        )
+        # In the file's own precision nothing is read yet; in another it is all converted at once.
+        stored = _stored_precision(Path(path))
+        model, found = kind.from_pretrained(path, dtype=stored, **options)
+        if any(b.is_floating_point() and b.dtype != torch.float32 for b in model.buffers()):
+            # Constants that an architecture computes in the precision it is loaded in.
+            model, found = kind.from_pretrained(path, dtype=torch.float32, **options)
     except _UNREADABLE as error:
         raise DataError(
             f"{path}: not a model folder that can be read ({_first(error)}). It needs config.json, "
@@ -262,10 +279,19 @@ def _open(kind: Any, path: str | Path, **options: Any) -> PreTrainedModel:
             f"{path}: its weights lack {missing[0]} and {len(missing) - 1} more, which would be "
             "random. The weights must belong to the config.json beside them."
         )
-    for weight in model.parameters():  # out of the mapped file, which would stay whole in memory
-        weight.data = weight.data.clone()
+    settle(model, halved)
+    model.config.dtype = torch.float32
     prefer_plain_attention(model)
     return cast(PreTrainedModel, model)
+
+
+def _stored_precision(folder: Path) -> torch.dtype:
+    """bf16 if all weights in the folder are, else fp32, which holds them too."""
+    kinds = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            kinds |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    return torch.bfloat16 if kinds == {"BF16"} else torch.float32
 
 
 def _require_folder(path: str | Path) -> None:

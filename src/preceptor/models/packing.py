@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 GRAIN = 64
-"""A packed row has a multiple of so many positions, at least one of them padding."""
+"""A packed row has a multiple of so many positions: a padding one, where some sequence is short."""
 WIDTH_STEP = 16
 """Attention sees the sequences in a batch whose width is a multiple of so many positions."""
 
@@ -91,9 +91,9 @@ def _placed(lengths: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, int]:
 def _packing_of(
     shape: tuple[int, ...], index: Tensor, starts: Tensor, positions: Tensor, count: int
 ) -> Packing:
-    size = -(-(count + 1) // GRAIN) * GRAIN
-    places, whole = torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long)
     inside = index < count
+    size = -(-(count + int(not bool(inside.all()))) // GRAIN) * GRAIN
+    places, whole = torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long)
     places[index[inside]] = inside.nonzero()[:, 0]
     whole[:count] = positions
     return Packing(shape, index, places, (~inside).nonzero()[:, 0], starts, whole, count)

@@ -18,6 +18,8 @@ IMPOSSIBLE = -1e4
 
 CHUNK_BYTES = 2**25
 """Of fp32 logits at once: about what a processor's cache holds."""
+PART_BYTES = 2**23
+"""Of a table's rows in another precision at once: less than it takes, and inside that cache."""
 
 
 def tokens_at_once(model: PreTrainedModel) -> int:
@@ -27,13 +29,13 @@ def tokens_at_once(model: PreTrainedModel) -> int:
 
 
 def embedded(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
-    """Vectors [B, L, D] of ids [B, L]."""
+    """Vectors [B, L, D] of ids [B, L]; of a table in bf16 too they are fp32, as all sums are."""
     module = cast(nn.Embedding, model.get_input_embeddings())
     weight = module.weight
     plain = type(module) is nn.Embedding and module.max_norm is None
     plain = plain and not module.scale_grad_by_freq
     if not plain or not (torch.is_grad_enabled() and weight.requires_grad):
-        return cast(Tensor, module(input_ids))
+        return cast(Tensor, module(input_ids)).float()
     source = torch.zeros((), requires_grad=True)  # the graph begins here instead of at the table
     apply: Any = _Embedded.apply
     return cast(Tensor, apply(source, [weight], input_ids, module.padding_idx))
@@ -190,8 +192,12 @@ class _HeadLogprobs(torch.autograd.Function):
             if ctx.needs_input_grad[0]:
                 of_states[rows] = (slope @ weight.to(slope.dtype)).float() * scale[rows]
             if ctx.needs_input_grad[1]:
-                part = slope.T @ (states[rows] * scale[rows]).to(slope.dtype)
-                of_weight = part.float() if of_weight is None else of_weight.add_(part)
+                scaled = (states[rows] * scale[rows]).to(slope.dtype)
+                first = of_weight is None
+                of_weight = torch.empty_like(weight) if of_weight is None else of_weight
+                for words in _parts(weight):
+                    part = slope[:, words].T @ scaled
+                    of_weight[words] = part if first else part.add(of_weight[words])
             if of_bias is not None:
                 of_bias += (slope.float() * scale[rows]).sum(0)
         return of_states, of_weight, of_bias, None, None, None, None, None
@@ -204,9 +210,25 @@ def _logits(
     num_tokens: int | None,
     temperature: float = 1.0,
 ) -> Tensor:
-    logits = nn.functional.linear(states, weight.float(), None if bias is None else bias.float())
-    logits = _within(logits, num_tokens)
+    logits = _within(_fp32_product(states, weight, bias), num_tokens)
     return logits if temperature == 1.0 else logits.div_(temperature)
+
+
+def _fp32_product(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """states weight^T + bias in fp32; a table in bf16 is made fp32 some rows at a time."""
+    if weight.dtype == torch.float32:
+        return nn.functional.linear(states, weight, bias)
+    logits = states.new_empty(*states.shape[:-1], len(weight))
+    for words in _parts(weight):
+        own = None if bias is None else bias[words].float()
+        logits[..., words] = nn.functional.linear(states, weight[words].float(), own)
+    return logits
+
+
+def _parts(weight: Tensor) -> list[slice]:
+    """Rows of a table in parts that take PART_BYTES in fp32."""
+    length = max(1, PART_BYTES // (4 * weight.shape[1]))
+    return [slice(start, start + length) for start in range(0, len(weight), length)]
 
 
 def _within(logits: Tensor, num_tokens: int | None) -> Tensor:

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from preceptor.config import PPOConfig, Recipe, RewardConfig
 from preceptor.data.records import Prompt, file_hash, text_of
 from preceptor.errors import RecipeError, TrainingError
-from preceptor.models.load import before_training, frozen, load_scalar
+from preceptor.models.load import before_training, load_frozen_scalar
 from preceptor.stages.ppo import Score
 from preceptor.stages.reward import score_rows
 
@@ -205,4 +205,4 @@ def source_hash(config: PPOConfig) -> str | None:
 
 def frozen_reward_model(recipe: Recipe, home: Path) -> PreTrainedModel:
     """The reward model below `home`, the run or one of its rounds, as PPO and evaluation use it."""
-    return frozen(load_scalar(home / "reward" / "model"), recipe.reward.precision)
+    return load_frozen_scalar(home / "reward" / "model", recipe.reward.precision)

@@ -16,6 +16,8 @@ from preceptor.data.records import (
 from preceptor.errors import DataError, RecipeError
 from preceptor.evaluation.judges import judge_of
 from preceptor.models.load import (
+    halved_base,
+    load_frozen_policy,
     load_policy,
     load_scalar,
     load_tokenizer,
@@ -24,8 +26,6 @@ from preceptor.models.load import (
     scalar_head,
     with_lora,
 )
-from preceptor.models.lora import halve_frozen
-from preceptor.models.precision import is_bf16
 from preceptor.models.tokenizers import encode_prompt
 from preceptor.randomness import derived_seed
 from preceptor.recipes.rounds import home_of, homes_up_to, kind_of
@@ -70,12 +70,11 @@ def pretrain(recipe: Recipe, out: Path, folder: StageFolder) -> None:
 def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> None:
     """Fine-tune on demonstrations: the SFT model, or the model that PPO starts from."""
     config: SFTConfig = getattr(recipe, name)
-    policy, tokenizer = load_policy(base_model(recipe, out))
+    halved = halved_base(config.lora, config.precision)
+    policy, tokenizer = load_policy(base_model(recipe, out), halved)
     if config.reward_model is not None:
         require_same_tokens(tokenizer, config.reward_model, name)
     policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
-    if is_bf16(config.precision):
-        halve_frozen(policy)
     valid_prompts = read_records(out / "data" / "prompts-valid.jsonl", Prompt)
     text = out / "data" / "tokens-train.npy"
     run_sft(
@@ -110,10 +109,10 @@ def require_same_tokens(tokenizer: PreTrainedTokenizerBase, reward_model: str, n
 
 def reward(recipe: Recipe, out: Path, folder: StageFolder, step: str = "reward") -> None:
     """Train the reward model from the SFT model, on the rankings of all rounds so far."""
-    model = scalar_from_policy(out / "sft" / "model", derived_seed(recipe.seed, "reward/head"))
+    halved = halved_base(recipe.reward.lora, recipe.reward.precision)
+    seed = derived_seed(recipe.seed, "reward/head")
+    model = scalar_from_policy(out / "sft" / "model", seed, halved)
     model = with_lora(model, recipe.reward.lora, derived_seed(recipe.seed, "reward/lora"))
-    if is_bf16(recipe.reward.precision):
-        halve_frozen(model)
     tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
     homes = homes_up_to(recipe, out, step)
     parts = {
@@ -161,26 +160,22 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, step: str) -> None:
     start = out / ("sft" if recipe.ppo_start is None else "ppo_start") / "model"
     if config.reward == "reward_model":
         require_good_reward_model(recipe, out, step)
-    policy, tokenizer = load_policy(start)
+    halved = halved_base(config.lora, config.precision)
+    policy, tokenizer = load_policy(start, halved)
     policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
     ref_policy = None  # with adapters the reference is the policy with them off
     if config.lora is None:
-        ref_policy, _ = load_policy(start)
-        ref_policy.requires_grad_(False)
+        ref_policy, _ = load_frozen_policy(start, config.precision)
     if config.value_from == "reward":
-        value_model = load_scalar(home / "reward" / "model")
+        value_model = load_scalar(home / "reward" / "model", halved)
     else:
-        value_model = scalar_from_policy(start, seed=None)
+        value_model = scalar_from_policy(start, None, halved)
     # With adapters one copy of the reward model's weights is both that and the value model.
     is_both = (config.lora is not None and config.reward == "reward_model") and (
         config.value_from == "reward" and config.precision == recipe.reward.precision
     )
     head = copy.deepcopy(scalar_head(value_model)).requires_grad_(False)
     value_model = with_lora(value_model, config.lora, derived_seed(recipe.seed, f"{name}/value"))
-    if is_bf16(config.precision):
-        for model in (policy, ref_policy, value_model):
-            if model is not None:
-                halve_frozen(model, is_saved=model is policy)
     if is_both:
         score = model_scores(value_model, recipe.reward, head)
     else:
