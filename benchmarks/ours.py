@@ -100,6 +100,7 @@ def ppo(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
         warmup_fraction=0.0,
         precision="bf16",
         lora=LoRAConfig() if work.lora else None,
+        microbatch_tokens=256 if work.lora else 8192,  # memory only, never results
     )
     # As in steps/train.py: with adapters the policy is the reference and the value model the judge.
     halved = halved_base(config.lora, config.precision)
