@@ -231,6 +231,8 @@ def pretrain(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> No
         tokenizer=tokenizer,
         train=text,
         valid=text[:1],
+        valid_by_source={},
+        begun=[],
         seed=0,
     )
 

@@ -74,7 +74,15 @@ def test_help_and_recipe_check_import_neither_torch_nor_transformers(arguments: 
     [
         *("", "run", *STAGES, "chat", "bench"),
         *("recipe", "recipe list", "recipe show", "recipe check"),
-        *("data", "data check", "data clean"),
+        *(
+            "data",
+            "data check",
+            "data clean",
+            "data convert",
+            "data list",
+            "data get",
+            "data tokenizer",
+        ),
         *("label", "label init", "label import", "label add", "label export", "label status"),
     ],
 )

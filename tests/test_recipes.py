@@ -150,7 +150,7 @@ def test_missing_keys_are_named():
 
 def test_an_unknown_recipe_gets_the_nearest_name():
     assert "Did you mean miniature?" in message_of(recipe="minature")
-    assert "Built-in recipes: miniature" in message_of(recipe="zzz")
+    assert "Built-in recipes: english-small, miniature" in message_of(recipe="zzz")
 
 
 @pytest.mark.parametrize(

@@ -39,14 +39,15 @@ def chat(
     input: TextIO,
     output: TextIO,
 ) -> None:
-    """Answer line by line until the input ends.
+    """Answer line by line until the input ends; a run of pretraining alone goes on with the lines.
 
     Raises:
         PreceptorError: the folder is no run, or has no such model.
     """
     recipe = read_run(run_folder)
     models = models_of(run_folder, recipe)
-    talk = _open(models, model or list(models)[-1])
+    only_goes_on = recipe.demonstrations is None
+    talk = _open(models, model or list(models)[-1], only_goes_on)
     on_terminal = input.isatty()
     if on_terminal:
         print(f"Talking to {talk.name}. /help lists commands.", file=output)
@@ -62,7 +63,7 @@ def chat(
             talk.messages.clear()
         elif command == "/model":
             try:
-                talk = _open(models, argument.strip())
+                talk = _open(models, argument.strip(), only_goes_on)
                 print(f"Talking to {talk.name}.", file=output)
             except PreceptorError as error:
                 print(error, file=output)
@@ -109,8 +110,9 @@ def models_of(run_folder: Path, recipe: "Recipe") -> dict[str, Path | str]:
     return models
 
 
-def _open(models: dict[str, Path | str], name: str) -> Conversation:
+def _open(models: dict[str, Path | str], name: str, only_goes_on: bool) -> Conversation:
     from preceptor.models import load_policy
+    from preceptor.models.tokenizers import TEXT_ITSELF
 
     if name not in models:
         raise DataError(f"{name or '(none)'}: no such model. This run has {', '.join(models)}.")
@@ -119,7 +121,10 @@ def _open(models: dict[str, Path | str], name: str) -> Conversation:
         from preceptor.models.gguf import smollm2_folder
 
         path = smollm2_folder()
-    return Conversation(name, *load_policy(path))
+    policy, tokenizer = load_policy(path)
+    if only_goes_on:
+        tokenizer.chat_template = TEXT_ITSELF
+    return Conversation(name, policy, tokenizer)
 
 
 def _lines(input: TextIO, output: TextIO, on_terminal: bool) -> Iterator[str]:

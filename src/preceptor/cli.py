@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from preceptor.data_commands import data_app
 from preceptor.errors import PreceptorError, RecipeError
 from preceptor.label import label_app
 
@@ -55,7 +56,6 @@ app = typer.Typer(
 recipe_app = typer.Typer(help="List, show and check recipes.", **PLAIN)
 app.add_typer(label_app, name="label")
 app.add_typer(recipe_app, name="recipe")
-data_app = typer.Typer(help="Look at data files before training on them.", **PLAIN)
 app.add_typer(data_app, name="data")
 
 
@@ -249,7 +249,7 @@ def list_built_in() -> None:
     from preceptor.recipes import list_recipes
 
     for name, description in list_recipes().items():
-        typer.echo(f"{name:<12}{description}")
+        typer.echo(f"{name:<15}{description}")
 
 
 @recipe_app.command()
@@ -278,144 +278,6 @@ def schema() -> None:
     from preceptor.config import Recipe
 
     typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
-
-
-KindName = Literal["documents", "prompts", "demonstrations", "rankings"]
-
-
-@data_app.command("check")
-def check_data(
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE", help="Files, or hf:NAME[:CONFIG][@SPLIT].")
-    ],
-    kind: Annotated[
-        KindName | None, typer.Option("--kind", help="What they hold.  [told by their keys]")
-    ] = None,
-    format_name: Annotated[
-        str | None, typer.Option("--format", help="Such as alpaca.  [told by their keys]")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="Count in tokens of this model, or of smollm2.  [words]"),
-    ] = None,
-    context: Annotated[
-        int | None,
-        typer.Option("--context", min=1, help="Longest prompt and response.  [the model's]"),
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option("--against", metavar="TRAIN", help="Nothing of this file may be in them."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="For programs; up to 1,000 places of a problem.")
-    ] = False,
-) -> None:
-    """Validate files of records and say what they hold.
-
-    Formats: our own, TRL and HH-RLHF pairs, scores, Alpaca, OpenAI messages, ShareGPT, few-shot
-    pairs, Open-Assistant trees, exports of Argilla and Label Studio. Files: .jsonl, .json, .csv,
-    .tsv, .parquet, .txt, compressed or not. The status is 0 only if there is no error.
-    """
-    from preceptor.data.check import num_errors, profile_text
-    from preceptor.data.formats import KINDS
-    from preceptor.data.profile import Measure, profile_file, training_prompts
-
-    measure = Measure(context=context) if model is None else _tokens_of(model, context)
-    training = None if against is None else training_prompts(against, format=format_name)
-    wanted = None if kind is None else KINDS[kind]
-    profiles = []
-    for file in files:
-        profile = profile_file(file, wanted, format=format_name, measure=measure, against=training)
-        profiles.append(profile)
-        if not as_json:
-            typer.echo(profile_text(profile))
-    errors = num_errors(profiles)
-    if as_json:
-        typer.echo(json.dumps({"files": profiles, "errors": errors}, indent=1, ensure_ascii=False))
-    if errors:
-        raise typer.Exit(2)
-
-
-@data_app.command()
-def clean(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files that hold prompts.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the splits go.")],
-    max_per_user: Annotated[
-        int, typer.Option("--max-per-user", min=1, help="As the paper had it.")
-    ] = 200,
-    languages: Annotated[
-        list[str] | None,
-        typer.Option("--language", metavar="CODE", help="Keep these alone, such as en.  [all]"),
-    ] = None,
-    region: Annotated[
-        str,
-        typer.Option("--region", metavar="CC", help="Whose phone numbers are known without a +."),
-    ] = "US",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same splits.")] = 0,
-    format_name: Annotated[
-        str | None, typer.Option("--format", help="Such as alpaca.  [told by their keys]")
-    ] = None,
-    on_error: Annotated[
-        Literal["refuse", "skip"],
-        typer.Option("--on-error", help="Of a broken row: write nothing, or leave it out."),
-    ] = "refuse",
-) -> None:
-    """Prepare prompts as the paper did: no repetitions, split by user.
-
-    Writes prompts-train.jsonl, prompts-valid.jsonl and prompts-test.jsonl, no user in two of them,
-    personal data masked in the first; and dropped.jsonl, every prompt that went with its reason.
-
-    Masked are the prompt and what else is known of it. The user stays, as a pseudonym where it is
-    itself an e-mail address or a number. Names of people are not found. dropped.jsonl and the
-    held-out splits are as they were asked. A prompt too short to tell its language is kept.
-    """
-    from preceptor.data.formats import load_records
-    from preceptor.data.hygiene import clean_prompts, dropped_rows
-    from preceptor.data.personal import check_region
-    from preceptor.data.records import Prompt, write_records
-    from preceptor.errors import DataError
-
-    region, prompts = check_region(region), list[Prompt]()
-    for file in files:
-        loaded = load_records(file, Prompt, format=format_name, on_error=on_error)
-        prompts += loaded.records
-        for line in loaded.lines(file):
-            typer.echo(line, err=True)
-    found = clean_prompts(
-        prompts,
-        max_per_user=max_per_user,
-        languages=languages or (),
-        seed=seed,
-        region=region,
-    )
-    if not any(found.splits.values()):
-        told = ", ".join(f"{name} {count:,}" for name, count in found.counts().items() if count)
-        raise DataError(f"of {len(prompts):,} prompts none is left ({told}). Nothing was written.")
-    for name, split in found.splits.items():
-        write_records(out / f"prompts-{name}.jsonl", split)
-    write_records(out / "dropped.jsonl", dropped_rows(found))
-    for name, count in found.counts().items():
-        typer.echo(f"{name:<20}{count:>9,}")
-    for kind, count in sorted(found.masked.items()):
-        typer.echo(f"{'masked: ' + kind.lower():<20}{count:>9,}")
-
-
-def _tokens_of(model: str, context: int | None) -> Any:
-    from preceptor.data.profile import Measure
-    from preceptor.models import gguf
-    from preceptor.models.load import load_tokenizer
-    from preceptor.models.tokenizers import encode_prompt, encode_response
-    from preceptor.recipes.files import model_context
-
-    if model == "smollm2":
-        model = str(gguf.smollm2_folder())
-    tokenizer = load_tokenizer(model, vocabulary_size=2**31)
-    return Measure(
-        "tokens",
-        lambda prompt: len(encode_prompt(tokenizer, prompt)),
-        lambda response: len(encode_response(tokenizer, response)),
-        context or model_context(model),
-    )
 
 
 def main() -> None:

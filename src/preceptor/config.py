@@ -18,6 +18,9 @@ FormatName = Literal[
     "few_shot", "oasst", "argilla", "label_studio",
 ]  # fmt: skip
 
+SetName = Literal["wiki-summaries", "recipes", "facts", "wordnet", "shakespeare", "passages"]
+"""Sets of documents that `preceptor data list` names."""
+
 
 class Section(BaseModel):
     """A part of a recipe: frozen, and a key it does not know is an error."""
@@ -60,6 +63,14 @@ class Architecture(Section):
         return self
 
 
+class TokenizerConfig(Section):
+    """A byte-level BPE, trained on the run's own pretraining text."""
+
+    vocabulary_size: int = Field(
+        8192, ge=258, description="Tokens: 256 bytes, two special ones, the rest merged pairs."
+    )
+
+
 class DataConfig(Section):
     """How much a generated or embedded source makes, and how files are split."""
 
@@ -86,6 +97,13 @@ class DataConfig(Section):
     on_error: Literal["refuse", "skip"] = Field(
         "refuse",
         description="A broken row of a file: nothing runs, or it is left out, counted and said.",
+    )
+    mixture: dict[SetName, Annotated[float, Field(gt=0, le=100)]] | None = Field(
+        None,
+        min_length=1,
+        description="With corpus: packages, how often one pass over the corpus meets each set of "
+        "documents, such as {wiki-summaries: 1, wordnet: 0.25}; below 1 it is a share of its "
+        "titles. null: short texts, some recipes and facts, as many as corpus_tokens asks for.",
     )
 
 
@@ -440,6 +458,11 @@ class Recipe(Section):
     model: str | Architecture = Field(
         description="A folder or hub name of a causal LM, smollm2, or an architecture to pretrain."
     )
+    tokenizer: str | TokenizerConfig | None = Field(
+        None,
+        description="Of an architecture: miniature, gpt2, a folder or hub name, or a section that "
+        "trains one on the corpus; null: miniature. A given model brings its own.",
+    )
     corpus: str | None = Field(
         None, description="Pretraining text: miniature, packages, a file, or hf:NAME."
     )
@@ -447,8 +470,9 @@ class Recipe(Section):
         None,
         description="Prompts: miniature, packages, a file, hf:NAME; null: those of demonstrations.",
     )
-    demonstrations: str = Field(
-        description="Demonstrations: miniature, packages, a file, or hf:NAME."
+    demonstrations: str | None = Field(
+        description="Demonstrations: miniature, packages, a file, or hf:NAME; null: the run ends "
+        "with the pretrained model."
     )
     rankings: str | None = Field(
         None,
@@ -500,6 +524,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
         prompts = self.prompts or self.demonstrations
+        self._ends_or_goes_on()
         for part in ("demonstrations", "prompts", "rankings"):
             named = getattr(self.data, f"{part}_format")
             if named is not None and getattr(self, part) in (None, "miniature", "packages"):
@@ -507,25 +532,34 @@ class Recipe(Section):
                     f"data.{part}_format is {named}, and {part} is no file. Name the file, or "
                     "leave the format out"
                 )
-        if self.judge == "miniature" and (prompts != "miniature" or self.rankings):
+        if self.data.mixture is not None and self.corpus != "packages":
+            raise ValueError(
+                f"data.mixture is of the packages' texts, and corpus is {self.corpus}. Set corpus: "
+                "packages, or leave the mixture out"
+            )
+        if isinstance(self.model, str) and self.tokenizer is not None:
+            raise ValueError(
+                f"tokenizer is for a model of random weights, and {self.model} brings its own. "
+                "Leave it out"
+            )
+        if self.demonstrations is None:
+            pass  # nothing is judged
+        elif self.judge == "miniature" and (prompts != "miniature" or self.rankings):
             raise ValueError(
                 "judge miniature knows the miniature's own prompts only. Set judge: rubric, or "
                 "prompts: miniature and no rankings"
             )
         if isinstance(self.model, Architecture):
             sources = {"corpus": self.corpus, "prompts": prompts}
-            sources |= {"demonstrations": self.demonstrations}
+            sources |= {"demonstrations": self.demonstrations, "rankings": self.rankings}
             for key, source in sources.items():
-                if source not in (None, "miniature"):
+                if self.tokenizer in (None, "miniature") and source not in (None, "miniature"):
+                    named = "a file" if key == "rankings" else source
                     raise ValueError(
-                        f"an architecture has the miniature's vocabulary, and {key} is {source}. "
-                        "Name a model folder for text of your own, or set it to miniature"
+                        f"an architecture has the miniature's vocabulary, and {key} is {named}. "
+                        "Set tokenizer: {vocabulary_size: 8192} to train one on the corpus, or "
+                        "name a model folder"
                     )
-            if self.rankings is not None:
-                raise ValueError(
-                    "an architecture has the miniature's vocabulary, and rankings is a file. Name "
-                    "a model folder for text of your own"
-                )
             if self.pretrain is None:
                 raise ValueError("an architecture needs a pretrain section, its weights are random")
             needed = self.max_prompt_tokens + self.max_response_tokens
@@ -577,9 +611,25 @@ class Recipe(Section):
                 raise ValueError(f"{name} needs a corpus for its pretraining gradients. Name one")
         return self
 
+    def _ends_or_goes_on(self) -> None:
+        """A recipe without demonstrations is one of pretraining and has nothing that needs them."""
+        if self.demonstrations is not None:
+            return
+        if self.pretrain is None:
+            raise ValueError(
+                "there are neither demonstrations nor a pretrain section, so nothing would be "
+                "trained. Name demonstrations, or add pretrain"
+            )
+        for key in ("prompts", "rankings", "ppo_start", "ppo", "ppo_ptx"):
+            if getattr(self, key) is not None:
+                raise ValueError(
+                    f"{key} comes after demonstrations, and they are null. Name them, or leave "
+                    f"{key} out"
+                )
+
     def ptx_stages(self) -> "dict[str, SFTConfig | PPOConfig]":
         """The stages after pretraining that train on pretraining text too."""
-        tuned = {"sft": self.sft, "ppo_start": self.ppo_start}
+        tuned = {"sft": self.sft if self.demonstrations else None, "ppo_start": self.ppo_start}
         rl = {"ppo": self.ppo, "ppo_ptx": self.ppo_ptx}
         mixed = {name: stage for name, stage in tuned.items() if stage and stage.ptx_fraction}
         return mixed | {name: stage for name, stage in rl.items() if stage and stage.ptx_coef}

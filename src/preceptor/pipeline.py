@@ -248,6 +248,10 @@ def input_hash(recipe: Recipe, out: Path, name: str) -> str:
     }
     if isinstance(recipe.model, str):
         values["model_files"] = _files_of(recipe.model)
+    if recipe.tokenizer is not None:
+        values["tokenizer"] = whole["tokenizer"]
+    if isinstance(recipe.tokenizer, str):
+        values["tokenizer_files"] = _files_of(recipe.tokenizer)
     tuned = getattr(recipe, kind) if kind in ("sft", "ppo_start") else None
     if tuned is not None and tuned.reward_model:
         values["reward_model_files"] = _files_of(tuned.reward_model)

@@ -301,3 +301,25 @@ def test_a_named_format_is_the_training_file_s_too_where_it_fits(tmp_path: Path)
     for training in (file, other):
         found = profile(file, "--format", "alpaca", "--against", training)
         assert [error["count"] for error in found["errors"]] == [1]
+
+
+def test_what_is_nearly_the_same_is_found_when_asked_for(tmp_path: Path):
+    long = "Write a short story about a bear who finds a hat in the woods and wears it to town"
+    turns = [{"role": "user", "content": long + ". " + "It should rhyme, and be kind." * 2}]
+    later = [*turns, {"role": "assistant", "content": "No."}, {"role": "user", "content": "Why?"}]
+    rows = [
+        {"prompt": f"{long}."},
+        {"prompt": "Something else entirely, about boats and their owners by the sea."},
+        {"prompt": f"{long}!!"},
+        {"prompt": f"{long.upper()}."},
+        {"prompt": turns, "split_group": "talk"},
+        {"prompt": later, "split_group": "talk"},
+    ]
+    path = write(tmp_path / "p.jsonl", rows)
+    found = problems(profile(path, "--near"), "warnings")
+    assert found["it is nearly the same as an earlier one."] == ["3 (line 1)"]
+    assert not any("begins as" in rule for rule in found)  # a later turn goes on from an earlier
+    assert not any("nearly" in rule for rule in problems(profile(path), "warnings"))
+    shown = check(path, "--near").stdout
+    assert "it is nearly the same as an earlier one." in shown
+    assert "3 (line 1)" in shown

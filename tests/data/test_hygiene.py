@@ -3,7 +3,9 @@
 import json
 import os
 import random
+import weakref
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,15 @@ from preceptor.data import duplicates
 from preceptor.data.conversations import GROUP
 from preceptor.data.duplicates import DuplicateIndex, jaccard, normal_form, shingles
 from preceptor.data.formats import load_records
-from preceptor.data.hygiene import cap_per_user, clean_prompts, split_by_user, split_of, why_dropped
+from preceptor.data.hygiene import (
+    cap_per_user,
+    carried_out,
+    clean_prompts,
+    plan_cleaning,
+    split_by_user,
+    split_of,
+    why_dropped,
+)
 from preceptor.data.languages import identify_language
 from preceptor.data.personal import find_personal
 from preceptor.data.records import Prompt, text_of, write_records
@@ -410,6 +420,53 @@ def test_broken_rows_are_refused_or_left_out_and_the_format_may_be_named(tmp_pat
     assert "1 left out" in result.stderr
     written = [line for p in (tmp_path / "out").iterdir() for line in p.read_text().splitlines()]
     assert [json.loads(line)["prompt"][:4] for line in written] == ["Ruf "]
+
+
+def test_a_file_is_cleaned_as_its_prompts_are_in_memory(tmp_path: Path):
+    """The command reads twice and holds no prompt; what it writes is what `clean_prompts` gives."""
+    prompts = [*many(count=300, users=70), *many(count=40, users=80)]
+    prompts += [
+        Prompt("Write to ann.smith@example.org about the tea, please.", f"u{i}") for i in (1, 2)
+    ]
+    write_records(tmp_path / "p.jsonl", prompts)
+    result = clean(tmp_path / "p.jsonl", "--max-per-user", "3", "--seed", "5")
+    assert result.exit_code == 0, result.output
+    found = clean_prompts(prompts, max_per_user=3, seed=5)
+    for name, split in found.splits.items():
+        written = load_records(tmp_path / "out" / f"prompts-{name}.jsonl", Prompt).records
+        assert written == split
+    lines = (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["reason"], row.get("of", "")) for row in rows] == [
+        (gone.reason, gone.of) for gone in found.dropped
+    ]
+    assert {row["reason"] for row in rows} >= {"same", "cap"}
+    assert all(row["of"] == row["prompt"] for row in rows if row["reason"] == "same")
+
+
+def test_a_plan_holds_no_prompt():
+    seen: list[weakref.ref[Prompt]] = []
+    most = 0
+
+    def prompts() -> Iterator[Prompt]:
+        nonlocal most
+        for number in range(300):
+            prompt = Prompt(sentence(random.Random(number), 12), f"user {number % 7}")
+            seen.append(weakref.ref(prompt))
+            most = max(most, sum(ref() is not None for ref in seen))
+            yield prompt
+
+    plan = plan_cleaning(prompts())
+    assert len(plan.fates) == 300
+    assert most <= 3
+
+
+def test_a_file_that_changes_while_it_is_read_is_told():
+    prompts = many(count=60)
+    plan = plan_cleaning(prompts)
+    for other in (prompts[:-1], [*prompts, prompts[0]]):
+        with pytest.raises(DataError, match="a file changed while it was read"):
+            list(carried_out(other, plan))
 
 
 words = st.lists(st.sampled_from(["sun", "moon", "a", "b", "sea"]), max_size=6).map(" ".join)

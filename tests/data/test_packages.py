@@ -1,5 +1,6 @@
 """Archives are pinned, checked at every read, and read in place; no test reaches the network."""
 
+import dataclasses
 import hashlib
 import subprocess
 import zipfile
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from preceptor.data import packages
+from preceptor.data.package_terms import PACKAGES, Package
 from preceptor.errors import DataError
 
 
@@ -20,8 +22,8 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         archive.writestr("toy/__init__.py", "raise RuntimeError('imported')\n")
     pin = packages.Pin("toy", "1.0", hashlib.sha256(made.read_bytes()).hexdigest())
     monkeypatch.setattr(packages, "pins", lambda: {"toy": pin})
-    gives = packages.Package("toys", "our own", "MIT", "https://opensource.org/license/mit")
-    monkeypatch.setitem(packages.PACKAGES, "toy", gives)
+    gives = Package("toys", "our own", "MIT", "https://opensource.org/license/mit", 1000)
+    monkeypatch.setitem(PACKAGES, "toy", gives)
     monkeypatch.setenv("PRECEPTOR_CACHE", str(tmp_path / "cache"))
     place = packages._archive(pin, None)
     place.parent.mkdir(parents=True)
@@ -101,8 +103,20 @@ def test_a_download_that_brings_something_else_is_refused(
     assert packages.cached_package("toy") is None
 
 
+def test_of_a_source_archive_no_other_is_built(
+    wheel: Path, no_network: list[list[str]], monkeypatch: pytest.MonkeyPatch
+):
+    """`--no-binary :all:` would build the back end from its source too, and all that it needs."""
+    monkeypatch.setitem(PACKAGES, "toy", dataclasses.replace(PACKAGES["toy"], is_source=True))
+    with pytest.raises(DataError):
+        packages.fetch_package("toy")
+    (command,) = no_network
+    assert command[command.index("--no-binary") + 1] == "toy"
+    assert "--only-binary" not in command and "--require-hashes" in command
+
+
 def test_every_pinned_package_has_terms_and_a_whole_hash():
-    assert packages.pins().keys() == packages.PACKAGES.keys()
+    assert packages.pins().keys() == PACKAGES.keys()
     for pin in packages.pins().values():
         assert len(pin.sha256) == 64
 

@@ -13,6 +13,7 @@ from preceptor.errors import DataError
 from preceptor.models.tokenizers import (
     encode_prompt,
     encode_response,
+    encode_text,
     encode_texts,
     separator_id,
 )
@@ -125,6 +126,43 @@ def open_sequences(path: Path, sequence_length: int) -> npt.NDArray[np.int32]:
         count, sequence_length
     )
     return sequences
+
+
+def sequences_by_source(
+    documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase, length: int, most: int
+) -> dict[str, npt.NDArray[np.int32]]:
+    """The first packed sequences [N, length] of each source, at most `most` of it.
+
+    Sources that do not fill one sequence are left out.
+    """
+    separator, streams = separator_id(tokenizer), dict[str, list[int]]()
+    for document in documents:
+        stream = streams.setdefault(document.source, [])
+        if len(stream) < most * length:
+            stream += [*encode_text(tokenizer, document.text), separator]
+    found = {}
+    for source, stream in streams.items():
+        if count := min(most, len(stream) // length):
+            whole = np.asarray(stream[: count * length], dtype=np.int32)
+            found[source] = whole.reshape(count, length)
+    return found
+
+
+def beginnings(
+    documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase, length: int, most: int
+) -> list[tuple[str, list[int]]]:
+    """Source and first ids of documents for a model to go on from, all sources in turn.
+
+    Each begins with the separator, as it does in the middle of packed text.
+    """
+    by_source: dict[str, list[list[int]]] = {}
+    for document in documents:
+        own = by_source.setdefault(document.source, [])
+        if len(own) < most:
+            own.append([separator_id(tokenizer), *encode_text(tokenizer, document.text)[:length]])
+    turns = [(at, source) for source, own in by_source.items() for at in range(len(own))]
+    turns.sort(key=lambda turn: turn[0])  # the first of each source, then the second of each
+    return [(source, by_source[source][at]) for at, source in turns[:most]]
 
 
 def split_by_tokens(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

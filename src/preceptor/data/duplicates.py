@@ -18,6 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from preceptor.data.records import Messages, text_of
+
 PREFIX_CHARS = 100
 PREFIX_FRACTION = 0.5
 NEAR = 0.8
@@ -40,6 +42,14 @@ class Duplicate:
 def normal_form(text: str) -> str:
     """For comparison only: composed characters, no case, one space where there was any white."""
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def asked_text(prompt: str | Messages) -> str:
+    """What was asked, without what a system turn says before it."""
+    if isinstance(prompt, str):
+        return prompt
+    turns = [turn for turn in prompt if turn["role"] != "system"]
+    return turns[0]["content"] if len(turns) == 1 else text_of(turns)
 
 
 class DuplicateIndex:

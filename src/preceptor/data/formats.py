@@ -43,6 +43,10 @@ BESIDE_ANSWERS = ("text", "messages", "chosen", "rejected", "completion")
 """Where other tools have prompt and answer once more; none of these stays with a prompt alone."""
 
 
+class SeveralFormats(DataError):
+    """The keys of a row fit more than one format."""
+
+
 @dataclass(frozen=True)
 class Format:
     """One shape of row: the keys that tell it, what it holds, how it is read and written.
@@ -165,7 +169,7 @@ def detect(row: Row, kind: Kind | None, where: str, name: str | None = None) -> 
     keys = ", ".join(row) or "none"
     if fitting:
         told = " and ".join(sorted({f.name for f in fitting}))
-        raise DataError(
+        raise SeveralFormats(
             f"{where}: the keys {keys} fit {told}. Name the format that is meant: --format NAME, "
             "in a recipe such as data.demonstrations_format."
         )
@@ -341,6 +345,56 @@ def write_format(path: str | Path, records: Iterable[Any], format: str) -> str:
         DataError: the format cannot hold such a record.
     """
     return write_records(path, (row for r in records for row in rows_of(r, format)))
+
+
+def convert(
+    path: str | Path,
+    out: Path,
+    to: str,
+    *,
+    kind: Kind | None = None,
+    format: str | None = None,
+    on_error: OnError = "refuse",
+) -> tuple[int, Loaded[Any]]:
+    """Write a file's records in another format, one after another; their number, what was left out.
+
+    Raises:
+        DataError: a row is broken, or the new format cannot hold a record, with its place; then
+            nothing is written. "skip" leaves such records out.
+    """
+    if to not in format_names():
+        raise DataError(f"no format {to}. Formats known: {', '.join(format_names())}.")
+    format, kind = tell_format(path, kind, format=format)
+    left_out: Loaded[Any] = Loaded([])
+    written = 0
+
+    def rows() -> Iterator[Row]:
+        nonlocal written
+        chosen: Any = kind
+        for where, found in read_file(path, chosen, format=format):
+            try:
+                if isinstance(found, DataError):
+                    raise found
+                made = [row for record in found for row in _rows_at(record, to, where)]
+            except DataError as error:
+                if on_error == "refuse":
+                    raise
+                reason = general(str(error).removeprefix(f"{where}: "))
+                left_out.skipped[reason] += 1
+                left_out.first.setdefault(reason, where)
+                continue
+            written += len(made)
+            yield from made
+
+    write_records(out, rows())
+    return written, left_out
+
+
+def _rows_at(record: Any, to: str, where: str) -> Iterator[Row]:
+    try:
+        yield from rows_of(record, to)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def rows_of(record: Any, format: str) -> Iterator[Row]:

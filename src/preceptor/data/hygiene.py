@@ -5,16 +5,16 @@ user, splits by user, personal data out of the training split. Every prompt that
 import hashlib
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from preceptor.data.conversations import GROUP
-from preceptor.data.duplicates import DuplicateIndex, normal_form
+from preceptor.data.duplicates import DuplicateIndex, asked_text, normal_form
 from preceptor.data.files import origin_of
 from preceptor.data.languages import UNDETERMINED, identify_language, known_languages
 from preceptor.data.personal import REGION, find_personal, mask_all, mask_personal
-from preceptor.data.records import Messages, Prompt, text_of
+from preceptor.data.records import Prompt, text_of
 from preceptor.errors import DataError
 
 MAX_PER_USER = 200
@@ -62,14 +62,44 @@ class CleanPrompts:
         return kept | dict(Counter(f"dropped: {gone.reason}" for gone in self.dropped))
 
 
-def dropped_rows(found: CleanPrompts) -> Iterator[dict[str, Any]]:
-    """What went, as rows for a file: the prompt with its reason and what it repeats."""
-    for gone in found.dropped:
-        row = {"prompt": gone.prompt.prompt, "user": gone.prompt.user, "reason": gone.reason}
-        yield row | ({"of": gone.of} if gone.of else {})
+@dataclass
+class Plan:
+    """What becomes of each prompt, by its place: its split or the reason for which it goes.
+
+    It holds no text, so a file is read once to decide and again to write (`carried_out`).
+    """
+
+    fates: list[str]
+    languages: list[str]
+    of: dict[int, int | str] = field(default_factory=dict)  # what it repeats: a place, or a key
+
+    def counts(self) -> dict[str, int]:
+        """How many prompts each split has and each reason took."""
+        found = Counter(self.fates)
+        gone = {f"dropped: {name}": found[name] for name in IN_WORDS if found[name]}
+        return {name: found[name] for name in found if name not in IN_WORDS} | gone
 
 
-def clean_prompts(
+def clean_prompts(prompts: Iterable[Prompt], **options: Any) -> CleanPrompts:
+    """All steps of InstructGPT section 3.2, as `plan_cleaning` decides them, in memory.
+
+    Only the split `train` is masked, and its `meta` with it. A user whose name is personal data, an
+    e-mail address for instance, has a pseudonym in every split.
+    """
+    prompts = list(prompts)
+    plan = plan_cleaning(prompts, **options)
+    splits: dict[str, list[Prompt]] = {name: [] for name in options.get("shares", SHARES)}
+    dropped: list[Dropped] = []
+    counts: Counter[str] = Counter()
+    for fate, found in carried_out(prompts, plan, options.get("region", REGION), masked=counts):
+        if isinstance(found, Dropped):
+            dropped.append(found)
+        else:
+            splits[fate].append(found)
+    return CleanPrompts(splits, dropped, counts)
+
+
+def plan_cleaning(
     prompts: Iterable[Prompt],
     *,
     max_per_user: int = MAX_PER_USER,
@@ -79,16 +109,15 @@ def clean_prompts(
     seed: int = 0,
     region: str | None = REGION,
     index: DuplicateIndex | None = None,
-) -> CleanPrompts:
-    """All steps of InstructGPT section 3.2 in their order; the earliest of duplicates is kept.
+) -> Plan:
+    """What InstructGPT section 3.2 makes of each prompt; the earliest of duplicates is kept.
 
     What counts as a repetition is what was asked, without system turns: many prompts share one.
     Later turns of a conversation, and examples of one few-shot prompt, do not repeat each other.
     Languages are noted in `meta` and kept whatever they are, unless `languages` names some; what is
     in no language that can be told stays. Two prompts that differ in personal data alone are the
-    same. Only the split `train` is masked, and its `meta` with it. A user whose name is personal
-    data, an e-mail address for instance, has a pseudonym in every split.
-    `index` brings texts that were asked before, in a store for instance, and takes the new ones.
+    same. `index` brings texts that were asked before, in a store for instance, and takes the new
+    ones; it holds what was asked, and besides it about a hundred bytes of a prompt are held.
 
     Raises:
         DataError: `languages` has a code that no language has.
@@ -98,42 +127,96 @@ def clean_prompts(
             known = ", ".join(known_languages())
             raise DataError(f"no language {code}. Codes known: {known}.")
     index = DuplicateIndex() if index is None else index
-    dropped: list[Dropped] = []
-    kept: list[Prompt] = []
-    texts: dict[str, str] = {}
+    plan = Plan([], [])
+    places: dict[str, int] = {}  # of those that are kept, by their keys in the index
     kin: dict[str, set[str]] = defaultdict(set)  # by origin: keys of those that are kept
+    of_user: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    owners: dict[int, float] = {}
     numbers = itertools.count(len(index) + 1)
-    for prompt in prompts:
+    for place, prompt in enumerate(prompts):
         text = text_of(prompt.prompt)
-        language = identify_language(text)
+        language = identify_language(text).code
+        plan.languages.append(language)
+        plan.fates.append("")
         if not text.strip():
-            dropped.append(Dropped(prompt, "empty"))
+            plan.fates[place] = "empty"
         elif max_chars is not None and len(text) > max_chars:
-            dropped.append(Dropped(prompt, "too_long"))
-        elif languages and language.code not in (*languages, UNDETERMINED):
-            dropped.append(Dropped(prompt, "language"))
+            plan.fates[place] = "too_long"
+        elif languages and language not in (*languages, UNDETERMINED):
+            plan.fates[place] = "language"
         else:
             masked = asked_text(mask_personal(prompt.prompt, region)[0])
             own = kin[origin_of(prompt)] if GROUP in prompt.meta else set[str]()
             if found := index.find(masked, kin=own):
-                dropped.append(Dropped(prompt, found.rule, texts.get(found.of, found.of)))
+                plan.fates[place], plan.of[place] = found.rule, places.get(found.of, found.of)
                 continue
             key = next(name for name in map(str, numbers) if name not in index)
             index.add(key, masked)
             own.add(key)
-            texts[key] = text
-            kept.append(replace(prompt, meta=prompt.meta | {"language": language.code}))
-    kept, over = cap_per_user(kept, max_per_user, seed=seed)
-    dropped += over
-    splits = split_by_user(kept, shares, seed=seed)
-    counts: Counter[str] = Counter()
-    for name, split in splits.items():
-        split[:] = [replace(prompt, user=_pseudonym(prompt.user, region)) for prompt in split]
-        if name == "train":
-            masked_here = [_without_personal(prompt, region) for prompt in split]
-            split[:] = [prompt for prompt, _ in masked_here]
-            counts = sum((found for _, found in masked_here), counts)
-    return CleanPrompts(splits, dropped, counts)
+            places[key] = place
+            owners[place] = _draw(seed, prompt.user or origin_of(prompt))
+            if prompt.user:
+                of_user[prompt.user].append((_draw(seed, normal_form(text)), place))
+    for place in _over_the_cap(of_user, max_per_user):
+        plan.fates[place] = "cap"
+        del owners[place]
+    home = _homes(owners.values(), shares)
+    for place, owner in owners.items():
+        plan.fates[place] = home[owner]
+    return plan
+
+
+def carried_out(
+    prompts: Iterable[Prompt],
+    plan: Plan,
+    region: str | None = REGION,
+    *,
+    only: Container[str] | None = None,
+    masked: Counter[str] | None = None,
+) -> Iterator[tuple[str, Prompt | Dropped]]:
+    """The same prompts again, in their order, each with its fate: as it is kept, or why it goes.
+
+    `only` names the fates that are wanted; `masked` counts what is masked in the training split.
+
+    Raises:
+        DataError: these are not the prompts that were planned for.
+    """
+    repeated = {place for place in plan.of.values() if isinstance(place, int)}
+    texts: dict[int, str] = {}
+    place = -1
+    for place, prompt in enumerate(prompts):
+        if place == len(plan.fates):
+            break  # one more than there were
+        if place in repeated:
+            texts[place] = text_of(prompt.prompt)
+        fate = plan.fates[place]
+        if only is not None and fate not in only:
+            continue
+        if fate in IN_WORDS:
+            of = plan.of.get(place, "")
+            yield fate, Dropped(prompt, fate, texts[of] if isinstance(of, int) else of)
+            continue
+        kept = replace(
+            prompt,
+            user=_pseudonym(prompt.user, region),
+            meta=prompt.meta | {"language": plan.languages[place]},
+        )
+        if fate == "train":
+            kept, found = _without_personal(kept, region)
+            if masked is not None:
+                masked.update(found)
+        yield fate, kept
+    if place + 1 != len(plan.fates):
+        raise DataError(
+            f"there were {len(plan.fates):,} prompts, and not so many when they were read again: a "
+            "file changed while it was read. Run the command once more."
+        )
+
+
+def dropped_row(gone: Dropped) -> dict[str, Any]:
+    """What went, as a row for a file: the prompt with its reason and what it repeats."""
+    row = {"prompt": gone.prompt.prompt, "user": gone.prompt.user, "reason": gone.reason}
+    return row | ({"of": gone.of} if gone.of else {})
 
 
 def _without_personal(prompt: Prompt, region: str | None) -> tuple[Prompt, Counter[str]]:
@@ -152,14 +235,6 @@ def _pseudonym(name: Any, region: str | None) -> Any:
     return f"user-{digest}"
 
 
-def asked_text(prompt: str | Messages) -> str:
-    """What was asked, without what a system turn says before it."""
-    if isinstance(prompt, str):
-        return prompt
-    turns = [turn for turn in prompt if turn["role"] != "system"]
-    return turns[0]["content"] if len(turns) == 1 else text_of(turns)
-
-
 def why_dropped(prompts: Sequence[Prompt], **options: Any) -> list[str | None]:
     """For each prompt the reason for which `clean_prompts` leaves it out, in words, or None."""
     numbered = [replace(prompt, meta=prompt.meta | {"at": at}) for at, prompt in enumerate(prompts)]
@@ -176,16 +251,21 @@ def cap_per_user(
 
     Those of smallest hash stay. Prompts without a user are nobody's and are not capped.
     """
-    by_user: dict[str, list[int]] = defaultdict(list)
+    of_user: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for at, prompt in enumerate(prompts):
         if prompt.user:
-            by_user[prompt.user].append(at)
-    over: set[int] = set()
-    for own in by_user.values():
-        own.sort(key=lambda at: (_draw(seed, normal_form(text_of(prompts[at].prompt))), at))
-        over.update(own[max_per_user:])
+            of_user[prompt.user].append((_draw(seed, normal_form(text_of(prompt.prompt))), at))
+    over = set(_over_the_cap(of_user, max_per_user))
     kept = [prompt for at, prompt in enumerate(prompts) if at not in over]
     return kept, [Dropped(prompts[at], "cap") for at in sorted(over)]
+
+
+def _over_the_cap(
+    of_user: Mapping[str, list[tuple[float, int]]], max_per_user: int
+) -> Iterator[int]:
+    """Places of the prompts that are too many, given every user's draws and places."""
+    for drawn in of_user.values():
+        yield from (place for _, place in sorted(drawn)[max_per_user:])
 
 
 def split_by_user(
@@ -199,22 +279,24 @@ def split_by_user(
     Raises:
         ValueError: the shares do not sum to 1.
     """
+    owners = [_draw(seed, prompt.user or origin_of(prompt)) for prompt in prompts]
+    home = _homes(owners, shares)
+    splits: dict[str, list[Prompt]] = {name: [] for name in shares}
+    for prompt, owner in zip(prompts, owners, strict=True):
+        splits[home[owner]].append(prompt)
+    return splits
+
+
+def _homes(owners: Iterable[float], shares: Mapping[str, float]) -> dict[float, str]:
+    """The split of each owner by its draw; of few the order of the draws is cut at the shares."""
     if abs(sum(shares.values()) - 1) > 1e-9:
         raise ValueError(f"shares are {dict(shares)}; they must sum to 1.")
-    users = sorted(
-        {prompt.user or origin_of(prompt) for prompt in prompts}, key=lambda u: _draw(seed, u)
-    )
-    few = len(users) < FEW_USERS
-    home = {
-        user: _at_share((at + 0.5) / len(users), shares)
-        if few
-        else split_of(user, shares, seed=seed)
-        for at, user in enumerate(users)
+    order = sorted(set(owners))
+    few = len(order) < FEW_USERS
+    return {
+        owner: _at_share((at + 0.5) / len(order) if few else owner, shares)
+        for at, owner in enumerate(order)
     }
-    splits: dict[str, list[Prompt]] = {name: [] for name in shares}
-    for prompt in prompts:
-        splits[home[prompt.user or origin_of(prompt)]].append(prompt)
-    return splits
 
 
 def split_of(user: str, shares: Mapping[str, float] = SHARES, *, seed: int = 0) -> str:

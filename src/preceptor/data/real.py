@@ -5,7 +5,6 @@ Some titles are held out of the corpus as well; they and phrasings that no train
 marked in the test prompts' `meta`.
 """
 
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 
 from preceptor.data.attribution import attribution_of
 from preceptor.data.dataset import Dataset
-from preceptor.data.packages import PACKAGES
+from preceptor.data.heldout import is_heldout, title_hash
+from preceptor.data.package_terms import PACKAGES
 from preceptor.data.real_groups import article_groups, dish_groups, fact_topics
 from preceptor.data.real_prompts import (
     Draw,
@@ -55,6 +55,7 @@ from preceptor.data.real_records import (
     read_recipes,
     read_small_talk,
     read_trivia,
+    recipe_text,
 )
 from preceptor.data.real_tasks import make_tasks
 from preceptor.data.records import Demonstration, Document, Prompt, text_of
@@ -63,7 +64,6 @@ from preceptor.randomness import python_random
 
 NUM_USERS = 1000
 MIN_USERS = 15  # of a split, however small
-HELDOUT_PERCENT = 6
 GROUP_DRAWS = 8  # a group of articles gives many different questions
 Item = Article | Recipe | Group | Fact | Trivia | Turn
 
@@ -128,7 +128,7 @@ class Users:
     def of(self, title: str) -> str:
         """The user of a title; titles held out of the corpus are the test users' alone."""
         names = self.by_split["test"] if is_heldout(title) else list(self.split_of)
-        return names[_hash(title) % len(names)]
+        return names[title_hash(title) % len(names)]
 
 
 def read_all() -> Records:
@@ -227,11 +227,6 @@ def assign_users(sizes: dict[str, int], seed: int) -> Users:
     return Users(by_split, {name: split for split, own in by_split.items() for name in own})
 
 
-def is_heldout(title: str) -> bool:
-    """Whether no training text and no training prompt is about this title."""
-    return _hash(f"heldout {title}") % 100 < HELDOUT_PERCENT
-
-
 def make_corpus(
     records: Records, max_documents: int, seed: int
 ) -> tuple[list[Document], list[Document]]:
@@ -255,8 +250,7 @@ def _texts(records: Records) -> Iterator[tuple[str, str, str]]:
     for article in records.articles:
         yield WIKI, article.title, article.text
     for recipe in records.recipes:
-        listed = "\n".join(f"- {i}" for i in recipe.ingredients)
-        yield RECIPES, recipe.title, f"{recipe.title}\n{listed}\n{recipe.text}"
+        yield RECIPES, recipe.title, recipe_text(recipe)
     for fact in records.all_facts:
         yield FACTS, fact, fact
 
@@ -307,7 +301,3 @@ def _take(supply: Iterator[Demonstration], count: int, seen: set[str]) -> Iterat
 
 def _prompts(demonstrations: Sequence[Demonstration]) -> list[Prompt]:
     return [Prompt(d.prompt, d.user, d.use_case, d.meta) for d in demonstrations]
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -140,7 +140,7 @@ def read_recipes() -> list[Recipe]:
 
 def read_facts() -> list[str]:
     lines = read_member(FACTS, "randfacts/safe.txt", 2_000_000).decode("utf-8").splitlines()
-    _expect(FACTS, len(lines), NUM_FACTS)
+    expect(FACTS, len(lines), NUM_FACTS)
     facts = [clean(line) for line in lines]
     facts = [f if f.endswith((".", "!", "?", '."')) else f + "." for f in facts if f]
     usable = (
@@ -150,7 +150,7 @@ def read_facts() -> list[str]:
 
 
 def read_trivia() -> list[Trivia]:
-    return [Trivia(turns[0], turns[1]) for turns in _conversations("trivia") if len(turns) > 1]
+    return [Trivia(turns[0], turns[1]) for turns in read_conversations("trivia") if len(turns) > 1]
 
 
 def read_small_talk() -> list[Turn]:
@@ -159,7 +159,7 @@ def read_small_talk() -> list[Turn]:
     Only two files: the others joke about being a program, or are rude or opinionated.
     """
     replies: dict[str, list[str]] = {}
-    for turns in [*_conversations("greetings"), *_conversations("tech_support")]:
+    for turns in [*read_conversations("greetings"), *read_conversations("tech_support")]:
         found = replies.setdefault(turns[0], [])
         if turns[1] not in found and len(turns[1].split()) > 1 and "sky" not in turns[1]:
             found.append(turns[1])
@@ -193,6 +193,12 @@ def parse_recipe(row: dict[str, Any]) -> Recipe | None:
     unnamed = tuple(i for i in ingredients if not ingredient_name(i))
     steps = [step if step.endswith((".", "!")) else step + "." for step in steps]
     return Recipe(title, names, unnamed, ingredients, tuple(steps)) if names else None
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe as it is printed: the title, a line for each ingredient, the steps."""
+    listed = "\n".join(f"- {ingredient}" for ingredient in recipe.ingredients)
+    return f"{recipe.title}\n{listed}\n{recipe.text}"
 
 
 _UNITS = (
@@ -301,16 +307,18 @@ def _balanced(text: str) -> bool:
 def _json(name: str, member: str, expected: int) -> list[dict[str, Any]]:
     rows = json.loads(read_member(name, member, 20_000_000).decode("utf-8"))
     found: list[dict[str, Any]] = list(rows.values()) if isinstance(rows, dict) else rows
-    _expect(name, len(found), expected)
+    expect(name, len(found), expected)
     return found
 
 
-def _conversations(topic: str) -> Sequence[Sequence[str]]:
+def read_conversations(topic: str) -> Sequence[Sequence[str]]:
+    """The turns of every conversation in one of the corpus's files."""
     data = read_member(CHAT, f"chatterbot_corpus/data/english/{topic}.yml", 500_000)
     turns = yaml.safe_load(data.decode("utf-8"))["conversations"]
     return [[clean(str(turn)) for turn in conversation] for conversation in turns]
 
 
-def _expect(name: str, found: int, expected: int) -> None:
+def expect(name: str, found: int, expected: int) -> None:
+    """Refuse an archive that does not hold what the pinned version does."""
     if found != expected:
         raise DataError(f"{name}: {found} records in it, {expected} are expected of this version.")

@@ -5,6 +5,7 @@ import dataclasses
 from preceptor.config import Recipe
 from preceptor.data import files
 from preceptor.data.dataset import Dataset
+from preceptor.data.mixture import make_mixture
 from preceptor.data.records import text_of
 from preceptor.errors import DataError, RecipeError
 
@@ -25,13 +26,19 @@ def assemble(recipe: Recipe) -> Dataset:
     def take(source: str, *names: str) -> None:
         fields.update({name: getattr(sources[source], name) for name in names})
 
-    if recipe.corpus in GENERATED:
+    if recipe.data.mixture is not None:
+        mixed = make_mixture(dict(recipe.data.mixture), recipe.seed)
+        fields["corpus_train"], fields["corpus_valid"] = mixed.train, mixed.valid
+        notes += mixed.notes()
+    elif recipe.corpus in GENERATED:
         take(recipe.corpus, "corpus_train", "corpus_valid", "tasks")
     elif recipe.corpus:
         documents = files.read_documents(recipe.corpus, reading=reading("corpus"))
         fields["corpus_train"], fields["corpus_valid"] = documents
 
-    if recipe.demonstrations in GENERATED:
+    if recipe.demonstrations is None:
+        pass
+    elif recipe.demonstrations in GENERATED:
         take(recipe.demonstrations, "demonstrations_train", "demonstrations_valid")
     else:
         train, valid = files.read_demonstrations(recipe.demonstrations, reading("demonstrations"))
@@ -41,7 +48,7 @@ def assemble(recipe: Recipe) -> Dataset:
     prompt_fields = [f"prompts_{split.name}" for split in files.PROMPT_SPLITS]
     if prompts in GENERATED:
         take(prompts, *prompt_fields)
-    else:
+    elif recipe.demonstrations is not None:
         if recipe.prompts:
             parts = files.read_prompts(recipe.prompts, reading("prompts"))
         else:
@@ -58,7 +65,10 @@ def assemble(recipe: Recipe) -> Dataset:
         rankings = files.read_rankings(recipe.rankings, reading("rankings"))
         fields["rankings_train"], fields["rankings_valid"] = rankings
     fields["notes"] = notes
-    fields["attribution"] = "\n".join(s.attribution for s in sources.values() if s.attribution)
+    told = [source.attribution for source in sources.values() if source.attribution]
+    if recipe.data.mixture is not None:
+        told.append(mixed.attribution())
+    fields["attribution"] = "\n".join(told)
     return without_tested(dataclasses.replace(Dataset(), **fields))  # type: ignore[arg-type]
 
 
@@ -96,7 +106,8 @@ def without_tested(dataset: Dataset) -> Dataset:
 
 
 def _named(recipe: Recipe) -> list[str]:
-    wanted = {recipe.corpus, recipe.prompts, recipe.demonstrations}
+    corpus = None if recipe.data.mixture is not None else recipe.corpus
+    wanted = {corpus, recipe.prompts, recipe.demonstrations}
     return [name for name in GENERATED if name in wanted]
 
 

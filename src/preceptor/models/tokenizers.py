@@ -1,12 +1,100 @@
-"""One template and one set of special tokens for all stages; they travel with the model folder."""
+"""One template and one set of special tokens for all stages; they travel with the model folder.
 
+A tokenizer of our own is a byte-level BPE: every text is some ids, and these give its bytes back.
+It has two special tokens. `<|endoftext|>` stands between documents and ends a response, as GPT-3
+has it, so that a pretrained model knows already what an end is; `<|pad|>` is nothing but padding.
+"""
+
+from collections.abc import Iterable
 from typing import Any, cast
 
 from jinja2.exceptions import TemplateError
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from preceptor.data.records import PLAIN_CHAT_TEMPLATE, Messages, messages_of
 from preceptor.errors import DataError
+
+END_OF_TEXT, PAD = SPECIAL = ("<|endoftext|>", "<|pad|>")
+LEAST_VOCABULARY = 256 + len(SPECIAL)
+"""A token for each byte; below that some text could not be written."""
+_HAS_A_MEANING = {END_OF_TEXT, "<|im_start|>"}
+"""Special tokens that are never taken for padding, though they may be no model's end."""
+
+# A model's own template may put a system turn before every conversation, as SmolLM2's does with 20
+# tokens ("You are a helpful AI assistant named SmolLM ..."). This one has a system turn only where
+# the user wrote one. It is the same in training and in use, since it travels with the folder.
+CHATML = (
+    "{% for turn in messages %}"
+    "{{ '<|im_start|>' + turn['role'] + '\n' + turn['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+TEXT_ITSELF = "{{ messages|map(attribute='content')|join(' ') }}"
+"""For a model that has never seen a dialogue: what was said so far is one text to go on with."""
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of so many tokens, fewer where the texts give no more pairs to merge.
+
+    Texts are read one after another and not kept: memory holds each different word with its count.
+    The same texts give the same tokenizer. Words are cut by GPT-2's rule and digits stand alone, so
+    that numbers of equal length look alike.
+
+    Raises:
+        DataError: the vocabulary has no room for the bytes, or there is no text.
+    """
+    if vocabulary_size < LEAST_VOCABULARY:
+        raise DataError(
+            f"a vocabulary of {vocabulary_size} is too small: 256 bytes and {len(SPECIAL)} special "
+            f"tokens take {LEAST_VOCABULARY}."
+        )
+    tokenizer = byte_level(BPE())
+    trainer = BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    num_chars = 0
+
+    def counted() -> Iterable[str]:
+        nonlocal num_chars
+        for text in texts:
+            num_chars += len(text)
+            yield text
+
+    tokenizer.train_from_iterator(counted(), trainer)
+    if not num_chars:
+        raise DataError("a tokenizer is trained on text, and there is none.")
+    return wrapped(tokenizer)
+
+
+def byte_level(model: BPE, *, digits_alone: bool = True) -> Tokenizer:
+    """A tokenizer that reads bytes, cut into words by GPT-2's rule before pairs are merged."""
+    tokenizer = Tokenizer(model)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words]) if digits_alone else words
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """With our special tokens and the plain template, whose dialogues are ordinary text.
+
+    A text that spells out a special token is read as its letters: nobody's words end a document.
+    """
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END_OF_TEXT,
+        pad_token=PAD,
+        chat_template=PLAIN_CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        split_special_tokens=True,
+    )
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, where: str) -> None:
@@ -31,20 +119,29 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, vocabulary_size: int) 
     is none and the embedding has room for it.
     """
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        taken = {tokenizer.eos_token, tokenizer.bos_token, "<|endoftext|>", "<|im_start|>"}
-        unused = [
-            token
-            for index, token in sorted(getattr(tokenizer, "added_tokens_decoder", {}).items())
-            if token.special and token.content not in taken and index < vocabulary_size
-        ]
-        if unused:
-            tokenizer.pad_token = unused[-1].content
-        elif tokenizer.unk_token is not None and tokenizer.unk_token not in taken:
+        unused = unused_special_token(tokenizer, vocabulary_size)
+        if unused is not None:
+            tokenizer.pad_token = unused
+        elif tokenizer.unk_token is not None and tokenizer.unk_token not in _taken(tokenizer):
             tokenizer.pad_token = tokenizer.unk_token
         elif len(tokenizer) < vocabulary_size:
-            tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+            tokenizer.add_special_tokens({"pad_token": PAD})
     if not getattr(tokenizer, "chat_template", None):
         tokenizer.chat_template = PLAIN_CHAT_TEMPLATE
+
+
+def unused_special_token(tokenizer: PreTrainedTokenizerBase, vocabulary_size: int) -> str | None:
+    """The last special token that stands for nothing yet, so that padding costs no new weights."""
+    unused = [
+        token.content
+        for index, token in sorted(getattr(tokenizer, "added_tokens_decoder", {}).items())
+        if token.special and token.content not in _taken(tokenizer) and index < vocabulary_size
+    ]
+    return unused[-1] if unused else None
+
+
+def _taken(tokenizer: PreTrainedTokenizerBase) -> set[str | None]:
+    return {tokenizer.eos_token, tokenizer.bos_token, *_HAS_A_MEANING}
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -84,9 +181,14 @@ def encode_response(tokenizer: PreTrainedTokenizerBase, response: str) -> list[i
     return [*encode_text(tokenizer, lead + response), cast(int, tokenizer.eos_token_id)]
 
 
+def text_of_ids(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
+    """Ids to exactly the text that they stand for, without special tokens."""
+    return cast(str, tokenizer.decode(tokens, skip_special_tokens=True))
+
+
 def decode(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
     """Ids to the text that people and judges read."""
-    return cast(str, tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+    return text_of_ids(tokenizer, tokens).strip()
 
 
 def is_plain(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -108,5 +210,5 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, *, continues_text: bool) -> lis
 
 def separator_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The token between packed documents: end-of-text where there is one, else the end token."""
-    found = tokenizer.get_vocab().get("<|endoftext|>")
+    found = tokenizer.get_vocab().get(END_OF_TEXT)
     return cast(int, tokenizer.eos_token_id if found is None else found)

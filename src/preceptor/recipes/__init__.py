@@ -49,7 +49,8 @@ def validate_recipe(values: dict[str, Any], label: str) -> Recipe:
     except ValidationError as error:
         problems: list[dict[str, Any]] = [dict(problem) for problem in error.errors()]
         # A mapping for `model` is an architecture: that it is no text either helps nobody.
-        helpful = [p for p in problems if not (p["loc"] == ("model", "str") and len(problems) > 1)]
+        no_text = (("model", "str"), ("tokenizer", "str"))
+        helpful = [p for p in problems if not (p["loc"] in no_text and len(problems) > 1)]
         # What one section took over from another is wrong once, not twice.
         for giver, taker in (("ppo", "ppo_ptx"), ("sft", "ppo_start")):
             told = {(p["loc"][1:], p["msg"]) for p in helpful if p["loc"][:1] == (giver,)}
@@ -147,7 +148,8 @@ def _set(values: dict[str, Any], override: str) -> None:
 
 def _explain(label: str, problem: dict[str, Any]) -> str:
     parts = [str(part) for part in problem["loc"]]
-    location = [p for p in parts if p not in ("str", "Architecture") and "function-after" not in p]
+    inner = ("str", "Architecture", "TokenizerConfig", "[key]")  # pydantic's own words
+    location = [p for p in parts if p not in inner and "function-after" not in p]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
         named = _nearest_key(location)

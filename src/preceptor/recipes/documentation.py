@@ -73,6 +73,8 @@ def _type_name(annotation: Any) -> str:
     names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
     if annotation in names:
         return names[annotation]
+    if get_origin(annotation) is dict:
+        return "numbers by name"
     options = _options(annotation)
     if len(options) > 1:
         return " or ".join(_type_name(option) for option in options)

@@ -8,7 +8,7 @@ from pathlib import Path
 from preceptor.config import Recipe
 from preceptor.errors import RecipeError
 
-EMBEDDED = ("miniature", "packages", "smollm2")
+EMBEDDED = ("miniature", "packages", "smollm2", "gpt2")
 
 
 def require_files(recipe: Recipe) -> None:
@@ -17,7 +17,7 @@ def require_files(recipe: Recipe) -> None:
     Raises:
         RecipeError: a line for each that does not.
     """
-    problems = [*_files(recipe), *_models(recipe), *_functions(recipe)]
+    problems = [*_files(recipe), *_models(recipe), *_tokenizer(recipe), *_functions(recipe)]
     if problems:
         raise RecipeError("\n".join(f"{recipe.name}: {problem}" for problem in problems))
 
@@ -83,6 +83,17 @@ def _models(recipe: Recipe) -> Iterator[str]:
         for key, length in _sequence_lengths(recipe).items():
             if length > context:
                 yield f"{key} {length} is over the model's context of {context}. Lower it."
+
+
+def _tokenizer(recipe: Recipe) -> Iterator[str]:
+    """What is not clearly a path may still be a name on a model hub."""
+    path = recipe.tokenizer
+    if not isinstance(path, str) or path in EMBEDDED:
+        return
+    if not Path(path).exists() and (path.startswith((".", "/", "~")) or path.count("/") > 1):
+        yield f"tokenizer is {path}: no such folder. `preceptor data tokenizer` makes one."
+    elif Path(path).exists() and not (Path(path) / "tokenizer.json").is_file():
+        yield f"tokenizer is {path}: no tokenizer's folder, tokenizer.json is missing."
 
 
 def _sequence_lengths(recipe: Recipe) -> dict[str, int]:

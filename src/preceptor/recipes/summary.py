@@ -1,6 +1,6 @@
 """What a recipe would do, in a few lines, without anything heavy imported."""
 
-from preceptor.config import Architecture, PPOConfig, Recipe, SFTConfig
+from preceptor.config import Architecture, PPOConfig, Recipe, SFTConfig, TokenizerConfig
 from preceptor.recipes.rounds import kind_of, policy_of, step_name
 
 STAGES = (
@@ -22,6 +22,8 @@ def stages_of(recipe: Recipe) -> list[str]:
     """The steps that this recipe has, in order; earlier rounds' bear their number."""
     optional = ("pretrain", "ppo_start", "ppo", "ppo_ptx")
     absent = {name for name in optional if getattr(recipe, name) is None}
+    if recipe.demonstrations is None:  # the run ends with the model that continues text
+        return [name for name in ("data", "pretrain", "report") if name not in absent]
     if recipe.rankings:
         absent |= {"sample", "rank"}
     present = [name for name in STAGES if name not in absent]
@@ -42,23 +44,27 @@ def summary_lines(recipe: Recipe) -> list[str]:
     lines = [
         f"{recipe.name}: ok",
         f"{'model':<{width}}{model}",
-        f"{'demonstrations':<{width}}{recipe.demonstrations}",
-        f"{'prompts':<{width}}{recipe.prompts or recipe.demonstrations}",
-        f"{'rankings':<{width}}{_who_ranks(recipe)}",
-        f"{'corpus':<{width}}{recipe.corpus or 'none'}",
     ]
+    if isinstance(recipe.model, Architecture):
+        lines.append(f"{'tokenizer':<{width}}{_tokenizer(recipe)}")
+    if recipe.demonstrations is not None:
+        ranked = recipe.rankings or f"simulated labelers, judge {recipe.judge}"
+        lines += [
+            f"{'demonstrations':<{width}}{recipe.demonstrations}",
+            f"{'prompts':<{width}}{recipe.prompts or recipe.demonstrations}",
+            f"{'rankings':<{width}}{ranked}",
+        ]
+    mixture = ", ".join(f"{name} x {w:g}" for name, w in (recipe.data.mixture or {}).items())
+    lines.append(f"{'corpus':<{width}}{mixture or recipe.corpus or 'none'}")
     return lines + [
         f"{stage:<{width}}{_size(recipe, kind_of(stage))}".rstrip() for stage in stages_of(recipe)
     ]
 
 
-def _who_ranks(recipe: Recipe) -> str:
-    if recipe.rankings is not None:
-        return recipe.rankings
-    if recipe.labels == "people":
-        return f"people, through {recipe.label_store or 'labels.db'}"
-    through = f", through {recipe.label_store or 'labels.db'}" if recipe.labels == "store" else ""
-    return f"simulated labelers, judge {recipe.judge}{through}"
+def _tokenizer(recipe: Recipe) -> str:
+    if isinstance(recipe.tokenizer, TokenizerConfig):
+        return f"a new one of {recipe.tokenizer.vocabulary_size:,} tokens, trained on the corpus"
+    return recipe.tokenizer or "miniature"
 
 
 def _size(recipe: Recipe, stage: str) -> str:

@@ -24,6 +24,7 @@ class RunFiles:
     name: str
     recipe: str
     planned: frozenset[str] = frozenset(STAGES)  # the stages that the recipe names
+    only_pretrains: bool = False  # the recipe has no demonstrations
     rounds: int = 1  # of collection
     simulated_labelers: bool = False  # the recipe names no rankings made by people
     metrics: dict[str, list[Json]] = field(default_factory=dict)
@@ -70,22 +71,24 @@ def read_run(folder: Path) -> RunFiles:
     timing = _json(folder / "timing.json")
     finished = {stage: float(d["seconds"]) for stage, d in done.items() if "seconds" in d}
     alarms = [row for stage in done for row in _lines(folder / stage / "alarms.jsonl")]
+    only_pretrains = "demonstrations" in keys and keys["demonstrations"] is None
     return RunFiles(
         name=folder.resolve().name,
         recipe=text,
         planned=frozenset(
             # Every recipe names all stages but this one, which older ones do not know.
             stage
-            for stage in STAGES
+            for stage in (("pretrain",) if only_pretrains else STAGES)
             if keys.get(stage, None if stage == "ppo_start" else {}) is not None
         ),
+        only_pretrains=only_pretrains,
         rounds=len(numbers) + 1,
         simulated_labelers="rankings" in keys
         and keys["rankings"] is None
         and keys.get("labels") != "people",
         metrics={stage: _lines(folder / stage / "metrics.jsonl") for stage in STAGES},
         summaries={stage: d.get("summary", {}) for stage, d in done.items() if d},
-        samples={s: _lines(folder / s / "samples.jsonl") for s in ("ppo", "ppo_ptx")},
+        samples={s: _lines(folder / s / "samples.jsonl") for s in ("pretrain", "ppo", "ppo_ptx")},
         results=results,
         answers={m: _lines(folder / "evaluation" / f"responses-{m}.jsonl") for m in models},
         rankings=_example(_lines(folder / "data" / "rankings-valid.jsonl", most=400)),

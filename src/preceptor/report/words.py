@@ -107,8 +107,8 @@ def progress(run: RunFiles) -> list[Json]:
     found = []
     for stage in STAGES:
         rows, summary = run.metrics.get(stage, []), run.summaries.get(stage)
-        if stage == "ppo_start" and stage not in run.planned:
-            continue  # few recipes have it, and nobody misses it
+        if stage not in run.planned and (stage == "ppo_start" or run.only_pretrains):
+            continue  # nobody misses it
         figure = ""
         if summary is not None:
             state = "done"

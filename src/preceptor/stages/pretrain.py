@@ -1,7 +1,9 @@
 """Pretraining: next-token prediction on packed documents (GPT-3 section 2 and appendix B)."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,9 +11,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.config import PretrainConfig
+from preceptor.generation import row_uniforms, sample
 from preceptor.models.forward import Sequences, held_out_losses, sequence_logprobs
 from preceptor.models.load import save_model
 from preceptor.models.precision import precision
+from preceptor.models.tokenizers import separator_id, text_of_ids
 from preceptor.randomness import batch_indices
 from preceptor.training.folder import StageFolder
 from preceptor.training.optimization import (
@@ -24,6 +28,9 @@ from preceptor.training.optimization import (
 )
 from preceptor.training.progress import Progress
 
+SAMPLE_TEMPERATURE = 0.8
+"""Of texts for people to read: a small model at 1 takes an unlikely word in every sentence."""
+
 
 def run_pretrain(
     config: PretrainConfig,
@@ -33,9 +40,15 @@ def run_pretrain(
     tokenizer: PreTrainedTokenizerBase,
     train: Sequences,
     valid: Sequences,
+    valid_by_source: Mapping[str, Sequences],
+    begun: Sequence[tuple[str, list[int]]],
     seed: int,
 ) -> None:
-    """Train `policy` on `train` [N, L] and leave it in the folder's model/."""
+    """Train `policy` on `train` [N, L] and leave it in the folder's model/.
+
+    At the end it is looked at once more: its loss on held-out text of each source, and how it goes
+    on with beginnings of held-out text (`begun`, each with its source), in samples.jsonl.
+    """
     optimizer = make_optimizer(policy, config)
     start = 0
     if checkpoint := folder.resume():
@@ -86,8 +99,68 @@ def run_pretrain(
             folder.save(done, training_tensors("policy", policy, optimizer), {})
 
     save_model(policy, tokenizer, folder.path / "model")
-    last = folder.metrics()[-1]
-    folder.finish({"steps": config.num_steps, "valid_loss": last["pretrain/valid_loss"]})
+    folder.log_samples(config.num_steps, written_on(policy, tokenizer, begun, config, seed))
+    sources = {"all": valid[: config.num_valid_sequences], **valid_by_source}
+    folder.finish(
+        {
+            "steps": config.num_steps,
+            "valid_loss": folder.metrics()[-1]["pretrain/valid_loss"],
+            "parameters": policy.num_parameters(),
+            "held_out": {
+                source: held_out_summary(policy, tokenizer, tokens, config.precision)
+                for source, tokens in sources.items()
+            },
+        }
+    )
+
+
+def held_out_summary(
+    policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Sequences, dtype: str
+) -> dict[str, float]:
+    """Loss in nats a token, and in bits a byte, which tells models of different tokenizers apart.
+
+    tokens is [N, L]; the first of each sequence is given and not counted.
+    """
+    loss = float(held_out_losses(policy, tokens, dtype).mean())
+    num_bytes = sum(len(text_of_ids(tokenizer, row[1:].tolist()).encode()) for row in tokens)
+    bits = loss * tokens[:, 1:].size / math.log(2)
+    return {"loss": loss, "bits_per_byte": bits / max(1, num_bytes), "sequences": len(tokens)}
+
+
+def written_on(
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    begun: Sequence[tuple[str, list[int]]],
+    config: PretrainConfig,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """How the model goes on with texts that it has never seen, to the end of a training sequence.
+
+    A text is over at the token between documents, which the model has learned from their ends.
+    """
+    if not begun:
+        return []
+    longest = config.sequence_length - max(len(ids) for _, ids in begun)
+    uniforms = row_uniforms(seed, "pretrain/sample", [(i,) for i in range(len(begun))], longest)
+    with precision(config.precision):
+        made = sample(
+            policy,
+            [ids for _, ids in begun],
+            uniforms,
+            stop_ids=[separator_id(tokenizer)],
+            temperature=SAMPLE_TEMPERATURE,
+        )
+    return [
+        {
+            "source": source,
+            "prompt": text_of_ids(tokenizer, ids),
+            "response": text_of_ids(tokenizer, response),
+            "finished": finished,
+        }
+        for (source, ids), response, finished in zip(
+            begun, made.responses, made.finished, strict=True
+        )
+    ]
 
 
 def next_text(sequences: Sequences, count: int, step: int, *, seed: int, purpose: str) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from preceptor.config import Architecture, Recipe
+from preceptor.config import Architecture, Recipe, TokenizerConfig
 from preceptor.data.batching import (
     encode_demonstrations,
 )
@@ -18,14 +18,13 @@ from preceptor.data.records import (
     read_records,
 )
 from preceptor.evaluation.probes import ENGLISH, MINIATURE, PROBES, tamper
-from preceptor.models.load import (
-    load_tokenizer,
-)
+from preceptor.models.load import load_tokenizer, open_tokenizer
 from preceptor.models.tokenizers import decode, encode_prompt, encode_response
 from preceptor.randomness import python_random
 from preceptor.stages.reward import RankedPrompt
 from preceptor.training.progress import say
 
+OWN_TOKENIZER = Path("data", "tokenizer")
 MOST_PROBED = 400
 """Held-out demonstrations that are tampered with: shares are then known to 5 percent points."""
 
@@ -47,14 +46,17 @@ def given_model(recipe: Recipe) -> Path | str:
     return recipe.model
 
 
-def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerBase:
-    """The tokenizer that the whole run uses."""
-    if isinstance(recipe.model, Architecture):
+def tokenizer_of(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that the whole run uses; the data step has left there one of its own."""
+    if isinstance(recipe.model, str):
+        return load_tokenizer(given_model(recipe), vocabulary_size=2**31)
+    if isinstance(recipe.tokenizer, TokenizerConfig):
+        return load_tokenizer(out / OWN_TOKENIZER, vocabulary_size=2**31)
+    if recipe.tokenizer in (None, "miniature"):
         from preceptor.miniature.tokenizer import miniature_tokenizer
 
         return miniature_tokenizer()
-    path = given_model(recipe)
-    return load_tokenizer(path, vocabulary_size=2**31)
+    return open_tokenizer(recipe.tokenizer)
 
 
 def demonstration_ids(
@@ -87,7 +89,8 @@ def probe_ids(
     A tampered response over max_response_tokens leaves its probe: cut to size it would show what
     the model thinks of unfinished responses, and the policy can write none of that length.
     """
-    own_words = recipe.demonstrations == "miniature" or isinstance(recipe.model, Architecture)
+    small = isinstance(recipe.model, Architecture) and recipe.tokenizer in (None, "miniature")
+    own_words = recipe.demonstrations == "miniature" or small
     wording = MINIATURE if own_words else ENGLISH
     end = int(tokenizer.eos_token_id)
     found: dict[str, dict[int, list[int]]] = {name: {} for name in PROBES}

@@ -1,10 +1,11 @@
 """The steps before and between the training: data, sampled responses, rankings."""
 
-from dataclasses import asdict, replace
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from preceptor.config import Recipe
+from preceptor.config import Recipe, TokenizerConfig
 from preceptor.data.batching import (
     fit_prompts,
     pack_documents,
@@ -23,10 +24,10 @@ from preceptor.evaluation.labelers import Labeler, rank_responses, stream_of_loo
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_frozen_policy
 from preceptor.models.precision import precision
-from preceptor.models.tokenizers import decode, encode_prompt
+from preceptor.models.tokenizers import decode, encode_prompt, train_tokenizer
 from preceptor.randomness import numpy_generator
 from preceptor.recipes.rounds import home_of, policy_of, round_of, step_name
-from preceptor.steps.inputs import tokenizer_of
+from preceptor.steps.inputs import OWN_TOKENIZER, tokenizer_of
 from preceptor.training.progress import say
 
 PARTS: tuple[Literal["train", "valid"], ...] = ("train", "valid")
@@ -36,7 +37,8 @@ PARTS: tuple[Literal["train", "valid"], ...] = ("train", "valid")
 def make_data(recipe: Recipe, out: Path) -> list[Path]:
     """Write every set of records, the packed text, the tasks and the attribution."""
     folder = out / "data"
-    tokenizer = tokenizer_of(recipe)
+    if not isinstance(recipe.tokenizer, TokenizerConfig):
+        tokenizer = tokenizer_of(recipe, out)  # what is none is told before anything is read
     dataset = assemble(recipe)
     for note in dataset.notes:
         say(f"data: {note}")
@@ -58,7 +60,15 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
     for pattern in ("corpus-*", "tokens-*", "task-*", *(f"{name}.jsonl" for name in sets)):
         for old in folder.glob(pattern):
             old.unlink()
+    shutil.rmtree(out / OWN_TOKENIZER, ignore_errors=True)
     written = []
+    if isinstance(recipe.tokenizer, TokenizerConfig):
+        texts = (document.text for document in dataset.corpus_train)
+        own = train_tokenizer(texts, recipe.tokenizer.vocabulary_size)
+        say(f"data: a tokenizer of {len(own):,} tokens, trained on the corpus")
+        own.save_pretrained(out / OWN_TOKENIZER)
+        written += sorted((out / OWN_TOKENIZER).iterdir())
+        tokenizer = tokenizer_of(recipe, out)
     for name, records in sets.items():
         if name.startswith(("prompts", "rankings")):
             records, _ = fit_prompts(records, tokenizer, recipe.max_prompt_tokens, name)
@@ -68,7 +78,7 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
                     f"data: {left_out} of {len(sets[name])} {name} left out, longer than "
                     f"max_prompt_tokens {recipe.max_prompt_tokens}"
                 )
-        if name.startswith("prompts-reward") and not recipe.rankings:
+        if name.startswith("prompts-reward") and recipe.demonstrations and not recipe.rankings:
             require_prompts(recipe, len(records), name)
         if records:
             write_records(folder / f"{name}.jsonl", records)

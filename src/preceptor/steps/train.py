@@ -1,18 +1,15 @@
 """The training steps: files in, one stage called, a model folder out."""
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from preceptor.config import Architecture, PPOConfig, Recipe, SFTConfig
-from preceptor.data.batching import (
-    open_sequences,
-)
-from preceptor.data.records import (
-    Prompt,
-    read_records,
-)
+from preceptor.data.batching import beginnings, open_sequences, sequences_by_source
+from preceptor.data.formats import Loaded, stream_records
+from preceptor.data.records import Document, Prompt, read_records
 from preceptor.errors import DataError, RecipeError
 from preceptor.evaluation.judges import judge_of
 from preceptor.models.load import (
@@ -45,17 +42,22 @@ from preceptor.steps.inputs import (
 from preceptor.steps.scores import model_scores, score_function
 from preceptor.training.folder import StageFolder, read_json
 
+NUM_WRITTEN = 12
+"""Held-out texts that the pretrained model goes on with, for people to read."""
+
 
 def pretrain(recipe: Recipe, out: Path, folder: StageFolder) -> None:
     """Train the model that only continues text."""
     assert recipe.pretrain is not None
     if isinstance(recipe.model, Architecture):
-        tokenizer = tokenizer_of(recipe)
+        tokenizer = tokenizer_of(recipe, out)
         seed = derived_seed(recipe.seed, "weights")
         policy = new_policy(recipe.model, tokenizer, seed).eval()
     else:
         policy, tokenizer = load_policy(given_model(recipe))
     length = recipe.pretrain.sequence_length
+    held_out, most = out / "data" / "corpus-valid.jsonl", recipe.pretrain.num_valid_sequences
+    by_source = sequences_by_source(_documents(held_out), tokenizer, length, most)
     run_pretrain(
         recipe.pretrain,
         folder,
@@ -63,8 +65,14 @@ def pretrain(recipe: Recipe, out: Path, folder: StageFolder) -> None:
         tokenizer=tokenizer,
         train=open_sequences(out / "data" / "tokens-train.npy", length),
         valid=open_sequences(out / "data" / "tokens-valid.npy", length),
+        valid_by_source=by_source if len(by_source) > 1 else {},
+        begun=beginnings(_documents(held_out), tokenizer, length // 8, NUM_WRITTEN),
         seed=recipe.seed,
     )
+
+
+def _documents(path: Path) -> Iterator[Document]:
+    return stream_records(path, Document, left_out=Loaded([]))  # it may be a tenth of any corpus
 
 
 def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> None:
