@@ -41,7 +41,9 @@ def init(store: Where = STORE) -> None:
 
 @label_app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines of records.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Records, of any format `data check` knows.")
+    ],
     kind: Annotated[
         Literal["prompts", "demonstrations", "rankings"],
         typer.Option("--kind", help="What the lines are."),
@@ -75,6 +77,9 @@ def import_file(
         typer.Option(
             "--scope", help="What the consent covers, train or evaluate; repeat it.  [both]"
         ),
+    ] = None,
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Such as argilla.  [told by its keys]")
     ] = None,
     store: Where = STORE,
 ) -> None:
@@ -110,6 +115,7 @@ def import_file(
             skip_broken=skip_broken,
             keep_meta=keep_meta,
             hygiene=why_dropped if kind == "prompts" and not keep_all else None,
+            format=format_name,
         )
         with there.write() as session:
             if kind == "prompts":

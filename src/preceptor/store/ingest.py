@@ -5,13 +5,16 @@ names, and ids made of its content, so that the same file again adds nothing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from preceptor.data import formats
+from preceptor.data.conversations import GROUP
 from preceptor.data.records import (
     Demonstration,
     Prompt,
@@ -20,6 +23,7 @@ from preceptor.data.records import (
     parse_line,
     parse_record,
 )
+from preceptor.data.rows import open_bytes, suffix_of
 from preceptor.errors import DataError, StoreError
 from preceptor.store.forms import (
     check_groups,
@@ -71,13 +75,18 @@ def read_file(
     skip_broken: bool = False,
     keep_meta: bool = False,
     hygiene: Hygiene | None = None,
+    format: str | None = None,
 ) -> FileRead:
     """All that needs no database. Without `keep_meta` only what we know the meaning of is kept.
+
+    Files of other tools are read by their adapters; `format` names one that the keys do not tell.
 
     Raises:
         DataError: lines are broken and are not to be skipped; it names the first few.
     """
-    lines, broken = read_lines(provenance, kind, skip_broken=skip_broken, keep_meta=keep_meta)
+    lines, broken = read_lines(
+        provenance, kind, skip_broken=skip_broken, keep_meta=keep_meta, format=format
+    )
     if hygiene:
         reasons = hygiene([line.record for line in lines])
         lines = [replace(line, reason=why or "") for line, why in zip(lines, reasons, strict=True)]
@@ -148,32 +157,30 @@ def read_lines(
     *,
     skip_broken: bool,
     keep_meta: bool,
+    format: str | None = None,
 ) -> tuple[list[Line], Counter[str]]:
     """The records of a file, and the broken lines by reason if they are to be skipped."""
     path, name = provenance.path, kind.__name__.lower()
     if not path.is_file():
-        raise DataError(f"{path}: no such file. A JSONL file of {name}s is needed.")
+        raise DataError(f"{path}: no such file. A file of {name}s is needed.")
     lines: list[Line] = []
     problems: list[str] = []
     reasons: Counter[str] = Counter()
-    with path.open("rb") as file:
-        for number, text in enumerate(file, 1):
-            if not text.strip():
-                continue
-            where = f"{path}:{number}"
-            try:
-                record: Any = parse_record(parse_line(text, where), kind, where)
-                require_storable(vars(record), f"{where}: it")
-                own_part(record.meta, where)
-                label = None if kind is Prompt else read_label(record, where, provenance.now)
-                digest = sha256_of(asdict(record))
-                if not keep_meta and not is_own(record.meta):
-                    record = replace(record, meta={})
-                    label = label and replace(label, kept=())
-                lines.append(Line(where, record, label, digest))
-            except (DataError, StoreError) as error:
-                problems.append(str(error))
-                reasons[f"broken: {str(error).removeprefix(where + ': ')}"] += 1
+    for where, record in _placed(path, kind, format):
+        try:
+            if isinstance(record, DataError):
+                raise record
+            require_storable(vars(record), f"{where}: it")
+            own_part(record.meta, where)
+            label = None if kind is Prompt else read_label(record, where, provenance.now)
+            digest = sha256_of(asdict(record))
+            if not keep_meta and not is_own(record.meta):
+                record = replace(record, meta={})
+                label = label and replace(label, kept=())
+            lines.append(Line(where, record, label, digest))
+        except (DataError, StoreError) as error:
+            problems.append(str(error))
+            reasons[f"broken: {str(error).removeprefix(where + ': ')}"] += 1
     if problems and not skip_broken:
         more = len(problems) - SHOWN_PROBLEMS
         shown = problems[:SHOWN_PROBLEMS] + ([f"{path}: and {more} more"] if more > 0 else [])
@@ -184,6 +191,49 @@ def read_lines(
     if not lines:
         raise DataError(f"{path}: no {name} in it. Nothing was imported.")
     return lines, reasons
+
+
+def _placed(path: Path, kind: type[Any], format: str | None) -> Iterator[tuple[str, Any]]:
+    """Every record with its place, or what is wrong with it."""
+    if _is_ours(path, kind, format):
+        with open_bytes(path) as file:
+            for number, line in enumerate(file, 1):
+                where = f"{path}:{number}"
+                if line.strip():
+                    try:
+                        yield where, parse_record(parse_line(line, where), kind, where)
+                    except DataError as error:
+                        yield where, error
+        return
+    for where, found in formats.read_file(path, kind, format=format):
+        if isinstance(found, DataError):
+            yield where, found
+        elif not found:
+            yield where, DataError(f"{where}: it has none of the {formats.kind_name(kind)}.")
+        else:
+            yield from ((where, _together(record)) for record in found)
+
+
+def _is_ours(path: Path, kind: type[Any], format: str | None) -> bool:
+    """Whether it is JSON Lines of our own records; of what nobody can tell ours says what is wrong.
+
+    Raises:
+        DataError: several formats fit, or the one that is named does not.
+    """
+    try:
+        told, _ = formats.tell_format(path, kind, format=format)
+    except DataError as error:
+        unclear = isinstance(error, formats.SeveralFormats)
+        if unclear or format is not None or suffix_of(path) != ".jsonl":
+            raise
+        return True
+    return told == formats.OWN and suffix_of(path) == ".jsonl"
+
+
+def _together(record: Any) -> Any:
+    """Turns of one conversation as one user's, so that no split parts them."""
+    group = record.meta.get(GROUP)
+    return record if record.user or not group else replace(record, user=f"{GROUP}: {group}")
 
 
 def read_label(record: Demonstration | Ranking, where: str, now: datetime) -> Label:
