@@ -31,7 +31,8 @@ def main() -> None:
     page = args.docs / "english-small.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    made = "\n".join([BEGIN, "", *figures(args.run), END])
+    curve = "![Loss on training and on held-out text](english-small.svg)"
+    made = "\n".join([BEGIN, "", curve, "", *figures(args.run), END])
     page.write_text(before + made + after, encoding="utf-8")
 
 
@@ -85,7 +86,9 @@ def figures(run: Path) -> Iterator[str]:
     yield ""
     for line in (run / "pretrain" / "samples.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        yield f"* *{row['source']}*: **{one_line(row['prompt'])}**{written(row)}"
+        given = one_line(row["prompt"])
+        blank = " " * given.endswith(" ")  # bold text must not end with one
+        yield f"* *{row['source']}*: **{given.strip()}**{blank}{written(row)}"
     yield ""
 
 

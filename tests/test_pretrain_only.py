@@ -114,7 +114,7 @@ def test_the_tokenizer_is_its_own_and_travels_with_the_model(folder: Path):
 
 def test_the_report_tells_of_nothing_else(folder: Path):
     page = (folder / "run/report.html").read_text()
-    assert "million parameters that continues text" in page
+    assert "parameters that continues text" in page
     assert "How it goes on" in page and "bits a byte" in page
     for absent in ("Reward model", "Reinforcement learning", "alignment cost", "no evaluation yet"):
         assert absent not in page

@@ -88,7 +88,7 @@ def source(files: dict[str, str]) -> bytes:
             entry.size = len(text.encode())
             archive.addfile(entry, io.BytesIO(text.encode()))
         link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        link.type, link.linkname = tarfile.SYMTYPE, next(iter(files))
         archive.addfile(link)
     return sink.getvalue()
 
