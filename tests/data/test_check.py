@@ -314,6 +314,7 @@ def test_what_is_nearly_the_same_is_found_when_asked_for(tmp_path: Path):
         {"prompt": f"{long.upper()}."},
         {"prompt": turns, "split_group": "talk"},
         {"prompt": later, "split_group": "talk"},
+        {"prompt": [*later, *later[1:]], "split_group": "talk"},
     ]
     path = write(tmp_path / "p.jsonl", rows)
     found = problems(profile(path, "--near"), "warnings")

@@ -144,7 +144,7 @@ def test_texts_are_read_one_after_another_and_not_kept():
     def texts() -> Iterator[str]:
         nonlocal most
         for number in range(20_000):
-            text = Text(f"{TEXTS[number % len(TEXTS)]} {number % 100}")
+            text = Text(f"{TEXTS[number % len(TEXTS)]} {number}")  # none equals another
             alive.add(text)
             yield text
             del text
