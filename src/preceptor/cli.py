@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from preceptor.data_commands import data_app
+from preceptor.corpus_command import corpus_app
 from preceptor.errors import PreceptorError, RecipeError
 from preceptor.label import label_app
 
@@ -54,6 +54,7 @@ app = typer.Typer(
     **PLAIN,
 )
 recipe_app = typer.Typer(help="List, show and check recipes.", **PLAIN)
+app.add_typer(corpus_app, name="corpus")
 app.add_typer(label_app, name="label")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(data_app, name="data")

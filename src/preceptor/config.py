@@ -464,7 +464,9 @@ class Recipe(Section):
         "trains one on the corpus; null: miniature. A given model brings its own.",
     )
     corpus: str | None = Field(
-        None, description="Pretraining text: miniature, packages, a file, or hf:NAME."
+        None,
+        description="Pretraining text: miniature, packages, a file, hf:NAME, or the folder of a "
+        "built corpus.",
     )
     prompts: str | None = Field(
         None,

@@ -20,6 +20,7 @@ import torch
 import preceptor
 from preceptor.config import PPOConfig, Recipe
 from preceptor.data.records import file_hash, write_text
+from preceptor.data.shards import is_built, read_card
 from preceptor.data.sources import GENERATED
 from preceptor.errors import RecipeError
 from preceptor.recipes import dump_recipe
@@ -242,6 +243,8 @@ def input_hash(recipe: Recipe, out: Path, name: str) -> str:
             for path in named
             if path and path not in GENERATED and Path(path).is_file()
         }
+        if is_built(recipe.corpus):
+            values["corpus"] = read_card(str(recipe.corpus))["sha256"]
     values["before"] = {
         before: read_json(_done_file(out, before)).get("outputs", "absent")
         for before in reads(recipe, name)

@@ -1,14 +1,16 @@
 """From records to token rows: encoding with limits, packing, microbatches by token budget."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from preceptor.data.records import Demonstration, Document, Prompt, Ranking
+from preceptor.data.shards import PackedText, ShardedText, write_header
 from preceptor.errors import DataError
 from preceptor.models.tokenizers import (
     encode_prompt,
@@ -89,12 +91,6 @@ def pack_documents(
     return count
 
 
-def write_header(file: BinaryIO, count: int) -> None:
-    """The header of a .npy file of so many int32; NumPy leaves it room for any count."""
-    fields = {"descr": "<i4", "fortran_order": False, "shape": (count,)}
-    np.lib.format.write_array_header_1_0(file, fields)
-
-
 def batches_of_texts(documents: Iterable[Document]) -> Iterator[list[str]]:
     """Texts, many at once so that all threads tokenize, and not too many for memory."""
     texts: list[str] = []
@@ -109,12 +105,23 @@ def batches_of_texts(documents: Iterable[Document]) -> Iterator[list[str]]:
         yield texts
 
 
-def open_sequences(path: Path, sequence_length: int) -> npt.NDArray[np.int32]:
+def packed_text(folder: Path, part: str) -> Path | None:
+    """What `open_sequences` takes for one part of a run's text, or None where there is no text."""
+    names = (f"tokens-{part}.npy", f"tokens-{part}.json")
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def open_sequences(path: Path, sequence_length: int) -> PackedText:
     """The packed stream as [N, sequence_length], memory-mapped; the last partial one is left out.
+
+    A JSON file names a built corpus, whose shards are read where they are.
 
     Raises:
         DataError: the text is shorter than one sequence.
     """
+    if path.suffix == ".json":
+        named = json.loads(path.read_text(encoding="utf-8"))
+        return ShardedText.open(named["corpus"], named["part"], sequence_length)
     stream = np.load(path, mmap_mode="r", allow_pickle=False)
     count = len(stream) // sequence_length
     if count == 0:

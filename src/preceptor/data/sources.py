@@ -7,6 +7,7 @@ from preceptor.data import files
 from preceptor.data.dataset import Dataset
 from preceptor.data.mixture import make_mixture
 from preceptor.data.records import text_of
+from preceptor.data.shards import is_built
 from preceptor.errors import DataError, RecipeError
 
 GENERATED = ("miniature", "packages")
@@ -32,7 +33,7 @@ def assemble(recipe: Recipe) -> Dataset:
         notes += mixed.notes()
     elif recipe.corpus in GENERATED:
         take(recipe.corpus, "corpus_train", "corpus_valid", "tasks")
-    elif recipe.corpus:
+    elif recipe.corpus and not is_built(recipe.corpus):
         documents = files.read_documents(recipe.corpus, reading=reading("corpus"))
         fields["corpus_train"], fields["corpus_valid"] = documents
 

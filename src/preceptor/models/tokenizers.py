@@ -1,11 +1,7 @@
 """One template and one set of special tokens for all stages; they travel with the model folder.
 
-A tokenizer of our own is a byte-level BPE: every text is some ids, and these give its bytes back.
-It has two special tokens. `<|endoftext|>` stands between documents and ends a response, as GPT-3
-has it, so that a pretrained model knows already what an end is; `<|pad|>` is nothing but padding.
-"""
-
-from collections.abc import Iterable
+import hashlib
+import json
 from typing import Any, cast
 
 from jinja2.exceptions import TemplateError
@@ -212,3 +208,14 @@ def separator_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The token between packed documents: end-of-text where there is one, else the end token."""
     found = tokenizer.get_vocab().get(END_OF_TEXT)
     return cast(int, tokenizer.eos_token_id if found is None else found)
+
+
+PROBE = "It's 1,024 words:\n\tnaïve café, 日本語, \U0001f600  two blanks, don't RUN.\r\n"
+"""Where tokenizers of one vocabulary part: case, digits, blanks, apostrophes, other scripts."""
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of what turns text into ids; two that agree write the same packed text."""
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    facts = [vocabulary, encode_text(tokenizer, PROBE), separator_id(tokenizer)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -30,7 +30,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     before = values
     values = dict(values)
     for override in overrides:
-        _set(values, override)
+        set_value(values, override)
     values = _without_ppo(values, before)
     return validate_recipe(values, label)
 
@@ -59,13 +59,33 @@ def validate_recipe(values: dict[str, Any], label: str) -> Recipe:
                 for p in helpful
                 if p["loc"][:1] != (taker,) or (p["loc"][1:], p["msg"]) not in told
             ]
-        lines = [_explain(label, problem) for problem in helpful]
+        lines = [explain(label, problem) for problem in helpful]
         raise RecipeError("\n".join(dict.fromkeys(lines))) from None
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe as YAML that loads to the same recipe."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The values of a YAML file, as they stand there.
+
+    Raises:
+        RecipeError: it is no YAML, or no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: not UTF-8 text. A recipe is a YAML file.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise RecipeError(f"{path}{where}: not YAML: {problem}.") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: a recipe is a list of `key: value` lines.")
+    return values
 
 
 def _read(name_or_path: str, seen: tuple[Path, ...]) -> tuple[str, dict[str, Any]]:
@@ -79,17 +99,7 @@ def _read(name_or_path: str, seen: tuple[Path, ...]) -> tuple[str, dict[str, Any
     if path.resolve() in seen:
         raise RecipeError(f"{path}: it extends itself, by way of {seen[-1].name}.")
     label = path.name
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise RecipeError(f"{path}: not UTF-8 text. A recipe is a YAML file.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise RecipeError(f"{path}{where}: not YAML: {problem}.") from None
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path}: a recipe is a list of `key: value` lines.")
+    values = read_yaml(path)
     # A recipe without a name is named after its file, never after the recipe that it extends:
     # two recipes must not share a run folder by accident.
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("._-")
@@ -122,7 +132,8 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _set(values: dict[str, Any], override: str) -> None:
+def set_value(values: dict[str, Any], override: str) -> None:
+    """Set one key of raw values as `--set KEY=VALUE` says."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise RecipeError(f"--set {override}: write it as key=value, such as ppo.kl_coef=0.05.")
@@ -146,13 +157,14 @@ def _set(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
-def _explain(label: str, problem: dict[str, Any]) -> str:
+def explain(label: str, problem: dict[str, Any], model: type[BaseModel] = Recipe) -> str:
+    """One of pydantic's problems as a line that names the key, the rule and the way out."""
     parts = [str(part) for part in problem["loc"]]
     inner = ("str", "Architecture", "TokenizerConfig", "[key]")  # pydantic's own words
     location = [p for p in parts if p not in inner and "function-after" not in p]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        named = _nearest_key(location)
+        named = _nearest_key(location, model)
         hint = f"Did you mean {named}?" if named else "`preceptor recipe schema` lists them."
         return f"{label}: {key}: no such key. {hint}"
     if problem["type"] == "missing":
@@ -163,20 +175,22 @@ def _explain(label: str, problem: dict[str, Any]) -> str:
     return f"{label}: {key} is {problem['input']!r}: {message[0].lower()}{message[1:]}."
 
 
-def _nearest_key(location: Sequence[str]) -> str | None:
+def _nearest_key(location: Sequence[str], model: type[BaseModel]) -> str | None:
     """The valid key nearest to a wrong one: in its section, or the same name in another one."""
     *section, last = location
-    near = difflib.get_close_matches(last, _fields_at(section), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(last, _fields_at(section, model), n=1, cutoff=0.6)
     if near:
         return ".".join([*section, near[0]])
-    elsewhere = [f"{name}.{last}" for name in Recipe.model_fields if last in _fields_at([name])]
-    return " or ".join(elsewhere) or None
+    named = [name for name in model.model_fields if last in _fields_at([name], model)]
+    return " or ".join(f"{name}.{last}" for name in named) or None
 
 
-def _fields_at(location: Sequence[str]) -> list[str]:
-    """Valid keys of the section at `location`."""
-    section: type[BaseModel] | None = Recipe
+def _fields_at(location: Sequence[str], model: type[BaseModel]) -> list[str]:
+    """Valid keys of the section at `location`; numbers are places in a list of sections."""
+    section: type[BaseModel] | None = model
     for part in location:
+        if part.isdigit():
+            continue
         field = section.model_fields.get(part) if section else None
         section = _section_of(field.annotation) if field else None
     return list(section.model_fields) if section else []

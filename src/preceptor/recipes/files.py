@@ -44,8 +44,11 @@ def _files(recipe: Recipe) -> Iterator[str]:
             continue
         if not Path(path).exists():
             yield f"{key} is {path}: no such file. Paths are taken from the working folder."
+        elif key == "corpus" and (Path(path) / "corpus.json").is_file():
+            continue  # a built corpus
         elif not Path(path).is_file():
-            yield f"{key} is {path}: a folder. It must be one file."
+            told = " or a corpus that is built to its end" if key == "corpus" else ""
+            yield f"{key} is {path}: a folder. It must be one file{told}."
 
 
 def _library_missing_for(path: str) -> tuple[str, str] | None:

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preceptor.config import PPOConfig
 from preceptor.data.dataset import Judge
 from preceptor.data.records import Prompt
+from preceptor.data.shards import PackedText
 from preceptor.errors import TrainingError
 from preceptor.functional import (
     Moments,
@@ -97,7 +98,7 @@ def run_ppo(
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[Prompt],
     prompt_ids: list[list[int]],
-    pretraining: Sequences | None,
+    pretraining: PackedText | None,
     held_out: HeldOut,
     max_response_tokens: int,
     seed: int,

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.config import PretrainConfig
-from preceptor.generation import row_uniforms, sample
-from preceptor.models.forward import Sequences, held_out_losses, sequence_logprobs
+from preceptor.data.shards import PackedText
+from preceptor.models.forward import held_out_losses, sequence_logprobs
 from preceptor.models.load import save_model
 from preceptor.models.precision import precision
 from preceptor.models.tokenizers import separator_id, text_of_ids
@@ -38,10 +38,8 @@ def run_pretrain(
     *,
     policy: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    train: Sequences,
-    valid: Sequences,
-    valid_by_source: Mapping[str, Sequences],
-    begun: Sequence[tuple[str, list[int]]],
+    train: PackedText,
+    valid: PackedText,
     seed: int,
 ) -> None:
     """Train `policy` on `train` [N, L] and leave it in the folder's model/.
@@ -163,7 +161,7 @@ def written_on(
     ]
 
 
-def next_text(sequences: Sequences, count: int, step: int, *, seed: int, purpose: str) -> Tensor:
+def next_text(sequences: PackedText, count: int, step: int, *, seed: int, purpose: str) -> Tensor:
     """The pretraining sequences [count, L] that another stage mixes into one optimizer step."""
     rows = batch_indices(len(sequences), count, step, seed=seed, purpose=purpose)
     return torch.from_numpy(sequences[rows].astype(np.int64))

@@ -9,9 +9,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.config import SFTConfig
 from preceptor.data.batching import split_by_tokens
+from preceptor.data.shards import PackedText
 from preceptor.functional import masked_mean
 from preceptor.generation import row_uniforms, sample
-from preceptor.models.forward import Sequences, make_rows, response_logprobs
+from preceptor.models.forward import make_rows, response_logprobs
 from preceptor.models.load import load_scalar, save_model
 from preceptor.models.precision import precision
 from preceptor.randomness import batch_indices
@@ -42,7 +43,7 @@ def run_sft(
     train: Pairs,
     valid: Pairs,
     valid_prompts: list[list[int]],
-    pretraining: Sequences | None,
+    pretraining: PackedText | None,
     max_response_tokens: int,
     seed: int,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from preceptor.config import Recipe
+from preceptor.data.batching import packed_text
 from preceptor.data.records import Demonstration as Demo
 from preceptor.data.records import Prompt, Ranking, ranking_key, read_records, write_records
 from preceptor.evaluation.answers import response_rows
@@ -39,7 +40,6 @@ def compare_models(recipe: Recipe, out: Path) -> dict[str, Any]:
     rankings = inputs.read_rankings(homes_up_to(recipe, out, "reward"), "valid")
     tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
     ranking_scores = score_rankings(recipe, rankings, tokenizer, score)
-    text = data / "tokens-valid.npy"
     found = evaluate(
         recipe,
         models,
@@ -50,7 +50,7 @@ def compare_models(recipe: Recipe, out: Path) -> dict[str, Any]:
             rankings=rankings,
             ranking_scores=ranking_scores,
             tasks=inputs.read_tasks(out),
-            text=text if text.is_file() else None,
+            text=packed_text(data, "valid"),
             reward_summary=read_json(out / "reward" / "done.json")["summary"],
         ),
         judge=judge_of(recipe),

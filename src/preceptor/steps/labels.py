@@ -1,11 +1,13 @@
 """The steps before and between the training: data, sampled responses, rankings."""
 
-import shutil
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from preceptor.config import Recipe, TokenizerConfig
+from transformers import PreTrainedTokenizerBase
+
+from preceptor.config import Recipe
 from preceptor.data.batching import (
     fit_prompts,
     pack_documents,
@@ -16,15 +18,17 @@ from preceptor.data.records import (
     Ranking,
     read_records,
     write_records,
+    write_text,
 )
-from preceptor.data.sources import GENERATED, assemble
+from preceptor.data.shards import PARTS, is_built, read_card
+from preceptor.data.sources import assemble
 from preceptor.errors import DataError
 from preceptor.evaluation.judges import judge_of, labelers_of
 from preceptor.evaluation.labelers import Labeler, rank_responses, stream_of_look, texts_of
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_frozen_policy
 from preceptor.models.precision import precision
-from preceptor.models.tokenizers import decode, encode_prompt, train_tokenizer
+from preceptor.models.tokenizers import decode, encode_prompt, fingerprint
 from preceptor.randomness import numpy_generator
 from preceptor.recipes.rounds import home_of, policy_of, round_of, step_name
 from preceptor.steps.inputs import OWN_TOKENIZER, tokenizer_of
@@ -83,6 +87,8 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
         if records:
             write_records(folder / f"{name}.jsonl", records)
             written.append(folder / f"{name}.jsonl")
+    if recipe.corpus is not None and is_built(recipe.corpus):
+        written += name_corpus(recipe.corpus, tokenizer, folder)
     for part, documents in corpus.items():
         if len(documents):
             write_records(folder / f"corpus-{part}.jsonl", documents)
@@ -99,22 +105,26 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
     return written
 
 
-def asks_for_demonstrations(recipe: Recipe) -> bool:
-    """Those of a file are people's work already; those that are generated are asked for."""
-    return recipe.labels != "simulated" and recipe.demonstrations in GENERATED
+def name_corpus(corpus: str, tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[Path]:
+    """Small files that name the shards of a built corpus; they are read where they are.
 
-
-def _with_demonstrations_of_labelers(recipe: Recipe, out: Path, dataset: Dataset) -> Dataset:
-    from preceptor.steps.asked import demonstrations_from_store  # needs the app, an extra
-
-    found = demonstrations_from_store(
-        recipe,
-        out,
-        {"train": dataset.demonstrations_train, "valid": dataset.demonstrations_valid},
-    )
-    return replace(
-        dataset, demonstrations_train=found["train"], demonstrations_valid=found["valid"]
-    )
+    Raises:
+        DataError: the corpus was tokenized by another tokenizer.
+    """
+    card = read_card(corpus)
+    if card["tokenizer"]["sha256"] != fingerprint(tokenizer):
+        raise DataError(
+            f"{corpus}: tokenized with {card['tokenizer']['name']}, and this run's model reads "
+            "other ids. Build the corpus with the model's own tokenizer."
+        )
+    written = []
+    for part in PARTS:
+        path = folder / f"tokens-{part}.json"
+        named = {"corpus": corpus, "part": part, "sha256": card["sha256"]}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(named) + "\n")
+        written.append(path)
+    return written
 
 
 def require_prompts(recipe: Recipe, count: int, name: str) -> None:

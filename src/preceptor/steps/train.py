@@ -7,9 +7,12 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from preceptor.config import Architecture, PPOConfig, Recipe, SFTConfig
-from preceptor.data.batching import beginnings, open_sequences, sequences_by_source
-from preceptor.data.formats import Loaded, stream_records
-from preceptor.data.records import Document, Prompt, read_records
+from preceptor.data.batching import open_sequences, packed_text
+from preceptor.data.records import (
+    Prompt,
+    read_records,
+)
+from preceptor.data.shards import PackedText
 from preceptor.errors import DataError, RecipeError
 from preceptor.evaluation.judges import judge_of
 from preceptor.models.load import (
@@ -63,16 +66,17 @@ def pretrain(recipe: Recipe, out: Path, folder: StageFolder) -> None:
         folder,
         policy=policy,
         tokenizer=tokenizer,
-        train=open_sequences(out / "data" / "tokens-train.npy", length),
-        valid=open_sequences(out / "data" / "tokens-valid.npy", length),
-        valid_by_source=by_source if len(by_source) > 1 else {},
-        begun=beginnings(_documents(held_out), tokenizer, length // 8, NUM_WRITTEN),
+        train=_text(out, "train", length),
+        valid=_text(out, "valid", length),
         seed=recipe.seed,
     )
 
 
-def _documents(path: Path) -> Iterator[Document]:
-    return stream_records(path, Document, left_out=Loaded([]))  # it may be a tenth of any corpus
+def _text(out: Path, part: str, sequence_length: int) -> PackedText:
+    """The run's packed text: of its own documents, or a built corpus's shards."""
+    path = packed_text(out / "data", part)
+    assert path is not None  # the recipe is refused without a corpus
+    return open_sequences(path, sequence_length)
 
 
 def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> None:
@@ -84,7 +88,6 @@ def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> No
         require_same_tokens(tokenizer, config.reward_model, name)
     policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
     valid_prompts = read_records(out / "data" / "prompts-valid.jsonl", Prompt)
-    text = out / "data" / "tokens-train.npy"
     run_sft(
         config,
         folder,
@@ -93,7 +96,7 @@ def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> No
         train=demonstration_ids(recipe, out, tokenizer, "train"),
         valid=demonstration_ids(recipe, out, tokenizer, "valid"),
         valid_prompts=[encode_prompt(tokenizer, p.prompt) for p in valid_prompts],
-        pretraining=open_sequences(text, config.ptx_sequence_length)
+        pretraining=_text(out, "train", config.ptx_sequence_length)
         if config.ptx_fraction
         else None,
         max_response_tokens=recipe.max_response_tokens,
@@ -190,12 +193,10 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, step: str) -> None:
         score = score_function(recipe, config, home)
     prompts = read_records(out / "data" / "prompts-ppo.jsonl", Prompt)
     looked = read_records(out / "data" / "prompts-valid.jsonl", Prompt)
-    text = out / "data" / "tokens-train.npy"
-    held_out_text = out / "data" / "tokens-valid.npy"
     length = config.ptx_sequence_length
     looked_text = None
-    if held_out_text.is_file():
-        looked_text = open_sequences(held_out_text, length)[: recipe.evaluate.num_tax_sequences]
+    if packed_text(out / "data", "valid"):
+        looked_text = _text(out, "valid", length)[: recipe.evaluate.num_tax_sequences]
     run_ppo(
         config,
         folder,
@@ -206,7 +207,7 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, step: str) -> None:
         tokenizer=tokenizer,
         prompts=prompts,
         prompt_ids=[encode_prompt(tokenizer, p.prompt) for p in prompts],
-        pretraining=open_sequences(text, length) if config.ptx_coef else None,
+        pretraining=_text(out, "train", length) if config.ptx_coef else None,
         held_out=HeldOut(
             looked,
             [encode_prompt(tokenizer, p.prompt) for p in looked],

@@ -1,0 +1,170 @@
+"""Build a corpus in a folder of its own; interrupted at any instant, the same command goes on."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import preceptor
+from preceptor.corpus.blocklist import Blocklist
+from preceptor.corpus.card import cost_of, costs
+from preceptor.corpus.passes import Plan
+from preceptor.corpus.reading import Piece, plan_pieces
+from preceptor.corpus.recipe import CorpusRecipe, ExecutorName
+from preceptor.corpus.texts import read_json, write_json
+from preceptor.data.rows import is_hub
+from preceptor.data.shards import CARD, PARTS, is_built, read_card
+from preceptor.errors import RecipeError
+
+SUPERSEDED = {"score": "read", "unique": "score", "tokens": "unique", "bands": "bands"}
+"""When a pass is done, whose files nobody reads again; the duplicates need those of `score`."""
+
+
+def build(
+    recipe: CorpusRecipe,
+    out: Path,
+    *,
+    executor: ExecutorName = "local",
+    workers: int | None = None,
+    say: Callable[[str], None],
+) -> Path:
+    """Build the corpus, or go on with it; returns its card's page.
+
+    Raises:
+        RecipeError: the folder holds another corpus, a file is missing, or datatrove is.
+        DataError: a broken row or an empty source, and `on_error` is "refuse".
+    """
+    try:
+        from preceptor.corpus import executors
+    except ImportError as error:
+        raise RecipeError(
+            f"corpora are built by datatrove, and {error.name} is not installed. Install it: pip "
+            "install 'preceptor[corpus]'"
+        ) from None
+    require(recipe)
+    pieces = plan_pieces(recipe)
+    plan = Plan(recipe, tuple(pieces), out)
+    key = key_of(recipe, pieces)
+    if is_built(out):
+        _require_same(out, key)
+        shutil.rmtree(plan.work, ignore_errors=True)  # Slurm's jobs leave it
+        say(f"corpus {recipe.name} is built, nothing to do")
+        return out / "corpus.html"
+    with alone_in(out):
+        _begin(plan, key)
+        passes: dict[str, Any] = {}
+
+        def after(name: str, seconds: float) -> None:
+            passes[name] = {"seconds": round(seconds, 3)} | cost_of(plan, name)
+            _clear(plan, name)
+
+        count = workers or os.cpu_count() or 1
+        executors.run_passes(plan, executor, count, say, after)
+        if is_built(out):
+            cost = {"workers": count, "passes": passes, "steps": costs(plan)}
+            write_json(out / "timing.json", cost)
+            shutil.rmtree(plan.work)
+    return out / "corpus.html"
+
+
+def require(recipe: CorpusRecipe) -> None:
+    """What the recipe names must be there, and be told before anything runs.
+
+    Raises:
+        RecipeError: a file is missing.
+    """
+    if recipe.blocklist is not None:
+        Blocklist.read(recipe.blocklist.file)
+    if recipe.personal is not None:
+        from preceptor.data.personal import check_region
+
+        check_region(recipe.personal.region)
+    if recipe.language is not None:
+        from preceptor.data.languages import known_languages
+
+        for code in recipe.language.keep:
+            if code not in known_languages():
+                raise RecipeError(
+                    f"language.keep: no language {code}. Known: {', '.join(known_languages())}."
+                )
+    for path in recipe.decontaminate.files if recipe.decontaminate else ():
+        if not is_hub(path) and not Path(path).is_file():
+            raise RecipeError(f"decontaminate.files: {path}: no such file.")
+
+
+def key_of(recipe: CorpusRecipe, pieces: list[Piece]) -> str:
+    """A hash of all that the corpus is made of; files count by path, size and time of change."""
+    named = [path for piece in pieces for path in piece.paths]
+    named += [recipe.blocklist.file] if recipe.blocklist else []
+    named += recipe.decontaminate.files if recipe.decontaminate else []
+    tokenizer = Path(recipe.tokenizer)
+    if tokenizer.is_dir():
+        kinds = (".json", ".txt", ".model", ".jinja")
+        named += [str(path) for path in sorted(tokenizer.iterdir()) if path.suffix in kinds]
+    files = {}
+    for path in named:
+        if not is_hub(path):
+            facts = Path(path).stat()
+            files[path] = [facts.st_size, facts.st_mtime_ns]
+    values: dict[str, Any] = {
+        "version": preceptor.__version__,
+        "recipe": recipe.model_dump(mode="json"),
+        "pieces": [[piece.source.name, *piece.paths] for piece in pieces],
+        "files": files,
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _begin(plan: Plan, key: str) -> None:
+    """The work folder of this very build; what another one left there goes."""
+    started = plan.work / "plan.json"
+    if not started.is_file() or read_json(started)["key"] != key:
+        if plan.work.is_dir():
+            shutil.rmtree(plan.work)
+        for part in PARTS:
+            for old in plan.out.glob(f"{part}-*.npy"):
+                old.unlink()
+        write_json(plan.out / "build.json", {"key": key, "name": plan.recipe.name})
+        write_json(started, {"key": key})
+
+
+def _require_same(out: Path, key: str) -> None:
+    begun = out / "build.json"
+    if not begun.is_file() or read_json(begun)["key"] != key:
+        name = read_card(out).get("name")
+        raise RecipeError(
+            f"{out}: the corpus {name} is built there, of another recipe or of files that have "
+            f"changed since. Give another --out, or remove {out / CARD} to build it anew."
+        )
+
+
+def _clear(plan: Plan, done: str) -> None:
+    """Remove the documents that a done pass has read: the disk holds two copies, not five."""
+    if done in SUPERSEDED:
+        shutil.rmtree(plan.work / SUPERSEDED[done], ignore_errors=True)
+    if done == "tokens":
+        for name in ("read", "score"):
+            shutil.rmtree(plan.work / name, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """The folder for this process alone, as long as it lives.
+
+    Raises:
+        RecipeError: another build is at work in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecipeError(
+                f"{folder}: another build is at work there. Wait for it, or give another --out."
+            ) from None
+        yield

@@ -1,0 +1,178 @@
+"""GPT-3's quality classifier (arXiv:2005.14165, appendix A): good text against raw text.
+
+Logistic regression on hashed words, as Spark's Tokenizer and HashingTF make them. A document of
+score s is kept if a Pareto number is over 1 - s, so that some text of low score stays too:
+
+    keep iff pareto(alpha) > 1 - s        P(keep) = (2 - s)^-alpha, alpha = 9
+
+numpy's `pareto`, which the paper names, is the Lomax form that begins at 0. Two things the paper
+does not say: counts are scaled to length 1 for each document, so that a score does not grow with
+length, and the weights have a small penalty.
+"""
+
+import heapq
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.optimize
+import scipy.sparse
+import scipy.special
+
+from preceptor.corpus.texts import whole_file
+from preceptor.corpus.words import hashed
+
+LOOKED_AT = 20_000
+"""Characters of a document that are scored."""
+HELD_OUT = 10
+"""One in so many sampled documents is not trained on, and tells how well the classes part."""
+Cells = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
+"""Cells of the hashed words, and what stands in them; the squares sum to 1."""
+
+
+def features(text: str, num_features: int) -> Cells:
+    """How often each hashed word comes: lower case, split at blanks (Spark's Tokenizer)."""
+    words = text[:LOOKED_AT].lower().split()
+    cells, counts = np.unique(hashed(words) % np.uint64(num_features), return_counts=True)
+    values = counts.astype(np.float32)
+    norm = float(np.sqrt((values**2).sum())) or 1.0
+    return cells.astype(np.int32), values / np.float32(norm)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Weights of the cells, and a bias."""
+
+    weights: npt.NDArray[np.float32]
+    bias: float
+
+    def score(self, text: str) -> float:
+        """The probability that a text is of the good kind."""
+        cells, values = features(text, len(self.weights))
+        logit = float((self.weights[cells] * values).sum(dtype=np.float64)) + self.bias
+        return float(scipy.special.expit(logit))
+
+    def save(self, path: Path) -> None:
+        with whole_file(path) as file:
+            np.save(file, np.append(self.weights, np.float32(self.bias)), allow_pickle=False)
+
+    @classmethod
+    def load(cls, path: Path) -> "Classifier":
+        values = np.load(path, allow_pickle=False)
+        return cls(values[:-1], float(values[-1]))
+
+
+def keep_probability(score: float, alpha: float) -> float:
+    """The closed form of the rule: (2 - score)^-alpha."""
+    return float((2 - score) ** -alpha)
+
+
+def pareto(uniform: float, alpha: float) -> float:
+    """A Lomax number from a uniform one in (0, 1], as numpy's `pareto` draws it."""
+    return float(uniform ** (-1 / alpha) - 1)
+
+
+def is_kept(score: float, uniform: float, alpha: float) -> bool:
+    """The paper's rule."""
+    return pareto(uniform, alpha) > 1 - score
+
+
+def fit(
+    good: scipy.sparse.csr_matrix, raw: scipy.sparse.csr_matrix, l2: float
+) -> tuple[Classifier, dict[str, float]]:
+    """The classifier, and how well it parts documents that it was not trained on.
+
+    Both classes weigh the same, however many documents each has.
+    """
+    trained = [matrix[np.arange(matrix.shape[0]) % HELD_OUT != 0] for matrix in (good, raw)]
+    rows = scipy.sparse.vstack(trained).astype(np.float64).tocsr()
+    sizes = [matrix.shape[0] for matrix in trained]
+    signs = np.repeat([1.0, -1.0], sizes)
+    shares = np.repeat([0.5 / max(1, size) for size in sizes], sizes)
+
+    def loss(point: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        weights, bias = point[:-1], point[-1]
+        margin = signs * (rows @ weights + bias)
+        value = (shares * np.logaddexp(0, -margin)).sum() + 0.5 * l2 * weights @ weights
+        slope = -shares * signs * scipy.special.expit(-margin)
+        return float(value), np.append(rows.T @ slope + l2 * weights, slope.sum())
+
+    start = np.zeros(rows.shape[1] + 1)
+    found = scipy.optimize.minimize(
+        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}
+    ).x.astype(np.float32)
+    classifier = Classifier(found[:-1], float(found[-1]))
+    held = [matrix[np.arange(matrix.shape[0]) % HELD_OUT == 0] for matrix in (good, raw)]
+    scores = [scipy.special.expit(m @ classifier.weights + classifier.bias) for m in held]
+    return classifier, {
+        "good_documents": float(good.shape[0]),
+        "raw_documents": float(raw.shape[0]),
+        "good_mean_score": float(scores[0].mean()),
+        "raw_mean_score": float(scores[1].mean()),
+        "held_out_auc": _auc(scores[0], scores[1]),
+    }
+
+
+def _auc(good: npt.NDArray[np.float64], raw: npt.NDArray[np.float64]) -> float:
+    """The probability that a good document scores over a raw one; ties count half."""
+    order = np.sort(raw)
+    below = np.searchsorted(order, good, "left") + np.searchsorted(order, good, "right")
+    return float(below.mean() / (2 * len(raw)))
+
+
+class Sample:
+    """The documents of smallest draw of one piece, as features: any order takes the same ones."""
+
+    def __init__(self, most: int, num_features: int) -> None:
+        self._most, self._num_features = most, num_features
+        self._held: list[tuple[int, int, Cells]] = []
+        self._count = 0
+
+    def offer(self, draw: int, text: str) -> None:
+        """Take it if its draw is among the smallest so far."""
+        self._count += 1
+        item = (-draw, self._count)
+        if len(self._held) < self._most:
+            heapq.heappush(self._held, (*item, features(text, self._num_features)))
+        elif item > self._held[0][:2]:
+            heapq.heapreplace(self._held, (*item, features(text, self._num_features)))
+
+    def save(self, path: Path) -> None:
+        held = sorted(self._held, key=lambda item: (-item[0], item[1]))
+        sizes = [len(cells) for _, _, (cells, _) in held]
+        with whole_file(path) as file:
+            np.savez(
+                file,
+                draws=np.array([-draw for draw, _, _ in held], dtype=np.uint64),
+                ends=np.cumsum([0, *sizes]).astype(np.int64),
+                cells=np.concatenate([c for _, _, (c, _) in held] or [np.empty(0, np.int32)]),
+                values=np.concatenate([v for _, _, (_, v) in held] or [np.empty(0, np.float32)]),
+            )
+
+
+def load_samples(paths: list[Path], most: int, num_features: int) -> scipy.sparse.csr_matrix:
+    """Of all pieces' samples the documents of smallest draw, at most so many, in that order."""
+    drawn = [(int(draw), number, at) for number, path in enumerate(paths)
+             for at, draw in enumerate(_open(path)["draws"])]  # fmt: skip
+    chosen = sorted(drawn)[:most]
+    by_piece: dict[int, dict[int, Cells]] = {}
+    for number in {number for _, number, _ in chosen}:
+        opened = _open(paths[number])
+        ends, cells, values = opened["ends"], opened["cells"], opened["values"]
+        by_piece[number] = {
+            at: (cells[ends[at] : ends[at + 1]], values[ends[at] : ends[at + 1]])
+            for _, of, at in chosen
+            if of == number
+        }
+    rows = [by_piece[number][at] for _, number, at in chosen]
+    ends = np.cumsum([0, *(len(cells) for cells, _ in rows)])
+    cells = np.concatenate([c for c, _ in rows] or [np.empty(0, np.int32)])
+    values = np.concatenate([v for _, v in rows] or [np.empty(0, np.float32)])
+    return scipy.sparse.csr_matrix((values, cells, ends), shape=(len(rows), num_features))
+
+
+def _open(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as opened:
+        return dict(opened)

@@ -1,0 +1,234 @@
+"""Where the passes run: datatrove's executors, on this machine, on Ray, or through Slurm.
+
+The one file that meets datatrove. Each pass is one of its pipelines; a task that ended leaves a
+mark in the pass's folder of logs, and is skipped the next time.
+"""
+
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import multiprocess
+from datatrove.executor import (
+    LocalPipelineExecutor,
+    RayPipelineExecutor,
+    SlurmPipelineExecutor,
+)
+from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupBuckets
+from datatrove.utils.hashing import HashConfig
+from loguru import logger
+
+from preceptor.corpus import passes, stream
+from preceptor.corpus.card import write_card
+from preceptor.corpus.passes import Plan
+from preceptor.corpus.recipe import ExecutorName
+from preceptor.errors import RecipeError
+
+EVERY_SECONDS = 10.0
+LINES_AT_ONCE = 1000
+"""Records that datatrove reads at a time of each sorted file."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pipeline of datatrove, and how many tasks share it."""
+
+    name: str
+    pipeline: list[Any]
+    tasks: int
+
+
+def passes_of(plan: Plan) -> list[Pass]:
+    """The passes that the recipe needs, in order."""
+    recipe, count = plan.recipe, len(plan.pieces)
+
+    def of_texts(name: str) -> Pass:
+        return Pass(name, [partial(passes.run_texts, name, plan)], count)
+
+    def alone(name: str, task: Callable[..., None]) -> Pass:
+        return Pass(name, [partial(task, plan)], 1)
+
+    found = []
+    if recipe.classifier is not None:
+        found += [of_texts("read"), alone("train", passes.train_classifier)]
+    if recipe.duplicates is not None:
+        found += [of_texts("score"), _bands(plan), alone("duplicates", passes.find_duplicates)]
+    if recipe.decontaminate is not None:
+        found += [alone("benchmarks", passes.index_benchmarks), of_texts("unique")]
+        found += [alone("common", passes.find_common)]
+    found += [of_texts("tokens"), alone("mixture", stream.mix)]
+    found.append(Pass("shards", [partial(stream.write_my_shards, plan)], max(count, 8)))
+    found.append(alone("card", write_card))
+    return [
+        Pass(
+            one.name,
+            [passes.begin_cost, *one.pipeline, partial(passes.note_cost, plan, one.name)],
+            one.tasks,
+        )
+        for one in found
+    ]
+
+
+def _bands(plan: Plan) -> Pass:
+    """datatrove's own second step: equal bands out of all pieces' sorted files."""
+    config = plan.recipe.duplicates
+    assert config is not None
+    step = MinhashDedupBuckets(
+        input_folder=str(plan.work / "bands"),
+        output_folder=str(plan.work / "candidates"),
+        config=MinhashConfig(
+            n_grams=config.run,
+            num_buckets=config.num_bands,
+            hashes_per_bucket=config.band_rows,
+            hash_config=HashConfig(precision=32, hash_fc="sha1"),
+        ),
+        lines_to_buffer=LINES_AT_ONCE,
+    )
+    return Pass("bands", [step], config.num_bands)
+
+
+def run_passes(
+    plan: Plan,
+    executor: ExecutorName,
+    workers: int,
+    say: Callable[[str], None],
+    after: Callable[[str, float], None],
+) -> None:
+    """Run every pass that is not done; `after` gets the name of each and the seconds it took.
+
+    Raises:
+        RecipeError: Slurm is asked for, and the recipe does not say how.
+    """
+    found = passes_of(plan)
+    if executor == "slurm":
+        _submit(plan, found, workers, say)
+        return
+    if executor == "ray":
+        _require_ray()
+    for one in found:
+        logs = plan.work / "logs" / one.name
+        began = time.monotonic()
+        if _num_done(logs) < one.tasks:
+            with _progress(one, logs, say):
+                engine = _local if executor == "local" else _ray
+                engine(one, logs, min(workers, one.tasks)).run()
+            if (done := _num_done(logs)) < one.tasks:
+                raise RecipeError(
+                    f"corpus {one.name}: {one.tasks - done} of {one.tasks} tasks failed; "
+                    f"{logs}/logs says why. The same command goes on with them."
+                )
+        after(one.name, time.monotonic() - began)
+
+
+def _num_done(logs: Path) -> int:
+    return sum(1 for _ in (logs / "completions").glob("*")) if logs.is_dir() else 0
+
+
+@contextmanager
+def _progress(one: Pass, logs: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """A line when a pass begins, and one every ten seconds as long as its tasks run."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(EVERY_SECONDS):
+            say(f"corpus {one.name} {_num_done(logs)}/{one.tasks}")
+
+    say(f"corpus {one.name} {_num_done(logs)}/{one.tasks}")
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+class Quiet(LocalPipelineExecutor):  # type: ignore[misc]  # it ships no types
+    """On this machine: what a pass has to say is ours; a refused row is no traceback of theirs."""
+
+    def run(self) -> Any:
+        logger.disable("datatrove")
+        self.home = os.getpid()
+        if self.workers > 1:
+            # Workers are forked of a process that has imported all this already.
+            multiprocess.set_forkserver_preload([__name__])
+            return super().run()
+        for task in self.get_incomplete_ranks(range(self.tasks)):
+            self._run_for_rank(task)  # here, without a pool and its manager
+        return None
+
+    def _run_for_rank(self, *args: Any, **options: Any) -> Any:
+        logger.disable("datatrove")
+        # A worker for each core is there already; a tokenizer's own threads would only wait.
+        os.environ.setdefault("RAYON_NUM_THREADS", "1")
+        _end_with(self.home)
+        return super()._run_for_rank(*args, **options)
+
+
+@functools.cache
+def _end_with(home: int) -> None:
+    """Let a worker end when the build was killed; a pool's workers do not notice that."""
+    if home == os.getpid():
+        return
+
+    def watch() -> None:
+        while Path(f"/proc/{home}").exists() or not Path("/proc/self").exists():
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _local(one: Pass, logs: Path, workers: int) -> Any:
+    return Quiet(one.pipeline, tasks=one.tasks, workers=workers, logging_dir=str(logs))
+
+
+def _require_ray() -> None:
+    """Raises RecipeError: Ray is not installed, and a library would say so in a traceback."""
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        raise RecipeError(
+            "--executor ray: it is not installed. Install it: pip install ray"
+        ) from None
+
+
+def _ray(one: Pass, logs: Path, workers: int) -> Any:
+    return RayPipelineExecutor(
+        one.pipeline, tasks=one.tasks, workers=workers, logging_dir=str(logs), mem_per_cpu_gb=1
+    )
+
+
+def _submit(plan: Plan, found: Sequence[Pass], workers: int, say: Callable[[str], None]) -> None:
+    """Hand all passes to Slurm at once, each to begin when the one before has ended."""
+    options = plan.recipe.slurm
+    if options is None:
+        raise RecipeError(
+            f"{plan.recipe.name}: --executor slurm needs a slurm section with at least partition."
+        )
+    before = None
+    for one in found:
+        before = SlurmPipelineExecutor(
+            one.pipeline,
+            tasks=one.tasks,
+            workers=workers,
+            time=options.time,
+            partition=options.partition,
+            cpus_per_task=options.cpus_per_task,
+            mem_per_cpu_gb=options.mem_per_cpu_gb,
+            qos=options.qos,
+            env_command=options.env_command,
+            job_name=f"{plan.recipe.name}-{one.name}",
+            logging_dir=str(plan.work / "logs" / one.name),
+            depends=before,
+        )
+    assert before is not None
+    before.run()
+    say(f"corpus: {len(found)} passes are queued, one behind the other; the card comes last")

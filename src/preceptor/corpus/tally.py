@@ -1,0 +1,142 @@
+"""What every step kept and dropped, under which reason, with examples for a person to judge."""
+
+import heapq
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from preceptor.corpus.texts import Text, read_json, write_json
+from preceptor.corpus.words import draw
+
+NUM_EXAMPLES = 3
+EXCERPT = 400
+"""Characters of an example."""
+Example = dict[str, Any]
+
+
+class Tally:
+    """Counts of one source in one pass; every document that enters a step leaves it counted.
+
+    Examples are those of smallest draw, so that another order of work shows the same ones.
+    """
+
+    def __init__(self, stream: int) -> None:
+        self._stream = stream
+        self._began = time.process_time()
+        self.steps: dict[str, dict[str, Any]] = {}
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.extra: Counter[str] = Counter()
+        self._kept: dict[str, list[Any]] = defaultdict(list)
+        self._dropped: dict[tuple[str, str], list[Any]] = defaultdict(list)
+
+    def kept(self, step: str, text: Text, detail: str = "") -> None:
+        """A document goes on."""
+        counts = self._step(step)
+        counts["kept"] += 1
+        counts["kept_chars"] += len(text.text)
+        self._show(self._kept[step], text, detail)
+
+    def dropped(self, step: str, text: Text, reason: str, detail: str = "") -> None:
+        """A document ends here."""
+        self.counted_out(step, text, reason)
+        self._show(self._dropped[step, reason], text, detail)
+
+    def counted_out(self, step: str, text: Text, reason: str) -> None:
+        """A document ends here, and its example is shown elsewhere."""
+        counts = self._step(step)["dropped"].setdefault(reason, [0, 0])
+        counts[0] += 1
+        counts[1] += len(text.text)
+
+    def unreadable(self, step: str, reason: str, where: str) -> None:
+        """A row that never became a document; its place stands for it."""
+        counts = self._step(step)["dropped"].setdefault(reason, [0, 0])
+        counts[0] += 1
+        shown = self._dropped[step, reason]
+        if len(shown) < NUM_EXAMPLES:
+            shown.append((-len(shown), where, "", ""))
+
+    def _step(self, step: str) -> dict[str, Any]:
+        return self.steps.setdefault(step, {"kept": 0, "kept_chars": 0, "dropped": {}})
+
+    def _show(self, shown: list[Any], text: Text, detail: str) -> None:
+        place = -draw(text.origin, self._stream)
+        if len(shown) == NUM_EXAMPLES and place < shown[0][0]:
+            return
+        heapq.heappush(shown, (place, text.place, excerpt(text.text), detail))
+        if len(shown) > NUM_EXAMPLES:
+            heapq.heappop(shown)
+
+    def as_json(self) -> dict[str, Any]:
+        """Counts and examples as plain values."""
+        return {
+            "steps": self.steps,
+            "extra": dict(self.extra),
+            "kept_examples": {step: _rows(shown) for step, shown in self._kept.items()},
+            "dropped_examples": [
+                {"step": step, "reason": reason, "examples": _rows(shown)}
+                for (step, reason), shown in self._dropped.items()
+            ],
+        }
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all; what the clock said stands apart, beside it."""
+        write_json(path, self.as_json())
+        total = time.process_time() - self._began
+        cost = {"steps": list(self.seconds.items()), "total": total}
+        write_json(path.with_suffix(".cost.json"), cost)
+
+    def timed(self, step: str, texts: Iterator[Text]) -> Iterator[Text]:
+        """The same texts; the processor's time until each comes is counted, earlier steps' too."""
+        while True:
+            began = time.process_time()
+            text = next(texts, None)
+            self.seconds[step] += time.process_time() - began
+            if text is None:
+                return
+            yield text
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text, and that it goes on if it does."""
+    return text if len(text) <= EXCERPT else text[:EXCERPT].rstrip() + " …"
+
+
+def merged(paths: list[Path]) -> dict[str, Any]:
+    """Several tallies of one source as one."""
+    steps: dict[str, dict[str, Any]] = {}
+    extra: Counter[str] = Counter()
+    kept: dict[str, list[Example]] = defaultdict(list)
+    dropped: dict[tuple[str, str], list[Example]] = defaultdict(list)
+    for path in paths:
+        found = read_json(path)
+        extra.update(found["extra"])
+        for step, counts in found["steps"].items():
+            sums = steps.setdefault(step, {"kept": 0, "kept_chars": 0, "dropped": {}})
+            sums["kept"] += counts["kept"]
+            sums["kept_chars"] += counts["kept_chars"]
+            for reason, (documents, chars) in counts["dropped"].items():
+                before = sums["dropped"].setdefault(reason, [0, 0])
+                sums["dropped"][reason] = [before[0] + documents, before[1] + chars]
+        for step, rows in found["kept_examples"].items():
+            kept[step] += rows
+        for group in found["dropped_examples"]:
+            dropped[group["step"], group["reason"]] += group["examples"]
+    return {
+        "steps": steps,
+        "extra": dict(extra),
+        "kept_examples": {step: _few(rows) for step, rows in kept.items()},
+        "dropped_examples": {key: _few(rows) for key, rows in dropped.items()},
+    }
+
+
+def _rows(shown: list[Any]) -> list[Example]:
+    return [
+        {"draw": -drawn, "place": place, "text": text, "detail": detail}
+        for drawn, place, text, detail in sorted(shown, reverse=True)
+    ]
+
+
+def _few(rows: list[Example]) -> list[Example]:
+    return sorted(rows, key=lambda row: (row["draw"], row["place"], row["text"]))[:NUM_EXAMPLES]

@@ -1,0 +1,99 @@
+"""The pass from documents to tokens: each piece's in a file, and where each document begins."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from preceptor.corpus.mixture import INDEX
+from preceptor.corpus.passes import Plan
+from preceptor.corpus.texts import Text, whole_file, write_json
+from preceptor.corpus.words import Numbers, draws, mixed
+from preceptor.errors import DataError
+from preceptor.models.tokenizers import (
+    check_tokenizer,
+    encode_texts,
+    fingerprint,
+    prepare_tokenizer,
+    separator_id,
+)
+
+TEXTS_AT_ONCE, CHARS_AT_ONCE = 500, 1_000_000
+
+
+def load(plan: Plan) -> PreTrainedTokenizerBase:
+    """The recipe's tokenizer, prepared as the stages do; a folder needs no model beside it.
+
+    Raises:
+        DataError: there is none, or it is not fit for training.
+    """
+    name = plan.recipe.tokenizer
+    if name == "smollm2":
+        from preceptor.models.gguf import smollm2_folder
+
+        name = str(smollm2_folder())
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        told = str(error).strip().split("\n")[0]
+        raise DataError(
+            f"tokenizer is {name}: no tokenizer can be read from it ({told}). Name the folder of a "
+            "model or of a tokenizer."
+        ) from None
+    prepare_tokenizer(tokenizer, vocabulary_size=2**31)
+    check_tokenizer(tokenizer, name)
+    return tokenizer
+
+
+def tokenizer_facts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What a corpus must tell of its tokenizer, so that no model reads other ids than its own."""
+    size = max(tokenizer.get_vocab().values()) + 1
+    return {
+        "sha256": fingerprint(tokenizer),
+        "separator": separator_id(tokenizer),
+        "vocabulary_size": size,
+        "dtype": "<u2" if size <= 2**16 else "<u4",
+    }
+
+
+def write_tokens(plan: Plan, piece: int, texts: Iterator[Text]) -> None:
+    """Tokens of a piece's documents, each ended by the separator, and where each begins."""
+    tokenizer = load(plan)
+    facts = tokenizer_facts(tokenizer)
+    rows: list[npt.NDArray[np.void]] = []
+    start = 0
+    with whole_file(plan.work / "tokens" / f"{piece:05d}.bin") as file:
+        for batch in _batches(texts):
+            ids = encode_texts(tokenizer, [text.text for text in batch])
+            index = np.zeros(len(batch), dtype=INDEX)
+            index["length"] = [len(one) + 1 for one in ids]
+            ends = start + np.cumsum(index["length"].astype(np.uint64))
+            index["start"] = ends - index["length"]
+            index["origin"] = [text.origin for text in batch]
+            parts = np.array([text.part for text in batch], dtype=np.uint64)
+            own: Numbers = np.ascontiguousarray(index["origin"])
+            # Pieces of one document are on one side, but not one behind the other.
+            index["order"] = draws(own ^ (mixed(parts) * (parts > 0)), plan.stream("order"))
+            index["split"] = draws(own, plan.stream("split"))
+            for one in ids:
+                file.write(np.asarray([*one, facts["separator"]], dtype=facts["dtype"]).tobytes())
+            rows.append(index)
+            start = int(ends[-1])
+    with whole_file(plan.work / "tokens" / f"{piece:05d}.index.npy") as file:
+        np.save(file, np.concatenate([np.empty(0, dtype=INDEX), *rows]), allow_pickle=False)
+    write_json(plan.work / "tokens" / f"{piece:05d}.json", facts)
+
+
+def _batches(texts: Iterator[Text]) -> Iterator[list[Text]]:
+    held: list[Text] = []
+    chars = 0
+    for text in texts:
+        held.append(text)
+        chars += len(text.text)
+        if len(held) == TEXTS_AT_ONCE or chars >= CHARS_AT_ONCE:
+            yield held
+            held, chars = [], 0
+    if held:
+        yield held

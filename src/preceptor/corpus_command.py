@@ -1,0 +1,56 @@
+"""`preceptor corpus`: pretraining text out of raw files, from the command line.
+
+Everything heavy is imported where it is used; `--help` needs neither torch nor datatrove.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+corpus_app = typer.Typer(
+    help="Pretraining text: clean, deduplicate, mix and tokenize.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@corpus_app.command()
+def build(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file; docs/corpus.md.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one key, such as classifier.alpha=6."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The folder.  [corpora/NAME]")
+    ] = None,
+    executor: Annotated[
+        Literal["local", "slurm", "ray"],
+        typer.Option("--executor", help="Where the work is done."),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Tasks at a time.  [a core each]"),
+    ] = None,
+) -> None:
+    """Build a corpus, or go on with one that was interrupted.
+
+    Leaves shards of tokens, which a run takes as `corpus: DIR`, and a data card, corpus.html, that
+    says what each step kept and dropped, with examples. Prints the page's path.
+    """
+    import sys
+
+    from preceptor.corpus.build import build as build_corpus
+    from preceptor.corpus.recipe import load_corpus_recipe
+
+    resolved = load_corpus_recipe(recipe, overrides or [])
+    folder = out or Path("corpora") / resolved.name
+    page = build_corpus(
+        resolved,
+        folder,
+        executor=executor,
+        workers=workers,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    typer.echo(page)

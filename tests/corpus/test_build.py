@@ -1,0 +1,301 @@
+"""The whole build: every document counted, killed and gone on with, wrong recipes, one folder."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from corpora import (
+    built,
+    document,
+    everything,
+    files_of,
+    reasons,
+    recipe_of,
+    write_lines,
+)
+
+from preceptor.corpus.build import alone_in, build
+from preceptor.corpus.recipe import CorpusRecipe, load_corpus_recipe
+from preceptor.errors import DataError, RecipeError
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr("preceptor.corpus.reading.PIECE_BYTES", 10_000)
+
+
+def test_every_document_is_counted_in_every_step(tmp_path):
+    card = built(recipe_of(tmp_path, **everything(tmp_path)), tmp_path / "out")
+    steps = card["steps"]
+    assert [step["step"] for step in steps] == [
+        "read", "language", "quality", "classifier", "duplicates", "decontaminate", "blocklist",
+        "personal",
+    ]  # fmt: skip
+    for step in steps:
+        assert step["entered"] == step["kept"] + sum(r["documents"] for r in step["reasons"])
+    through = {step["step"]: step for step in steps}
+    assert through["read"]["entered"] == 60 + 80 + 40 + 21 + 9 + 2
+    assert through["language"]["entered"] == through["read"]["kept"]
+    assert through["quality"]["entered"] == through["language"]["kept"]
+    # What is good is not asked.
+    good = through["quality"]["kept_by_source"]["good"]
+    assert through["classifier"]["entered"] == through["quality"]["kept"] - good
+    assert through["duplicates"]["entered"] == through["classifier"]["kept"] + good
+    assert through["decontaminate"]["entered"] == through["duplicates"]["kept"]
+    more = card["cut"]["pieces of cut documents"] - card["cut"]["documents cut"]
+    assert through["blocklist"]["entered"] == through["decontaminate"]["kept"] + more
+    assert through["personal"]["entered"] == through["blocklist"]["kept"]
+    total = sum(s["train_documents"] for s in card["sources"]) + card["documents"]["valid"]
+    assert total == through["personal"]["kept"]
+    for step in ("language", "quality", "classifier", "duplicates", "blocklist"):
+        assert through[step]["dropped"] > 0, step
+    assert card["cut"]["documents cut"] > 0 and card["masked"]["EMAIL"] > 0
+    for step in steps:
+        for row in step["reasons"]:
+            assert row["examples"] or step["step"] == "duplicates"
+    assert card["duplicate_pairs"]["examples"]
+    assert card["classifier"]["held_out_auc"] > 0.9
+
+
+def test_the_same_recipe_gives_the_same_bytes(tmp_path):
+    values = everything(tmp_path)
+    for name, workers in (("a", 1), ("b", 2)):
+        built(recipe_of(tmp_path, **values), tmp_path / name, workers)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+    assert not (tmp_path / "a" / "work").exists()
+
+
+def test_without_any_step_all_documents_are_tokenized(tmp_path):
+    values = everything(tmp_path)
+    sources = [{k: v for k, v in s.items() if k in ("name", "files")} for s in values["sources"]]
+    card = built(recipe_of(tmp_path, sources=sources), tmp_path / "out")
+    assert [step["step"] for step in card["steps"]] == ["read"]
+    assert card["documents"]["train"] + card["documents"]["valid"] == card["steps"][0]["entered"]
+
+
+@pytest.mark.parametrize("one", ["classifier", "duplicates", "decontaminate"])
+def test_each_step_that_needs_a_pass_works_alone(tmp_path, one):
+    values = everything(tmp_path)
+    for name in ("classifier", "duplicates", "decontaminate"):
+        if name != one:
+            del values[name]
+    if one != "classifier":
+        for source in values["sources"]:
+            source.pop("is_good", None)
+            source.pop("classify", None)
+    card = built(recipe_of(tmp_path, **values), tmp_path / "out")
+    [step] = [step for step in card["steps"] if step["step"] == one]
+    assert step["dropped"] > 0 or card["cut"]["documents cut"] > 0
+
+
+def command(tmp_path: Path, out: Path, workers: int) -> list[str]:
+    script = (
+        "import sys, preceptor.corpus.reading as reading; reading.PIECE_BYTES = 10_000\n"
+        "from preceptor.cli import app; app()"
+    )
+    words = ["corpus", "build", str(tmp_path / "recipe.yaml"), "--out", str(out)]
+    return [sys.executable, "-c", script, *words, f"--workers={workers}"]
+
+
+def start(words: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    environment = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            words, env=environment, start_new_session=True, stdout=file, stderr=file
+        )
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_killed_in_every_pass_it_ends_with_the_same_bytes(tmp_path, workers):
+    """kill -9 at the first sign of each pass; the sum of the attempts is one whole build."""
+    recipe = recipe_of(tmp_path, **everything(tmp_path))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    built(recipe, tmp_path / "whole")
+    out, killed = tmp_path / "out", []
+    for name in ("read", "score", "bands", "duplicates", "unique", "tokens", "shards", "card"):
+        process = start(command(tmp_path, out, workers), tmp_path / "log")
+        try:
+            while process.poll() is None and not (out / "work" / "logs" / name).is_dir():
+                time.sleep(0.002)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                killed.append(name)
+            process.wait()
+    assert len(killed) >= 6, (tmp_path / "log").read_text()
+    assert not (out / "corpus.json").exists() or killed[-1] == "card"
+    process = start(command(tmp_path, out, workers), tmp_path / "log")
+    assert process.wait(120) == 0, (tmp_path / "log").read_text()
+    assert files_of(out) == files_of(tmp_path / "whole")
+    assert "/1\n" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_build(tmp_path):
+    """Killed alone, not with its group: its workers see it within a second or two."""
+    values = everything(tmp_path)
+    recipe = recipe_of(tmp_path, **values)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    process = start(command(tmp_path, tmp_path / "out", 2), tmp_path / "log")
+    while process.poll() is None and not list((tmp_path / "out" / "work").glob("logs/tokens/*")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    for _ in range(600):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError("workers went on")
+
+
+def test_a_built_corpus_is_not_built_again_and_not_overwritten(tmp_path):
+    values = everything(tmp_path)
+    recipe = recipe_of(tmp_path, **values)
+    built(recipe, tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    lines: list[str] = []
+    build(recipe, tmp_path / "out", workers=1, say=lines.append)
+    assert lines == ["corpus test is built, nothing to do"]
+    with pytest.raises(RecipeError, match="of another recipe or of files that have changed"):
+        build(recipe.model_copy(update={"seed": 1}), tmp_path / "out", workers=1, say=print)
+    write_lines(tmp_path / "good.jsonl", [document(9)])
+    with pytest.raises(RecipeError, match="of another recipe or of files that have changed"):
+        build(recipe, tmp_path / "out", workers=1, say=print)
+    assert files_of(tmp_path / "out") == before
+
+
+def test_leftovers_of_another_recipe_do_not_get_in(tmp_path):
+    values = everything(tmp_path)
+    built(recipe_of(tmp_path, **values), tmp_path / "whole")
+    other = recipe_of(tmp_path, **values | {"seed": 5})
+    built(other, tmp_path / "out")
+    (tmp_path / "out" / "corpus.json").unlink()
+    shutil.copytree(tmp_path / "raw", tmp_path / "out" / "work" / "read")
+    (tmp_path / "out" / "work" / "plan.json").write_text('{"key": "other"}')
+    built(recipe_of(tmp_path, **values), tmp_path / "out")
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+
+
+def test_two_builds_do_not_share_a_folder(tmp_path):
+    recipe = recipe_of(tmp_path, **everything(tmp_path))
+    with alone_in(tmp_path / "out"), pytest.raises(RecipeError, match="another build is at work"):
+        build(recipe, tmp_path / "out", workers=1, say=print)
+
+
+def test_an_empty_source_is_refused_or_said(tmp_path):
+    values = everything(tmp_path)
+    (tmp_path / "nothing.jsonl").write_text("")
+    values["sources"].append(
+        {"name": "none", "files": str(tmp_path / "nothing.jsonl"), "weight": 0.2}
+    )
+    values["sources"][0]["weight"] = 0.2
+    card = built(recipe_of(tmp_path, **values), tmp_path / "out")
+    assert any("Source none: no document is left" in note for note in card["notes"])
+    shares = {row["name"]: row["weight"] for row in card["sources"]}
+    assert shares == {"good": pytest.approx(0.25), "raw": pytest.approx(0.75), "none": None}
+    values["on_error"] = "refuse"
+    with pytest.raises(DataError, match="Source none: no document is left to train on"):
+        built(recipe_of(tmp_path, **values), tmp_path / "refused")
+
+
+def test_a_classifier_with_one_class_is_refused_or_left_out(tmp_path):
+    values = everything(tmp_path)
+    values["sources"][0] |= {"is_good": False}
+    card = built(recipe_of(tmp_path, **values), tmp_path / "out")
+    assert "The classifier was left out: 0 documents that are good." in card["notes"]
+    assert "classifier" not in [step["step"] for step in card["steps"]]
+    values["on_error"] = "refuse"
+    with pytest.raises(DataError, match="0 documents that are good, and it learns from two"):
+        built(recipe_of(tmp_path, **values), tmp_path / "refused")
+
+
+def test_weights_that_do_not_sum_to_one_are_refused_or_divided(tmp_path):
+    values = everything(tmp_path)
+    values["sources"][0]["weight"] = 0.6
+    card = built(recipe_of(tmp_path, **values), tmp_path / "out")
+    assert "The weights sum to 1.2, not to 1; each was divided by the sum." in card["notes"]
+    assert [row["weight"] for row in card["sources"]] == [0.5, 0.5]
+    with pytest.raises(ValueError, match=r"the weights sum to 1\.2, not to 1"):
+        recipe_of(tmp_path, **values | {"on_error": "refuse"})
+
+
+def test_two_documents_are_the_least(tmp_path):
+    for texts, refused in (([document(1)], True), ([document(1)] * 3, True),
+                           ([document(1), document(2)], False)):  # fmt: skip
+        write_lines(tmp_path / "a.jsonl", texts)
+        recipe = recipe_of(tmp_path, sources=[{"name": "a", "files": str(tmp_path / "a.jsonl")}])
+        if refused:
+            with pytest.raises(DataError, match="1 different documents are left, and at least 2"):
+                built(recipe, tmp_path / "out")
+        else:
+            card = built(recipe, tmp_path / "out2")
+            assert card["documents"] == {"train": 1, "valid": 1}
+
+
+WRONG = {
+    "sources: []": "at least 1",
+    "sources: [{name: a}]": "either files or a package",
+    "sources: [{name: a, files: x, package: y}]": "either files or a package",
+    "sources: [{name: a, files: x}, {name: a, files: y}]": "two sources have one name",
+    "sources: [{name: a, files: x, weight: 1}, {name: b, files: y}]": "b has no weight and others",
+    "sources: [{name: a, files: x, weight: 0.7}]": "the weights sum to 0.7, not to 1",
+    "sources: [{name: a, files: x, weight: 1, epochs: 2}]": "a weight or epochs, not both",
+    "sources: [{name: a, files: x, classify: true}]": "are for a classifier section",
+    "{sources: [{name: a, files: x}], classifier: {}}": "classify: true, and none has it",
+    "{sources: [{name: a, files: x}], tokens: 5}": "no source has a weight",
+    "{sources: [{name: a, files: x}], duplicates: {nere: 0.8}}": "Did you mean duplicates.near?",
+    "sources: [{name: a, flies: x}]": "no such key. Did you mean sources.0.files?",
+    "{sources: [{name: a, files: x}], laguage: {keep: [en]}}": "Did you mean language?",
+}
+
+
+@pytest.mark.parametrize(("text", "told"), WRONG.items(), ids=WRONG)
+def test_a_wrong_recipe_names_the_key_and_the_way_out(tmp_path, text, told):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump({"tokenizer": "t"} | yaml.safe_load(text)))
+    with pytest.raises(RecipeError) as caught:
+        load_corpus_recipe(str(path))
+    assert told in str(caught.value) and "wrong.yaml" in str(caught.value)
+
+
+def test_what_a_recipe_names_must_be_there(tmp_path):
+    values = everything(tmp_path)
+    for change, told in (
+        ({"blocklist": {"file": "no.txt"}}, "no.txt: no such file"),
+        ({"decontaminate": {"files": "no.jsonl"}}, "no.jsonl: no such file"),
+        ({"language": {"keep": ["xx"]}}, "no language xx"),
+        ({"personal": {"region": "XX"}}, "no region XX"),
+    ):
+        recipe = recipe_of(tmp_path, **values | change)
+        with pytest.raises((RecipeError, DataError), match=told):
+            build(recipe, tmp_path / "out", workers=1, say=print)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_is_named_after_its_file_and_keys_can_be_set(tmp_path):
+    path = tmp_path / "my web.yaml"
+    path.write_text("tokenizer: t\nsources: [{name: a, files: x}]\n")
+    recipe = load_corpus_recipe(str(path), ["seed=3", "duplicates.near=0.9"])
+    assert isinstance(recipe, CorpusRecipe)
+    assert (recipe.name, recipe.seed, recipe.duplicates.near) == ("my-web", 3, 0.9)
+    with pytest.raises(RecipeError, match="no such file"):
+        load_corpus_recipe("nowhere.yaml")
+
+
+def test_the_reasons_are_few_and_have_no_numbers_of_one_document(tmp_path):
+    """A reason with a number in it would be a class of its own, and the card a list of all."""
+    card = built(recipe_of(tmp_path, **everything(tmp_path)), tmp_path / "out")
+    for step in ("language", "quality", "classifier"):
+        assert all(not any(map(str.isdigit, reason.replace("2 words", "")))
+                   for reason in reasons(card, step) if "run of" not in reason)  # fmt: skip
+    assert json.loads((tmp_path / "out" / "timing.json").read_text())["steps"]["read"]

@@ -1,0 +1,125 @@
+"""The quality classifier: the Pareto rule against its closed form and numpy's own draws."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.sparse
+from corpora import document
+
+from preceptor.corpus.classifier import (
+    Classifier,
+    Sample,
+    features,
+    fit,
+    is_kept,
+    keep_probability,
+    load_samples,
+    pareto,
+)
+from preceptor.corpus.words import draws, fraction_of, origin_of
+
+ALPHA = 9.0
+
+
+@pytest.mark.parametrize("score", [0.0, 0.3, 0.5, 0.9, 0.99])
+def test_the_share_kept_is_the_closed_form_and_numpy_s(score):
+    """40,000 documents of one score, by our draws; as many of numpy's pareto, as the paper has."""
+    count = 40_000
+    uniforms = [fraction_of(int(d)) for d in draws(range(count), stream=11)]
+    ours = np.mean([is_kept(score, uniform, ALPHA) for uniform in uniforms])
+    theirs = np.mean(np.random.default_rng(5).pareto(ALPHA, count) > 1 - score)
+    expected = keep_probability(score, ALPHA)
+    spread = math.sqrt(expected * (1 - expected) / count)
+    assert abs(ours - expected) < 5 * spread
+    assert abs(theirs - expected) < 5 * spread
+
+
+def test_the_closed_form_at_its_ends():
+    assert keep_probability(1.0, ALPHA) == 1.0
+    assert keep_probability(0.0, ALPHA) == pytest.approx(0.001953125)  # 2^-9
+    assert pareto(1.0, ALPHA) == 0.0
+    assert not is_kept(0.0, 1.0, ALPHA)
+
+
+def test_the_rule_keeps_more_of_what_scores_more():
+    shares = [keep_probability(score / 10, ALPHA) for score in range(11)]
+    assert shares == sorted(shares)
+
+
+def test_features_are_counts_of_words_at_length_one():
+    cells, values = features("The river the RIVER, the end", 2**18)
+    assert len(cells) == 4  # the, river, "river,", end
+    assert (values**2).sum() == pytest.approx(1)
+    assert values.max() / values.min() == pytest.approx(3)
+
+
+def matrix(texts: list[str], num_features: int = 2**12) -> scipy.sparse.csr_matrix:
+    rows = [features(text, num_features) for text in texts]
+    ends = np.cumsum([0, *(len(cells) for cells, _ in rows)])
+    return scipy.sparse.csr_matrix(
+        (np.concatenate([v for _, v in rows]), np.concatenate([c for c, _ in rows]), ends),
+        shape=(len(rows), num_features),
+    )
+
+
+SPAM = ["click", "cheap", "offer", "discount", "casino", "winner", "bonus", "pills", "deal", "now"]
+
+
+def spam(seed: int) -> str:
+    return " ".join(np.random.default_rng(seed).choice(SPAM, 80))
+
+
+def test_it_parts_what_can_be_parted_and_only_that():
+    good, raw = [document(n) for n in range(200)], [spam(n) for n in range(100)]
+    model, facts = fit(matrix(good), matrix(raw), 1e-5)
+    assert facts["held_out_auc"] == 1.0
+    assert model.score(document(999)) > 0.9 > 0.1 > model.score(spam(999))
+    same = fit(matrix(good[:100]), matrix(good[100:]), 1e-1)[1]
+    assert 0.2 < same["held_out_auc"] < 0.8
+
+
+def test_the_weights_are_where_the_loss_has_no_slope():
+    """Against the gradient taken by differences, in float64: an optimum of the stated loss."""
+    good, raw = (
+        matrix([document(n) for n in range(30)], 64),
+        matrix([spam(n) for n in range(30)], 64),
+    )
+    model, _ = fit(good, raw, 1e-2)
+    kept = [np.arange(30) % 10 != 0] * 2
+    rows = np.concatenate([good[kept[0]].toarray(), raw[kept[1]].toarray()]).astype(np.float64)
+    signs = np.repeat([1, -1], 27)
+
+    def loss(point):
+        margins = signs * (rows @ point[:-1] + point[-1])
+        return np.mean(np.log1p(np.exp(-margins))) + 0.5 * 1e-2 * (point[:-1] ** 2).sum()
+
+    point = np.append(model.weights, model.bias).astype(np.float64)
+    for at in range(len(point)):
+        step = np.zeros_like(point)
+        step[at] = 1e-5
+        assert abs(loss(point + step) - loss(point - step)) / 2e-5 < 2e-4
+
+
+def test_a_sample_is_of_the_smallest_draws_whatever_the_order(tmp_path):
+    texts = [document(n, 2) for n in range(60)]
+    order = {text: int(draws([origin_of(text)], 1)[0]) for text in texts}
+    for name, ordered in (("a", texts), ("b", texts[::-1])):
+        halves = [Sample(20, 2**12), Sample(20, 2**12)]
+        for at, text in enumerate(ordered):
+            halves[at % 2].offer(order[text], text)
+        for number, half in enumerate(halves):
+            half.save(tmp_path / f"{name}{number}.npz")
+    found = [
+        load_samples([tmp_path / f"{n}0.npz", tmp_path / f"{n}1.npz"], 20, 2**12) for n in "ab"
+    ]
+    wanted = matrix(sorted(texts, key=order.__getitem__)[:20])
+    for one in found:
+        assert (one != wanted).nnz == 0
+
+
+def test_a_classifier_comes_back_as_it_was(tmp_path):
+    model = Classifier(np.arange(16, dtype=np.float32) / 7, -0.25)
+    model.save(tmp_path / "c.npy")
+    again = Classifier.load(tmp_path / "c.npy")
+    assert again.score("river of words") == model.score("river of words")

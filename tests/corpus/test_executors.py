@@ -1,0 +1,138 @@
+"""The passes and who runs them: two workers, a Slurm that is played, Ray where it is."""
+
+import importlib.util
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from corpora import built, everything, files_of, recipe_of
+
+from preceptor.corpus.build import build
+from preceptor.corpus.executors import passes_of
+from preceptor.corpus.passes import Plan
+from preceptor.corpus.reading import plan_pieces
+from preceptor.errors import DataError, RecipeError
+
+ALL = [
+    "read", "train", "score", "bands", "duplicates", "benchmarks", "unique", "common", "tokens",
+    "mixture", "shards", "card",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr("preceptor.corpus.reading.PIECE_BYTES", 40_000)
+
+
+def test_passes_are_those_that_the_recipe_needs(tmp_path):
+    values = everything(tmp_path)
+    recipe = recipe_of(tmp_path, **values)
+    plan = Plan(recipe, tuple(plan_pieces(recipe)), tmp_path / "out")
+    assert [one.name for one in passes_of(plan)] == ALL
+    for source in values["sources"]:
+        source.pop("is_good", None)
+        source.pop("classify", None)
+    bare = recipe_of(
+        tmp_path, **values | {"classifier": None, "duplicates": None, "decontaminate": None}
+    )
+    plan = Plan(bare, tuple(plan_pieces(bare)), tmp_path / "out")
+    assert [one.name for one in passes_of(plan)] == ["tokens", "mixture", "shards", "card"]
+
+
+def test_what_is_said_fits_a_terminal_and_has_no_lines_of_the_library(tmp_path, capfd):
+    lines: list[str] = []
+    recipe = recipe_of(tmp_path, **everything(tmp_path))
+    build(recipe, tmp_path / "out", workers=2, say=lines.append)
+    assert list(dict.fromkeys(line.split()[1] for line in lines)) == ALL
+    assert all(len(line) < 80 for line in lines)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_refused_row_comes_out_of_a_worker_as_one_message(tmp_path, workers, capfd):
+    values = everything(tmp_path) | {"on_error": "refuse"}
+    with (tmp_path / "good.jsonl").open("a") as file:
+        file.write("{broken\n")
+    recipe = recipe_of(tmp_path, **values)
+    with pytest.raises(DataError, match=r"good\.jsonl:61: not JSON"):
+        build(recipe, tmp_path / "out", workers=workers, say=lambda line: None)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def play_slurm(folder: Path) -> None:
+    """Programs that take a job as Slurm's do, and run its tasks at once, one after another."""
+    folder.mkdir()
+    text = f"""#!{sys.executable}
+import os, re, sys
+import dill
+script = open(sys.argv[-1]).read()
+jobs = open({str(folder / "jobs")!r}, "a+")
+jobs.write(" ".join(sys.argv[1:-1]) + chr(10))
+jobs.seek(0)
+print("Submitted batch job", len(jobs.readlines()), flush=True)
+if "merge_stats" not in script:
+    assert "--partition=cpu" in script
+    os.environ.update(SLURM_NODELIST="here", RUN_OFFSET="0")
+    pickled = re.search(r"launch_pickled_pipeline (\\S+)", script)[1]
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    for task in range(1 + int(re.search(r"--array=0-(\\d+)", script)[1])):
+        os.environ["SLURM_ARRAY_TASK_ID"] = str(task)
+        with open(pickled, "rb") as file:
+            dill.load(file).run()
+"""
+    program(folder, "sbatch", text)
+    program(folder, "scontrol", "#!/bin/sh\necho here\n")
+
+
+@pytest.mark.slow
+def test_slurm_s_jobs_write_the_same_bytes(tmp_path, monkeypatch):
+    """Each pass is a job that waits for the one before; the tasks are fresh processes."""
+    values = everything(tmp_path) | {"slurm": {"partition": "cpu", "qos": ""}}
+    values["duplicates"] = {"num_bands": 3}
+    recipe = recipe_of(tmp_path, **values)
+    built(recipe, tmp_path / "local")
+    play_slurm(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    lines: list[str] = []
+    build(recipe, tmp_path / "out", executor="slurm", workers=2, say=lines.append)
+    assert (
+        lines[-1]
+        == f"corpus: {len(ALL)} passes are queued, one behind the other; the card comes last"
+    )
+    jobs = (tmp_path / "bin" / "jobs").read_text().splitlines()
+    waiting = [line for line in jobs if "RUN_OFFSET" in line and "--dependency=afterok:" in line]
+    assert len(waiting) == len(ALL) - 1
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "local")
+    build(recipe, tmp_path / "out", executor="slurm", workers=2, say=lines.append)
+    assert "nothing to do" in lines[-1] and not (tmp_path / "out" / "work").exists()
+
+
+def test_slurm_needs_to_be_told_where(tmp_path):
+    recipe = recipe_of(tmp_path, **everything(tmp_path))
+    with pytest.raises(RecipeError, match="needs a slurm section"):
+        build(recipe, tmp_path / "out", executor="slurm", say=lambda line: None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+def test_ray_s_tasks_write_the_same_bytes(tmp_path):
+    recipe = recipe_of(tmp_path, **everything(tmp_path))
+    built(recipe, tmp_path / "local")
+    build(recipe, tmp_path / "out", executor="ray", workers=2, say=lambda line: None)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "local")
+
+
+def test_ray_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    recipe = recipe_of(tmp_path, **everything(tmp_path))
+    with pytest.raises(RecipeError, match="pip install ray"):
+        build(recipe, tmp_path / "out", executor="ray", say=lambda line: None)

@@ -1,0 +1,94 @@
+"""The rules on one document, each broken once, against counts by hand and by a double loop."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from corpora import document
+
+from preceptor.corpus.quality import (
+    language_problem,
+    quality_problem,
+    repeated,
+    repeated_chars,
+    top_run,
+)
+from preceptor.corpus.recipe import QualityConfig
+from preceptor.corpus.words import hashed
+
+RULES = QualityConfig()
+GOOD = document(1)
+
+
+def test_a_good_document_breaks_no_rule():
+    assert quality_problem(GOOD, RULES) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "text", "rules"),
+    [
+        ("fewer than min_words", "Too short to be anything.", {}),
+        ("fewer than min_words", "", {"min_words": 0}),
+        ("more than max_words", GOOD, {"max_words": 20}),
+        ("mean length of words", "a b " * 60, {}),
+        ("mean length of words", "incomprehensibilities " * 60, {}),
+        ("signs such as # and ...", GOOD + " #" * 20, {}),
+        ("nearly all lines are of a list", "\n".join(f"- {w}" for w in GOOD.split()), {}),
+        ("lines that end in dots", GOOD.replace(". ", " ...\n"), {"max_symbols": 9}),
+        ("words without a letter", GOOD + " 1234" * 60, {}),
+        ("fewer than min_stop_words", " ".join(f"word{n}ly" for n in range(60)), {}),
+        ("repeated lines", "\n".join([GOOD[:60]] * 9 + [GOOD]), {}),
+        ("repeated paragraphs", f"{GOOD[:80]}\n\n" * 2 + GOOD, {"max_repeated_lines": 1}),
+        ("one run of 2 words again and again", GOOD + " buy cheap" * 40, {}),
+        ("repeated runs of 5 words", f"{GOOD} {document(2)} {GOOD}", {}),
+    ],
+)  # fmt: skip
+def test_each_rule_is_told_by_its_name(reason, text, rules):
+    found = quality_problem(text, QualityConfig.model_validate(rules))
+    assert found is not None and found[0] == reason
+
+
+def test_what_is_at_the_limit_stays():
+    words = ["the", "and", *(f"word{n}" for n in range(48))]
+    assert quality_problem(" ".join(words), RULES) is None
+    assert quality_problem(" ".join(words[:-1]), RULES)[0] == "fewer than min_words"
+
+
+def slow_repeated_chars(words: list[str], length: int) -> int:
+    """Every run against every earlier one; the words of those said before, each once."""
+    marked = [False] * len(words)
+    for at in range(len(words) - length + 1):
+        if any(words[at : at + length] == words[b : b + length] for b in range(at)):
+            marked[at : at + length] = [True] * length
+    return sum(len(word) for word, is_marked in zip(words, marked, strict=True) if is_marked)
+
+
+@pytest.mark.parametrize("length", [2, 3, 5])
+def test_repeated_runs_are_those_that_a_double_loop_finds(length):
+    random = np.random.default_rng(length)
+    for _ in range(20):
+        words = random.choice(["a", "bb", "ccc", "dddd"], 40).tolist()
+        lengths = np.array([len(word) for word in words])
+        found = repeated_chars(hashed(words), lengths, length)
+        assert found == slow_repeated_chars(words, length)
+
+
+def test_the_commonest_run_counts_its_characters_each_time():
+    words = ["to", "be", "or", "not", "to", "be", "to", "be"]
+    lengths = np.array([len(word) for word in words])
+    assert top_run(hashed(words), lengths, 2) == 3 * 4
+    assert top_run(hashed(words[:4]), lengths[:4], 2) == 0  # none comes twice
+    assert sum(pair == ("to", "be") for pair in pairwise(words)) == 3
+
+
+def test_repeated_parts_are_counted_from_the_second_on():
+    assert repeated(["aa", "b", "aa", "aa"]) == (2 / 4, 4 / 7)
+    assert repeated([]) == (0, 0)
+
+
+def test_languages_are_told():
+    german = "Der Hund läuft schnell durch den Wald, und die Katze schläft auf dem Dach des Hauses."
+    assert language_problem(GOOD, ["en"]) is None
+    assert language_problem(german, ["en"])[0] == "in another language"
+    assert language_problem(german, ["de", "en"]) is None
+    assert language_problem("12 34 56", ["en"])[0] == "no language can be told"

@@ -1,0 +1,228 @@
+"""Sources and pieces: every kind of file, and everything that can be wrong with one."""
+
+import gzip
+import io
+import json
+import tracemalloc
+
+import pytest
+import zstandard
+from corpora import built, document, reasons, recipe_of, write_lines
+
+from preceptor.corpus import reading, wet
+from preceptor.corpus.reading import plan_pieces, read_piece
+from preceptor.corpus.recipe import Source
+from preceptor.corpus.tally import Tally
+from preceptor.data import rows
+from preceptor.errors import DataError, RecipeError
+
+TEXTS = [document(n, 3) for n in range(6)]
+
+
+def read(tmp_path, files, *, on_error="refuse", max_chars=10_000, **source):
+    """The texts of one source and what its tally says."""
+    recipe = recipe_of(tmp_path, sources=[{"name": "s", "files": files, **source}])
+    tally, texts = Tally(0), []
+    for piece in plan_pieces(recipe):
+        texts += [
+            text.text for text in read_piece(piece, tally, on_error=on_error, max_chars=max_chars)
+        ]
+    dropped = tally.steps.get("read", {"dropped": {}})["dropped"]
+    return texts, {reason: count for reason, (count, _) in dropped.items()}
+
+
+def compressed(name: str, content: bytes) -> bytes:
+    if name.endswith(".gz"):
+        return gzip.compress(content)
+    return zstandard.ZstdCompressor().compress(content) if name.endswith(".zst") else content
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("kind", ["jsonl", "txt", "json", "csv", "wet", "parquet"])
+def test_every_kind_of_file_gives_its_texts(tmp_path, kind, ending):
+    path = tmp_path / "in" / f"a.{kind}{ending}"
+    path.parent.mkdir()
+    content = {
+        "jsonl": lambda: "".join(json.dumps({"text": t}) + "\n" for t in TEXTS),
+        "txt": lambda: "\n\n".join(TEXTS),
+        "json": lambda: json.dumps([{"text": t} for t in TEXTS]),
+        "csv": lambda: "text\n" + "".join(f'"{t}"\n' for t in TEXTS),
+        "wet": lambda: records([("conversion", t.encode()) for t in TEXTS]),
+        "parquet": lambda: parquet(TEXTS),
+    }[kind]()
+    content = content.encode() if isinstance(content, str) else content
+    path.write_bytes(compressed(path.name, content))
+    assert read(tmp_path, str(tmp_path / "in")) == (TEXTS, {})
+
+
+def parquet(texts: list[str]) -> bytes:
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), buffer)
+    return buffer.getvalue()
+
+
+def records(found: list[tuple[str, bytes]]) -> bytes:
+    """WARC records as Common Crawl writes them."""
+    parts = []
+    for kind, content in [("warcinfo", b"software: x\r\n"), *found]:
+        head = f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: http://a.b/\r\n"
+        head += f"Content-Type: text/plain\r\nContent-Length: {len(content)}\r\n\r\n"
+        parts.append(head.encode() + content + b"\r\n\r\n")
+    return b"".join(parts)
+
+
+def test_a_wet_file_of_many_gzip_members_is_read_whole(tmp_path):
+    members = [gzip.compress(records([("conversion", t.encode())])) for t in TEXTS]
+    (tmp_path / "a.warc.wet.gz").write_bytes(b"".join(members))
+    assert read(tmp_path, str(tmp_path / "a.warc.wet.gz")) == (TEXTS, {})
+
+
+def test_pages_as_html_are_named_and_counted(tmp_path):
+    found = [("request", b"GET /"), ("response", b"<html>"), ("conversion", b"A text.")]
+    (tmp_path / "a.warc").write_bytes(records(found))
+    with pytest.raises(DataError, match=r"a\.warc:3: a page as HTML. Give the crawl's WET file"):
+        read(tmp_path, str(tmp_path / "a.warc"))
+    texts, dropped = read(tmp_path, str(tmp_path / "a.warc"), on_error="skip")
+    assert texts == ["A text."] and sum(dropped.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "told", "left"),
+    [
+        (records([("conversion", b"A text.")]) + b"rubbish\r\n", "no WARC record begins here", 1),
+        (records([("conversion", b"A text.")])[:-14], "cut off", 0),
+        (b"WARC/1.0\r\nWARC-Type: conversion\r\n\r\n", "without Content-Length", 0),
+        (records([("conversion", b"\xff\xfe"), ("conversion", b"B.")]), "not UTF-8", 1),
+        (records([("conversion", b"x" * 300), ("conversion", b"B.")]), "a record over", 1),
+    ],
+)
+def test_a_broken_wet_file_says_so_and_keeps_what_can_be_read(
+    tmp_path, monkeypatch, content, told, left
+):
+    monkeypatch.setattr(wet.read_wet, "__defaults__", (200,))
+    (tmp_path / "a.wet").write_bytes(content)
+    with pytest.raises(DataError, match=told):
+        read(tmp_path, str(tmp_path / "a.wet"))
+    texts, dropped = read(tmp_path, str(tmp_path / "a.wet"), on_error="skip")
+    assert len(texts) == left and [told in reason for reason in dropped] == [True]
+
+
+def test_a_broken_row_is_refused_by_its_place_or_counted(tmp_path):
+    path = tmp_path / "a.jsonl"
+    lines = [b'{"text": "one"}', b'{"text": "\xff"}', b"{broken", b'{"text": 7}', b'{"other": "x"}',
+             b'{"text": ""}', b'{"text": null}', b"[1]", b'{"text": "two"}']  # fmt: skip
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(DataError, match=r"a\.jsonl:2: not UTF-8"):
+        read(tmp_path, str(path))
+    texts, dropped = read(tmp_path, str(path), on_error="skip")
+    assert texts == ["one", "two"]
+    assert sum(dropped.values()) == 7 and dropped["empty"] == 2
+    assert len(texts) + sum(dropped.values()) == len(lines)
+
+
+def test_a_truncated_gzip_keeps_what_came_before(tmp_path):
+    whole = gzip.compress("".join(json.dumps({"text": t}) + "\n" for t in TEXTS * 200).encode())
+    (tmp_path / "a.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="damaged or cut off"):
+        read(tmp_path, str(tmp_path / "a.jsonl.gz"))
+    texts, dropped = read(tmp_path, str(tmp_path / "a.jsonl.gz"), on_error="skip")
+    assert 0 < len(texts) < 1200 and sum(dropped.values()) >= 1
+
+
+def test_a_line_without_end_takes_no_memory(tmp_path):
+    """A line of 150 MB, and the limit of 64: what is held is about the limit."""
+    path = tmp_path / "a.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"text": "before"}\n{"text": "')
+        for _ in range(150):
+            file.write(b"x" * 2**20)
+        file.write(b'"}\n{"text": "after"}\n')
+    tracemalloc.start()
+    texts, dropped = read(tmp_path, str(path), on_error="skip")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert texts == ["before", "after"] and sum(dropped.values()) == 1
+    assert peak < 2.5 * rows.LONGEST_ROW
+
+
+def test_a_document_over_the_limit_is_counted(tmp_path):
+    path = write_lines(tmp_path / "a.jsonl", ["short", "x" * 101])
+    assert read(tmp_path, str(path), max_chars=100) == (["short"], {"over max_chars": 1})
+
+
+def test_a_text_file_can_be_one_document(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("One.\n\nTwo.\r\n")
+    (tmp_path / "in" / "b.txt").write_bytes(b"\xff")
+    texts, dropped = read(tmp_path, str(tmp_path / "in"), on_error="skip", whole_files=True)
+    assert texts == ["One.\n\nTwo."] and list(dropped) == ["not UTF-8. Save it as UTF-8."]
+    assert read(tmp_path, str(tmp_path / "in/a.txt"))[0] == ["One.", "Two."]
+
+
+def test_patterns_find_files_each_once_and_in_order(tmp_path, monkeypatch):
+    for name in ("x/b.jsonl", "x/a.jsonl", "x/deep/c.jsonl", "x/read.me", "y.jsonl"):
+        write_lines(tmp_path / name, [name])
+    base = str(tmp_path)
+    found = read(tmp_path, [f"{base}/x", f"{base}/**/*.jsonl", f"{base}/y.jsonl"])[0]
+    assert found == ["x/a.jsonl", "x/b.jsonl", "x/deep/c.jsonl", "y.jsonl"]
+    monkeypatch.setattr(reading, "PIECE_BYTES", 50)
+    recipe = recipe_of(tmp_path, sources=[{"name": "s", "files": [f"{base}/x"]}])
+    pieces = plan_pieces(recipe)
+    assert len(pieces) == 2  # two files of some 20 bytes fit, a third does not
+    assert [path for piece in pieces for path in piece.paths] == sorted(
+        str(tmp_path / name) for name in ("x/a.jsonl", "x/b.jsonl", "x/deep/c.jsonl")
+    )
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecipeError, match="source s: .*no file in it ends in .jsonl"):
+        read(tmp_path, str(tmp_path / "empty"))
+    with pytest.raises(RecipeError, match="source s: .*no such file"):
+        read(tmp_path, str(tmp_path / "*.jsonl"))
+
+
+def test_another_key_may_have_the_text(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"content": "one", "text": "no"}\n')
+    assert read(tmp_path, str(tmp_path / "a.jsonl"), text_key="content")[0] == ["one"]
+
+
+def test_a_package_is_a_source(monkeypatch):
+    monkeypatch.setattr("preceptor.data.real_records.read_facts", lambda: ["A fact.", "Two."])
+    piece = reading.Piece(Source(name="facts", package="randfacts"), ())
+    texts = list(read_piece(piece, Tally(0), on_error="refuse", max_chars=100))
+    assert [(t.text, t.place) for t in texts] == [
+        ("A fact.", "randfacts:1"),
+        ("Two.", "randfacts:2"),
+    ]
+    other = reading.Piece(Source(name="x", package="chatterbot-corpus"), ())
+    with pytest.raises(DataError, match="it has no documents"):
+        list(read_piece(other, Tally(0), on_error="refuse", max_chars=100))
+
+
+def test_a_corpus_of_a_package_names_its_licence(tmp_path, monkeypatch):
+    facts = [document(n, 2) for n in range(8)]
+    monkeypatch.setattr("preceptor.data.real_records.read_facts", lambda: facts)
+    recipe = recipe_of(tmp_path, sources=[{"name": "facts", "package": "randfacts"}])
+    built(recipe, tmp_path / "out")
+    told = (tmp_path / "out" / "ATTRIBUTION.md").read_text()
+    assert "## randfacts" in told and "MIT" in told and "8 in the corpus" in told
+
+
+def test_everything_that_is_broken_is_on_the_card(tmp_path):
+    """Whatever enters stands once: among the kept, or under a reason."""
+    good = [document(n) for n in range(20)]
+    write_lines(tmp_path / "a.jsonl", good)
+    with (tmp_path / "a.jsonl").open("ab") as file:
+        file.write(b'{broken\n{"text": "\xff"}\n{"text": ""}\n')
+    sources = [{"name": "a", "files": str(tmp_path / "a.jsonl")}]
+    recipe = recipe_of(tmp_path, sources=sources, on_error="skip", quality={})
+    card = built(recipe, tmp_path / "out")
+    assert sum(reasons(card, "read").values()) == 3
+    assert card["sources"][0]["rows"] == 23 and card["sources"][0]["documents"] == 20
+    assert card["documents"]["train"] + card["documents"]["valid"] == 20
+    with pytest.raises(DataError, match=r"a\.jsonl:21: not JSON"):
+        built(recipe.model_copy(update={"on_error": "refuse"}), tmp_path / "refused")
+    assert not (tmp_path / "refused" / "corpus.json").exists()
