@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from preceptor.corpus_command import corpus_app
+from preceptor.data_commands import data_app
 from preceptor.errors import PreceptorError, RecipeError
 from preceptor.label import label_app
 

@@ -74,11 +74,11 @@ def invite(
     ] = "http://127.0.0.1:8080",
     store: Where = STORE,
 ) -> None:
-    """Invite somebody; prints the link with which they choose a password.
+    """Invite somebody, and print their link.
 
-    The link works once, for 14 days. Nobody can sign up without one, and a new store has no
-    account: begin with `--role admin`. Labelers of training data begin in screening; researchers,
-    admins and held-out labelers are not screened.
+    With it they choose a password. It works once, for 14 days. Nobody can sign up without one, and
+    a new store has no account: begin with `--role admin`. Labelers of training data begin in
+    screening; researchers, admins and held-out labelers are not screened.
     """
     from preceptor.store.accounts import INVITATION_DAYS, account_named, invite_again
     from preceptor.store.accounts import invite as invite_new
@@ -112,7 +112,10 @@ def account(
     ] = None,
     store: Where = STORE,
 ) -> None:
-    """Say how an account stands, or change that: after screening a person decides."""
+    """Say how an account stands, or change that.
+
+    After screening a person decides, and this is how they say so.
+    """
     from preceptor.store.accounts import account_named, set_state
 
     with opened(store) as there, there.write() as session:
@@ -154,7 +157,7 @@ def serve(
     """Serve the labelers' pages.
 
     For this machine alone, unless it is told how passwords are protected on their way: by a proxy
-    with https (--url https://...), by a certificate, or not at all (--insecure).
+    with https (--url https://HOST), by a certificate, or not at all (--insecure).
     """
     from preceptor.store.accounts import has_accounts
 

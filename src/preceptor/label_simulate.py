@@ -44,7 +44,7 @@ def simulate(
         ),
     ] = None,
 ) -> None:
-    """Let simulated labelers do the work that an app has, as people would.
+    """Let simulated labelers do the work that an app has.
 
     Each accepts an invitation, signs in, and claims, saves drafts, rates, ranks, skips and undoes
     over HTTP. They see the shown texts alone, and judge them by the run's judge (without --run by

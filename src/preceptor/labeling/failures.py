@@ -49,12 +49,10 @@ def wrong_request(request: Request, error: Exception) -> Response:
 def store_error(request: Request, error: Exception) -> Response:
     if isinstance(error, NoSuchTask):
         return failure(request, 404, words.ERROR_404)
-    busy = isinstance(error, Busy)
-    status = 503 if busy else 412 if isinstance(error, StaleDraft) else 400
-    status = 409 if isinstance(error, Outdated) else status
-    typed = what_was_typed(request)
-    response = failure(request, status, str(error), typed=typed)
-    if busy:
+    statuses = {StaleDraft: 412, Outdated: 409, Busy: 503}
+    status = next((code for kind, code in statuses.items() if isinstance(error, kind)), 400)
+    response = failure(request, status, str(error), typed=what_was_typed(request))
+    if status == 503:
         response.headers["retry-after"] = "10"
     return response
 

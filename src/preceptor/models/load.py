@@ -156,7 +156,9 @@ def open_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     return load_tokenizer(name, vocabulary_size=2**31)
 
 
-def scalar_from_policy(path: str | Path, seed: int | None) -> PreTrainedModel:
+def scalar_from_policy(
+    path: str | Path, seed: int | None, halved: Halved = "nothing"
+) -> PreTrainedModel:
     """A policy's trunk with a new scalar head: weights of std 1/sqrt(D + 1), bias 0.
 
     Without a seed the head is all zeros, as Ziegler et al.'s code has it for a fresh value model.

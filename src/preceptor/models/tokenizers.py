@@ -1,7 +1,13 @@
 """One template and one set of special tokens for all stages; they travel with the model folder.
 
+A tokenizer of our own is a byte-level BPE: every text is some ids, and these give its bytes back.
+It has two special tokens. `<|endoftext|>` stands between documents and ends a response, as GPT-3
+has it, so that a pretrained model knows already what an end is; `<|pad|>` is nothing but padding.
+"""
+
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any, cast
 
 from jinja2.exceptions import TemplateError

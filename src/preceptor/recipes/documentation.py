@@ -73,6 +73,8 @@ def _type_name(annotation: Any) -> str:
     names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
     if annotation in names:
         return names[annotation]
+    if get_origin(annotation) is dict:
+        return "numbers by name"
     if get_origin(annotation) is list:
         [inner] = get_args(annotation)
         return f"list of {_type_name(inner)}"

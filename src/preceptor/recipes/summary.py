@@ -48,11 +48,10 @@ def summary_lines(recipe: Recipe) -> list[str]:
     if isinstance(recipe.model, Architecture):
         lines.append(f"{'tokenizer':<{width}}{_tokenizer(recipe)}")
     if recipe.demonstrations is not None:
-        ranked = recipe.rankings or f"simulated labelers, judge {recipe.judge}"
         lines += [
             f"{'demonstrations':<{width}}{recipe.demonstrations}",
             f"{'prompts':<{width}}{recipe.prompts or recipe.demonstrations}",
-            f"{'rankings':<{width}}{ranked}",
+            f"{'rankings':<{width}}{_who_ranks(recipe)}",
         ]
     mixture = ", ".join(f"{name} x {w:g}" for name, w in (recipe.data.mixture or {}).items())
     lines.append(f"{'corpus':<{width}}{mixture or recipe.corpus or 'none'}")
@@ -65,6 +64,15 @@ def _tokenizer(recipe: Recipe) -> str:
     if isinstance(recipe.tokenizer, TokenizerConfig):
         return f"a new one of {recipe.tokenizer.vocabulary_size:,} tokens, trained on the corpus"
     return recipe.tokenizer or "miniature"
+
+
+def _who_ranks(recipe: Recipe) -> str:
+    if recipe.rankings is not None:
+        return recipe.rankings
+    if recipe.labels == "people":
+        return f"people, through {recipe.label_store or 'labels.db'}"
+    through = f", through {recipe.label_store or 'labels.db'}" if recipe.labels == "store" else ""
+    return f"simulated labelers, judge {recipe.judge}{through}"
 
 
 def _size(recipe: Recipe, stage: str) -> str:

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.config import PretrainConfig
 from preceptor.data.shards import PackedText
-from preceptor.models.forward import held_out_losses, sequence_logprobs
+from preceptor.generation import row_uniforms, sample
+from preceptor.models.forward import Sequences, held_out_losses, sequence_logprobs
 from preceptor.models.load import save_model
 from preceptor.models.precision import precision
 from preceptor.models.tokenizers import separator_id, text_of_ids
@@ -40,6 +41,8 @@ def run_pretrain(
     tokenizer: PreTrainedTokenizerBase,
     train: PackedText,
     valid: PackedText,
+    valid_by_source: Mapping[str, Sequences],
+    begun: Sequence[tuple[str, list[int]]],
     seed: int,
 ) -> None:
     """Train `policy` on `train` [N, L] and leave it in the folder's model/.

@@ -1,13 +1,14 @@
 """The steps before and between the training: data, sampled responses, rankings."""
 
 import json
-from dataclasses import asdict
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from preceptor.config import Recipe
+from preceptor.config import Recipe, TokenizerConfig
 from preceptor.data.batching import (
     fit_prompts,
     pack_documents,
@@ -20,28 +21,34 @@ from preceptor.data.records import (
     write_records,
     write_text,
 )
-from preceptor.data.shards import PARTS, is_built, read_card
-from preceptor.data.sources import assemble
+from preceptor.data.shards import is_built, read_card
+from preceptor.data.sources import GENERATED, assemble
 from preceptor.errors import DataError
 from preceptor.evaluation.judges import judge_of, labelers_of
 from preceptor.evaluation.labelers import Labeler, rank_responses, stream_of_look, texts_of
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_frozen_policy
 from preceptor.models.precision import precision
-from preceptor.models.tokenizers import decode, encode_prompt, fingerprint
+from preceptor.models.tokenizers import decode, encode_prompt, fingerprint, train_tokenizer
 from preceptor.randomness import numpy_generator
 from preceptor.recipes.rounds import home_of, policy_of, round_of, step_name
 from preceptor.steps.inputs import OWN_TOKENIZER, tokenizer_of
 from preceptor.training.progress import say
 
 PARTS: tuple[Literal["train", "valid"], ...] = ("train", "valid")
-"""Of the prompts that are ranked."""
+"""Of every set of records."""
 
 
 def make_data(recipe: Recipe, out: Path) -> list[Path]:
     """Write every set of records, the packed text, the tasks and the attribution."""
     folder = out / "data"
-    if not isinstance(recipe.tokenizer, TokenizerConfig):
+    if isinstance(recipe.tokenizer, TokenizerConfig):
+        if is_built(recipe.corpus):
+            raise DataError(
+                f"{recipe.corpus} is tokenized already, so no tokenizer can be trained on it. "
+                "Set tokenizer: to the folder of the one that it was built with."
+            )
+    else:
         tokenizer = tokenizer_of(recipe, out)  # what is none is told before anything is read
     dataset = assemble(recipe)
     for note in dataset.notes:
@@ -125,6 +132,24 @@ def name_corpus(corpus: str, tokenizer: PreTrainedTokenizerBase, folder: Path) -
         write_text(path, json.dumps(named) + "\n")
         written.append(path)
     return written
+
+
+def asks_for_demonstrations(recipe: Recipe) -> bool:
+    """Those of a file are people's work already; those that are generated are asked for."""
+    return recipe.labels != "simulated" and recipe.demonstrations in GENERATED
+
+
+def _with_demonstrations_of_labelers(recipe: Recipe, out: Path, dataset: Dataset) -> Dataset:
+    from preceptor.steps.asked import demonstrations_from_store  # needs the app, an extra
+
+    found = demonstrations_from_store(
+        recipe,
+        out,
+        {"train": dataset.demonstrations_train, "valid": dataset.demonstrations_valid},
+    )
+    return replace(
+        dataset, demonstrations_train=found["train"], demonstrations_valid=found["valid"]
+    )
 
 
 def require_prompts(recipe: Recipe, count: int, name: str) -> None:

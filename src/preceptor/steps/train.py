@@ -7,11 +7,9 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from preceptor.config import Architecture, PPOConfig, Recipe, SFTConfig
-from preceptor.data.batching import open_sequences, packed_text
-from preceptor.data.records import (
-    Prompt,
-    read_records,
-)
+from preceptor.data.batching import beginnings, open_sequences, packed_text, sequences_by_source
+from preceptor.data.formats import Loaded, stream_records
+from preceptor.data.records import Document, Prompt, read_records
 from preceptor.data.shards import PackedText
 from preceptor.errors import DataError, RecipeError
 from preceptor.evaluation.judges import judge_of
@@ -68,6 +66,8 @@ def pretrain(recipe: Recipe, out: Path, folder: StageFolder) -> None:
         tokenizer=tokenizer,
         train=_text(out, "train", length),
         valid=_text(out, "valid", length),
+        valid_by_source=by_source if len(by_source) > 1 else {},
+        begun=beginnings(_documents(held_out), tokenizer, length // 8, NUM_WRITTEN),
         seed=recipe.seed,
     )
 
@@ -77,6 +77,12 @@ def _text(out: Path, part: str, sequence_length: int) -> PackedText:
     path = packed_text(out / "data", part)
     assert path is not None  # the recipe is refused without a corpus
     return open_sequences(path, sequence_length)
+
+
+def _documents(path: Path) -> Iterator[Document]:
+    """Held-out documents of the run, which may be a tenth of any corpus; a built one has none."""
+    if path.exists():
+        yield from stream_records(path, Document, left_out=Loaded([]))
 
 
 def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> None:
