@@ -313,6 +313,15 @@ def test_guessing_must_wait(enter: Enter, visitor: Browser, clock: Clock):
     assert visitor.post("/login", data=right).status_code == 303
 
 
+def test_signing_in_oneself_gives_no_new_guesses_from_an_address(clock: Clock):
+    throttle = Throttle()
+    for number in range(Throttle.LIMITS["address"]):
+        assert not throttle.admit(f"name {number}", "10.0.0.1", clock())
+        throttle.forget(f"name {number}", "10.0.0.1")
+    assert throttle.admit("ann", "10.0.0.1", clock()) > 0
+    assert not throttle.admit("ann", "10.0.0.2", clock())
+
+
 def test_an_account_that_left_is_signed_out(store: Store, enter: Enter, visitor: Browser):
     from preceptor.store.accounts import set_state
 

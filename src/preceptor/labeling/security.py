@@ -237,9 +237,10 @@ class Throttle:
         return 0
 
     def forget(self, login: str, address: str) -> None:
-        """They signed in."""
-        for key in self._keys(login, address):
-            self._attempts.pop(key, None)
+        """They signed in. The address's count stays: an account of one's own must not clear it."""
+        for kind, name in self._keys(login, address):
+            if kind != "address":
+                self._attempts.pop((kind, name), None)
 
     @staticmethod
     def _keys(login: str, address: str) -> list[tuple[str, str]]:
