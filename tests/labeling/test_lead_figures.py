@@ -24,6 +24,7 @@ from sqlalchemy import select
 
 from preceptor.labeling.agreement import agreement_of, people_of
 from preceptor.labeling.disagreements import read_discussion, read_disputed
+from preceptor.labeling.judgements import id_of, read_judgements
 from preceptor.labeling.labelers import (
     bias_of,
     read_gold,
@@ -47,7 +48,6 @@ from preceptor.statistics import (
 from preceptor.store.database import Store, create_store, open_store
 from preceptor.store.export import Filter, export_records
 from preceptor.store.forms import FLAGS
-from preceptor.store.judgements import id_of, read_judgements
 from preceptor.store.queue import claim
 from preceptor.store.tables import Account, Assignment, Judgement, Task
 

@@ -181,7 +181,10 @@ def test_other_responses_are_other_questions(run: Path, tmp_path: Path):
     store.close()
 
 
-def test_a_store_that_is_there_is_never_made_anew(run: Path, tmp_path: Path):
+def test_a_store_that_is_there_is_never_made_anew(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("PRECEPTOR_SITE_KEY", raising=False)
     (tmp_path / "notes.db").write_text("not a database at all, and somebody's")
     recipe = recipe_of("labels=people", f"label_store={tmp_path / 'notes.db'}")
     with pytest.raises(StoreError, match="not a database"):

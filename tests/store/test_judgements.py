@@ -10,17 +10,10 @@ from people import START, Fresh, add_labeler, add_project, add_prompt, at, fill_
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from preceptor.labeling.judgements import NO, NOT_ASKED, YES, id_of, read_judgements
 from preceptor.store.database import Store, create_store, migrations
 from preceptor.store.forms import FLAGS, ranks_of
-from preceptor.store.judgements import (
-    NO,
-    NOT_ASKED,
-    YES,
-    id_of,
-    in_short,
-    note_all_labels,
-    read_judgements,
-)
+from preceptor.store.judgements import in_short, note_all_labels
 from preceptor.store.labels import reopen, submit, undo
 from preceptor.store.projects import Candidate, ProjectOptions, add_tasks, create_project
 from preceptor.store.queue import claim, skip

@@ -1,6 +1,6 @@
 """How far labelers agree: of the pairs that two of them judged, of ratings, of flags.
 
-Everything is counted over arrays of labels (preceptor.store.judgements); a task with labels of m
+Everything is counted over arrays of labels (preceptor.labeling.judgements); a task with labels of m
 labelers has m (m - 1) / 2 pairs of labels, and intervals are clustered by task.
 """
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from preceptor.labeling.judgements import NO, YES, Judgements, Whole, id_of
 from preceptor.statistics.alpha import alpha_of_counts
 from preceptor.statistics.clusters import (
     POWER,
@@ -26,7 +27,6 @@ from preceptor.statistics.estimate import Estimate
 from preceptor.statistics.flags import FlagAgreement, flag_agreement_of_counts
 from preceptor.statistics.rankings import midranks_of_rows, pair_counts
 from preceptor.store.forms import FLAGS, LIKERT
-from preceptor.store.judgements import NO, YES, Judgements, Whole, id_of
 from preceptor.store.tables import Account
 
 Floats = NDArray[np.float64]

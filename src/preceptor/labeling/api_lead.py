@@ -30,12 +30,12 @@ from preceptor.labeling.api_shapes import (
     Split,
     Text,
 )
+from preceptor.labeling.judgements import read_judgements
 from preceptor.labeling.labelers import Record, read_records
 from preceptor.labeling.security import AStore, Now, Visitor, api_roles
 from preceptor.statistics import Estimate
 from preceptor.store import projects, screening
 from preceptor.store.asking import Question, ask, read_question
-from preceptor.store.judgements import read_judgements
 from preceptor.store.rows import SCOPES, Provenance
 from preceptor.store.status import project_status
 from preceptor.store.tables import Assignment, Project

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from preceptor.data.records import Messages, text_of
 from preceptor.errors import StoreError
 from preceptor.labeling.agreement import NEWEST, compare
+from preceptor.labeling.judgements import YES, Judgements, id_of, read_judgements
 from preceptor.store.forms import FLAGS
-from preceptor.store.judgements import YES, Judgements, id_of, read_judgements
 from preceptor.store.tables import (
     Account,
     Assignment,

@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from preceptor.labeling.agreement import NEWEST, Person, compare, pairs_of, people_of
+from preceptor.labeling.judgements import NO, YES, Judgements, Whole, id_of, read_judgements
 from preceptor.labeling.progress import SKIPPED
 from preceptor.statistics.clusters import mean_of_clusters, sum_by
 from preceptor.statistics.estimate import Estimate
@@ -26,7 +27,6 @@ from preceptor.statistics.quality import (
     straight_lining_of_counts,
 )
 from preceptor.statistics.rankings import midranks_of_rows, pair_counts
-from preceptor.store.judgements import NO, YES, Judgements, Whole, id_of, read_judgements
 from preceptor.store.tables import Assignment, GoldAnswer, Judgement, Task
 
 Floats = NDArray[np.float64]

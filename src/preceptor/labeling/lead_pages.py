@@ -18,13 +18,13 @@ from preceptor.labeling import charts
 from preceptor.labeling.agreement import NEWEST, Agreement, agreement_of, people_of
 from preceptor.labeling.charts import Mark
 from preceptor.labeling.disagreements import Disputed, read_discussion, read_disputed
+from preceptor.labeling.judgements import read_judgements
 from preceptor.labeling.labelers import bias_of, read_records
 from preceptor.labeling.mixture import PAPER_SHARES, read_mixture, read_samples
 from preceptor.labeling.pages import render
 from preceptor.labeling.progress import read_leases, read_progress
 from preceptor.labeling.security import AStore, Now, Visitor, roles
 from preceptor.store.database import Store
-from preceptor.store.judgements import read_judgements
 from preceptor.store.screening import note_access
 from preceptor.store.tables import Judgement, Project
 

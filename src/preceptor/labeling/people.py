@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.labeling.agreement import NEWEST as NEWEST_LABELS
 from preceptor.labeling.agreement import Row, agreement_by_group, people_of
-from preceptor.store.judgements import read_judgements
+from preceptor.labeling.judgements import read_judgements
 from preceptor.store.tables import (
     AccessLog,
     Account,

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import exists, func, literal, select
 from sqlalchemy.orm import Session
 
-from preceptor.store.judgements import day_of
+from preceptor.labeling.judgements import day_of
 from preceptor.store.queue import LEASED
 from preceptor.store.tables import Account, Assignment, Draft, Judgement, Project, Task
 
