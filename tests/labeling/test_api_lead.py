@@ -85,6 +85,22 @@ def test_a_project_from_its_questions_to_its_export(
     assert exported.headers["x-preceptor-sha256"][:12] in exported.headers["content-disposition"]
 
 
+def test_questions_that_may_disturb_are_only_for_those_who_accept_them(
+    lead: Program, ann: Program, store: Store
+):
+    body = {"name": "grim", "task_type": "ranking", "calibration_fraction": 0}
+    project = lead("POST /projects", body).json()["id"]
+    path = f"POST /projects/{project}/tasks?{DECLARED}&split=train&sensitive=true"
+    assert lead(path, content=lines_of(LINES[:2])).json()["counts"]["added"] == 2
+    with store.read() as session:
+        assert session.scalars(select(Task.sensitive)).all() == [True, True]
+    assert ann(f"POST /projects/{project}/claim").status_code == 204
+    with store.write() as session:
+        for account in session.scalars(select(Account)):
+            account.accepts_sensitive = True
+    assert claimed(ann, project)["sensitive"]
+
+
 def test_agreement_of_two_who_rank_alike_is_one(
     lead: Program, ann: Program, app: Any, store: Store
 ):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import Browser, Clock, Enter
+from browsers import Browser, Clock, Enter, make_project
 from crew import (
     add_member_of,
     add_rejected,
@@ -32,7 +32,7 @@ from preceptor.store.accounts import accept_invitation, invite, publish_guidelin
 from preceptor.store.database import Store, create_store, open_store
 from preceptor.store.labels import submit
 from preceptor.store.projects import Candidate, ProjectOptions, add_tasks, create_project
-from preceptor.store.queue import claim
+from preceptor.store.queue import claim, skip
 from preceptor.store.tables import (
     AccessLog,
     Account,
@@ -564,3 +564,57 @@ def test_a_column_chart_has_room_for_its_columns(values: list[float]):
     chart = charts.columns("c", [str(v) for v in values], [("s", values)])
     for top, height in re.findall(r'y="([\d.-]+)" width="[\d.]+" height="([\d.]+)"', chart):
         assert float(top) >= 13.9 and float(top) + float(height) <= 204.1
+
+
+AGAIN = {
+    "name": "once more",
+    "task_type": "ranking",
+    "purpose": "train",
+    "split": "train",
+    "source": "a project named ppo_ptx",
+    "num_tasks": "10",
+    "overlap": "1",
+    "pool": "0",
+    "lease": "30",
+    "group_training": "1",
+}
+
+
+def sensitive_of(store: Store, name: str) -> dict[str, bool]:
+    with store.read() as session:
+        rows = session.execute(
+            select(Prompt.content, Task.sensitive)
+            .join(Task, Task.prompt_id == Prompt.id)
+            .join(Project, Project.id == Task.project_id)
+            .where(Project.name == name)
+        )
+        return {prompt: sensitive for prompt, sensitive in rows}
+
+
+def test_what_may_disturb_may_in_another_project_as_well(store: Store, admin: Browser):
+    make_project(store, tasks={"grim": ["a", "b"]}, sensitive=True)
+    make_project(store, tasks={"mild": ["a", "b"]})
+    assert admin.submit("/lead/projects", **AGAIN).headers["location"].endswith("said=2")
+    assert sensitive_of(store, "once more") == {"grim": True, "mild": False}
+    with store.write() as session:
+        who = add_member_of(session, store, "ann")
+        assert not session.get_one(Account, who).accepts_sensitive
+        project = session.scalars(select(Project.id).where(Project.name == "once more")).one()
+        view = claim(session, project, who, now=START)
+        assert view is not None and view.prompt == "mild"
+        skip(session, view.id, who, reason="needs_expertise", now=START)
+        assert claim(session, project, who, now=START) is None
+        session.get_one(Account, who).accepts_sensitive = True
+        view = claim(session, project, who, now=START)
+        assert view is not None and view.prompt == "grim" and view.sensitive
+
+
+def test_the_project_form_can_say_that_all_may_disturb(store: Store, admin: Browser):
+    make_project(store, tasks={"mild": ["a", "b"]})
+    admin.submit("/lead/projects", **AGAIN, sensitive="1")
+    written = AGAIN | {"name": "written", "task_type": "demonstration", "sensitive": "1"}
+    admin.submit("/lead/projects", **written)
+    for name in ("once more", "written"):
+        assert sensitive_of(store, name) == {"mild": True}
+    typed = admin.submit("/lead/projects", **AGAIN | {"overlap": "0", "sensitive": "1"}).text
+    assert re.search(r'name="sensitive" value="1" checked', typed)

@@ -94,10 +94,13 @@ async def add_tasks(
     source: Annotated[Text, Query(max_length=200)] = "",
     split: Split | None = None,
     in_order: bool = False,
+    sensitive: bool = False,
 ) -> Counts:
     """Prompts with responses, a line each, become tasks; the same lines again add nothing.
 
     {"prompt": "...", "user": "...", "responses": ["...", "..."], "sources": ["sft", "ppo"]}
+
+    With `sensitive` they may disturb: only labelers who accept such get them.
     """
     body = await request.body()
     questions = read_lines(body)
@@ -113,6 +116,7 @@ async def add_tasks(
             sha256=hashlib.sha256(body).hexdigest(),
             split=split,
             in_order=in_order,
+            sensitive=sensitive,
         )
 
     return Counts(counts=await run_in_threadpool(store.run, put))

@@ -38,13 +38,17 @@ GROUPS = ("training", "heldout", "researcher", "simulated")
 
 @dataclass(frozen=True)
 class NewProject:
-    """What the form asks for. `source` names the project whose responses are judged once more."""
+    """What the form asks for. `source` names the project whose responses are judged once more.
+
+    `sensitive`: all may disturb. What may in the source may here, whatever the form says.
+    """
 
     name: str
     task_type: str
     split: str
     num_tasks: int
     source: str
+    sensitive: bool
     options: ProjectOptions
 
     @classmethod
@@ -78,6 +82,7 @@ class NewProject:
             split=form.get("split", "train"),
             num_tasks=_number(form, "num_tasks", "The number of tasks", 1, 100_000),
             source=form.get("source", ""),
+            sensitive=bool(form.get("sensitive")),
             options=options,
         )
 
@@ -107,6 +112,7 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
         options = replace(options, calibration_fraction=1.0)
     if options.guideline is not None:
         _require_guideline(session, options.guideline)
+    sensitive: bool | set[uuid.UUID] = wanted.sensitive
     project = create_project(session, wanted.name, wanted.task_type, options, now=now)
     if wanted.task_type == "demonstration":
         scope = "evaluate" if options.purpose == "eval" else "train"
@@ -126,13 +132,15 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
                 "command line, with `preceptor label add`."
             )
         source = project_named(session, wanted.source)
-        tasks = _tasks_of(session, source, project, wanted.num_tasks, options.seed)
+        tasks, disturbing = _tasks_of(session, source, project, wanted.num_tasks, options.seed)
+        sensitive = wanted.sensitive or disturbing
     if not tasks:
         raise StoreError("Nothing is left to ask about: all prompts have their task already.")
     pool = len(tasks)
     if options.purpose != "screening":
         pool = round(len(tasks) * options.calibration_fraction)
-    return add_tasks(session, project, tasks, num_calibration=pool)["added"]
+    counts = add_tasks(session, project, tasks, num_calibration=pool, sensitive=sensitive)
+    return counts["added"]
 
 
 def read_sources(session: Session) -> list[str]:
@@ -183,14 +191,17 @@ def read_gold_tasks(session: Session, project_id: uuid.UUID, *, page: int = 1) -
 
 def _tasks_of(
     session: Session, source: Project, project_id: uuid.UUID, limit: int, seed: int
-) -> dict[uuid.UUID, Sequence[Candidate]]:
-    """Responses of another project's tasks by prompt, of prompts that are not asked about yet."""
+) -> tuple[dict[uuid.UUID, Sequence[Candidate]], set[uuid.UUID]]:
+    """Responses of another project's tasks by prompt, of prompts that are not asked about yet.
+
+    And the prompts among them whose task there may disturb.
+    """
     asked_about = aliased(Task)
     asked = exists().where(
         asked_about.project_id == project_id, asked_about.prompt_id == Task.prompt_id
     )
     rows = session.execute(
-        select(Task.id, Task.prompt_id)
+        select(Task.id, Task.prompt_id, Task.sensitive)
         .join(Prompt, Prompt.id == Task.prompt_id)
         .where(
             Task.project_id == source.id,
@@ -199,7 +210,7 @@ def _tasks_of(
         )
     ).all()
     chosen = sorted(rows, key=lambda row: seeded(seed, row.prompt_id))[:limit]
-    prompt_of = {task: prompt for task, prompt in chosen}
+    prompt_of = {row.id: row.prompt_id for row in chosen}
     found: dict[uuid.UUID, list[Candidate]] = {prompt: [] for prompt in prompt_of.values()}
     for chunk in chunks(list(prompt_of)):
         for task, response in session.execute(
@@ -217,7 +228,7 @@ def _tasks_of(
                     sampling=response.sampling,
                 )
             )
-    return dict(found)
+    return dict(found), {row.prompt_id for row in chosen if row.sensitive}
 
 
 def _require_guideline(session: Session, name: str) -> None:

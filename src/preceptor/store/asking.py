@@ -80,11 +80,13 @@ def ask(
     origin: str = "import",
     weights: Mapping[str, str] | None = None,
     in_order: bool = False,
+    sensitive: bool = False,
 ) -> dict[str, int]:
     """Store the prompts and a task for each; says how many tasks were added, or why not.
 
     Asking the same again adds nothing. `split` is the side of users who are new here, drawn where
-    it is None; `weights` the hash of each source's weights; `in_order` asks in this order.
+    it is None; `weights` the hash of each source's weights; `in_order` asks in this order;
+    `sensitive` tasks are for labelers who accept such.
     """
     rows = Rows(site_key, provenance, "prompts", sha256)
     rows.take_turn(session)  # before the project, as imports do
@@ -115,7 +117,13 @@ def ask(
     first = _lowest_priority(session, project_id) - 1
     for wave in _waves(ids, questions, policies):
         counts.update(
-            add_tasks(session, project_id, wave, first_priority=first if in_order else None)
+            add_tasks(
+                session,
+                project_id,
+                wave,
+                sensitive=sensitive,
+                first_priority=first if in_order else None,
+            )
         )
         first -= len(wave)
     return dict(counts)

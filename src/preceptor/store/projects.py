@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -210,12 +210,13 @@ def add_tasks(
     prompts: Mapping[uuid.UUID, Sequence[Candidate]],
     *,
     num_calibration: int = 0,
-    sensitive: bool = False,
+    sensitive: bool | Collection[uuid.UUID] = False,
     first_priority: int | None = None,
 ) -> dict[str, int]:
     """A task for each prompt; says how many were added, and what was left out why.
 
-    Sensitive tasks go only to labelers who accept such, and are blurred until asked for.
+    Sensitive tasks go only to labelers who accept such, and are blurred until asked for: all of
+    them, or those of the prompts that `sensitive` names.
 
     The first `num_calibration` by the project's seed go to the pool that every labeler gets. Slots
     are shuffled, so that a slot says nothing of the model. Adding the same again adds nothing.
@@ -246,7 +247,8 @@ def add_tasks(
             enumerate(rows), key=lambda row: seeded(project.seed, row[1]["id"], row[0])
         )
         slots = [row["id"] for _, row in shuffled]
-        task = task_row(project, prompt_id, slots) | {"sensitive": sensitive}
+        task = task_row(project, prompt_id, slots)
+        task["sensitive"] = sensitive if isinstance(sensitive, bool) else prompt_id in sensitive
         task["priority"] = 0 if first_priority is None else first_priority - place
         responses |= {row["id"]: row for row in rows}
         tasks[task["id"]] = task
