@@ -1,9 +1,11 @@
 """Exports from the page: labels as hashed files, in the one folder that the server was told."""
 
 from pathlib import Path
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -17,6 +19,8 @@ from preceptor.store.tables import Export, Project
 
 router = APIRouter(prefix="/lead")
 
+ExportId = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""What a database holds: others are not found."""
 SPLITS = ("train", "valid", "test")
 
 
@@ -49,7 +53,7 @@ def run_export(
 
 @router.get("/exports/{export_id}/file", response_model=None)
 def download(
-    request: Request, visitor: Lead, store: AStore, now: Now, export_id: int
+    request: Request, visitor: Lead, store: AStore, now: Now, export_id: ExportId
 ) -> FileResponse:
     with store.read() as session:
         export = session.get(Export, export_id)

@@ -1,7 +1,7 @@
 """The labelers' pages: what there is to do, the guideline to read first, what was done."""
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -60,12 +60,22 @@ def work(
 def recent(
     request: Request, visitor: Labeler, store: AStore, before: datetime | None = None
 ) -> HTMLResponse:
-    if before is not None and before.tzinfo is None:
-        raise HTTPException(400, words.ERROR_400_TIME)
+    if before is not None:
+        before = _in_utc(before)
     with store.read() as session:
         tasks = recent_tasks(session, visitor.member.id, before=before, limit=RECENT + 1)
     older = tasks[RECENT - 1].at if len(tasks) > RECENT else None
     return render(request, "recent.html", tasks=tasks[:RECENT], older=older)
+
+
+def _in_utc(time: datetime) -> datetime:
+    """The same time in UTC, which has no year 0 and no year 10000."""
+    if time.tzinfo is None:
+        raise HTTPException(400, words.ERROR_400_TIME)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise HTTPException(400, words.ERROR_400_TIME) from None
 
 
 @router.post("/projects/{project_id}/claim")
