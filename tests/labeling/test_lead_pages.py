@@ -20,8 +20,9 @@ from crew import (
     ranking_store,
     worked_store,
 )
-from people import START, add_prompt
+from people import START, add_prompt, say
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from preceptor.labeling import charts
 from preceptor.labeling.app import create_app
@@ -31,7 +32,14 @@ from preceptor.statistics import Estimate
 from preceptor.store.accounts import accept_invitation, invite, publish_guideline
 from preceptor.store.database import Store, create_store, open_store
 from preceptor.store.labels import submit
-from preceptor.store.projects import Candidate, ProjectOptions, add_tasks, create_project
+from preceptor.store.names import identify
+from preceptor.store.projects import (
+    Candidate,
+    ProjectOptions,
+    add_tasks,
+    create_project,
+    leave_out,
+)
 from preceptor.store.queue import claim, skip
 from preceptor.store.tables import (
     AccessLog,
@@ -43,6 +51,7 @@ from preceptor.store.tables import (
     Invitation,
     Project,
     Prompt,
+    PromptUser,
     ScreeningScore,
     Task,
 )
@@ -618,3 +627,50 @@ def test_the_project_form_can_say_that_all_may_disturb(store: Store, admin: Brow
         assert sensitive_of(store, name) == {"mild": True}
     typed = admin.submit("/lead/projects", **AGAIN | {"overlap": "0", "sensitive": "1"}).text
     assert re.search(r'name="sensitive" value="1" checked', typed)
+
+
+def prompt_named(session: Session, content: str) -> Prompt:
+    [found] = [p for p in session.scalars(select(Prompt)) if p.content == content]
+    return found
+
+
+def user_of(session: Session, name: str, content: str) -> uuid.UUID:
+    """Makes the prompt another user's, who has not said anything yet."""
+    user = identify("user", name)
+    pseudonym = f"usr_{name:a<26}"
+    session.add(
+        PromptUser(id=user, pseudonym=pseudonym, split="train", policy="opt_in", first_seen=START)
+    )
+    session.flush()
+    prompt_named(session, content).user_id = user
+    return user
+
+
+def test_only_prompts_whose_users_consent_are_asked_about_once_more(store: Store, admin: Browser):
+    names = ("free", "silent", "withdrawn", "measured")
+    make_project(store, tasks={name: ["a", "b"] for name in names})
+    with store.write() as session:
+        users = {name: user_of(session, name, name) for name in names[1:]}
+        say(session, users["withdrawn"], "given")
+        say(session, users["withdrawn"], "withdrawn")
+        say(session, users["measured"], "given", ["evaluate"])
+    assert admin.submit("/lead/projects", **AGAIN).headers["location"].endswith("said=1")
+    measuring = AGAIN | {"name": "measuring", "task_type": "evaluation", "purpose": "eval"}
+    assert admin.submit("/lead/projects", **measuring).headers["location"].endswith("said=2")
+    assert sensitive_of(store, "once more").keys() == {"free"}
+    assert sensitive_of(store, "measuring").keys() == {"free", "measured"}
+
+
+def test_the_chosen_split_holds_for_responses_of_another_project(store: Store, admin: Browser):
+    make_project(store, tasks={name: ["a", "b"] for name in ("seen", "unseen", "odd")})
+    with store.write() as session:
+        prompt_named(session, "unseen").split = "valid"
+        prompt_named(session, "odd").split = "valid"
+        options = ProjectOptions(calibration_fraction=0.0)
+        project = create_project(session, "once more", "ranking", options, now=START)
+        leave_out(session, project, {prompt_named(session, "odd").id: "too long"})
+    valid = AGAIN | {"split": "valid"}
+    assert admin.submit("/lead/projects", **valid).headers["location"].endswith("said=1")
+    assert sensitive_of(store, "once more").keys() == {"unseen"}
+    none = admin.submit("/lead/projects", **AGAIN | {"split": "test"})
+    assert none.status_code == 400 and "Nothing is left to ask about in test" in none.text

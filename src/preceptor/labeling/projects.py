@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import exists, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import Session
 
 from preceptor.data.records import text_of
 from preceptor.errors import StoreError
@@ -17,6 +17,7 @@ from preceptor.store.projects import (
     add_tasks,
     chunks,
     create_project,
+    may_be_asked,
     project_named,
     prompts_without_task,
 )
@@ -102,7 +103,8 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
     """Create it, or add tasks to the one of this name; says how many tasks are new.
 
     A demonstration project asks about the split's prompts. Others need responses: they take those
-    of another project. Of a screening all tasks are in the pool, so that everybody gets them.
+    of another project to prompts of the split. Only users who consent to the purpose are asked
+    about. Of a screening all tasks are in the pool, so that everybody gets them.
 
     Raises:
         StoreError: nothing is left to ask about, or there is another project of this name.
@@ -114,8 +116,8 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
         _require_guideline(session, options.guideline)
     sensitive: bool | set[uuid.UUID] = wanted.sensitive
     project = create_project(session, wanted.name, wanted.task_type, options, now=now)
+    scope = "evaluate" if options.purpose == "eval" else "train"
     if wanted.task_type == "demonstration":
-        scope = "evaluate" if options.purpose == "eval" else "train"
         asked = prompts_without_task(
             session,
             project,
@@ -132,10 +134,14 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
                 "command line, with `preceptor label add`."
             )
         source = project_named(session, wanted.source)
-        tasks, disturbing = _tasks_of(session, source, project, wanted.num_tasks, options.seed)
+        wished = may_be_asked(project, wanted.split, scope)
+        tasks, disturbing = _tasks_of(session, source, wished, wanted.num_tasks, options.seed)
         sensitive = wanted.sensitive or disturbing
     if not tasks:
-        raise StoreError("Nothing is left to ask about: all prompts have their task already.")
+        raise StoreError(
+            f"Nothing is left to ask about in {wanted.split}: the prompts have their task already, "
+            "were left out, or their users do not consent to it."
+        )
     pool = len(tasks)
     if options.purpose != "screening":
         pool = round(len(tasks) * options.calibration_fraction)
@@ -190,24 +196,16 @@ def read_gold_tasks(session: Session, project_id: uuid.UUID, *, page: int = 1) -
 
 
 def _tasks_of(
-    session: Session, source: Project, project_id: uuid.UUID, limit: int, seed: int
+    session: Session, source: Project, wished: ColumnElement[bool], limit: int, seed: int
 ) -> tuple[dict[uuid.UUID, Sequence[Candidate]], set[uuid.UUID]]:
-    """Responses of another project's tasks by prompt, of prompts that are not asked about yet.
+    """Responses of another project's tasks by prompt, of prompts that are `wished`.
 
     And the prompts among them whose task there may disturb.
     """
-    asked_about = aliased(Task)
-    asked = exists().where(
-        asked_about.project_id == project_id, asked_about.prompt_id == Task.prompt_id
-    )
     rows = session.execute(
         select(Task.id, Task.prompt_id, Task.sensitive)
         .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(
-            Task.project_id == source.id,
-            Prompt.status == "active",
-            ~asked,
-        )
+        .where(Task.project_id == source.id, wished)
     ).all()
     chosen = sorted(rows, key=lambda row: seeded(seed, row.prompt_id))[:limit]
     prompt_of = {row.id: row.prompt_id for row in chosen}

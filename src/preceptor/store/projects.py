@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, insert, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, exists, insert, select
+from sqlalchemy.orm import Session, aliased
 
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
@@ -171,29 +171,33 @@ def prompts_without_task(
     seed: int,
     scope: str = "train",
 ) -> list[AskedPrompt]:
-    """Active prompts of a split that the project neither asks about yet nor left out, by the seed.
-
-    Only of users who consent to what the labels are for, `scope`: train or evaluate.
-    """
-    # Not `NOT IN`, for which a server compares each prompt with each task.
-    asked = exists().where(Task.project_id == project_id, Task.prompt_id == Prompt.id)
-    left_out = exists().where(LeftOut.project_id == project_id, LeftOut.prompt_id == Prompt.id)
-    rows = session.execute(
-        select(Prompt.id).where(
-            Prompt.status == "active",
-            Prompt.split == split,
-            ~asked,
-            ~left_out,
-            Prompt.user_id.in_(willing_users(scope)),
-            covered(scope),
-        )
-    )
+    """The prompts that the project may still ask about (`may_be_asked`), by the seed."""
+    rows = session.execute(select(Prompt.id).where(may_be_asked(project_id, split, scope)))
     order = sorted(rows.scalars(), key=lambda id: seeded(seed, id))[:limit]
     found = {}
     for chunk in chunks(order):
         for row in session.execute(select(Prompt.id, Prompt.content).where(Prompt.id.in_(chunk))):
             found[row.id] = row.content
     return [AskedPrompt(id, found[id]) for id in order]
+
+
+def may_be_asked(project_id: uuid.UUID | None, split: str, scope: str) -> ColumnElement[bool]:
+    """Active prompts of a split that the project neither asks about yet nor left out.
+
+    Only of users who consent to what the labels are for, `scope`: train or evaluate.
+    """
+    # Not `NOT IN`, for which a server compares each prompt with each task.
+    own = aliased(Task)  # the query may be of other tasks
+    asked = exists().where(own.project_id == project_id, own.prompt_id == Prompt.id)
+    left_out = exists().where(LeftOut.project_id == project_id, LeftOut.prompt_id == Prompt.id)
+    return and_(
+        Prompt.status == "active",
+        Prompt.split == split,
+        ~asked,
+        ~left_out,
+        Prompt.user_id.in_(willing_users(scope)),
+        covered(scope),
+    )
 
 
 def add_policy(session: Session, name: str, *, run: str, weights_sha256: str) -> uuid.UUID:
