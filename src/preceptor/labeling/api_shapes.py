@@ -209,7 +209,10 @@ class ProjectViews(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far the work is; `num_wanted` labels in all, of which `num_labels` are there."""
+    """How far the work is; `num_wanted` labels in all, of which `num_labels` are there.
+
+    `num_full` tasks have all their labels.
+    """
 
     name: str
     task_type: str

@@ -39,18 +39,27 @@ def prompt_status(session: Session) -> dict[str, int]:
 def project_status(session: Session) -> list[ProjectStatus]:
     """Every project by name. Labels are those that count; surplus ones stand apart.
 
+    `num_full` are tasks that have all their labels: one in somebody's hands is not there yet.
     `num_wanted` are labels in all; of the pool that every labeler gets no number is wanted.
     """
     found = []
+    labels = (
+        select(Assignment.task_id, func.count().label("num"))
+        .where(Assignment.state == "submitted", Assignment.counted)
+        .group_by(Assignment.task_id)
+        .subquery()
+    )
     tasks = {
         id: (num, full, wanted)
         for id, num, full, wanted in session.execute(
             select(
                 Task.project_id,
                 func.count(),
-                func.sum(case((Task.state == "full", 1), else_=0)),
+                func.sum(case((labels.c.num >= Task.target, 1), else_=0)),
                 func.coalesce(func.sum(Task.target), 0),
-            ).group_by(Task.project_id)
+            )
+            .outerjoin(labels, labels.c.task_id == Task.id)
+            .group_by(Task.project_id)
         )
     }
 
