@@ -568,6 +568,37 @@ def test_charts_escape_their_words_and_need_no_style():
         assert chart.count("<svg") == chart.count("</svg>") == 1
 
 
+@pytest.mark.parametrize("draw", [charts.intervals, charts.over_time])
+@pytest.mark.parametrize(
+    ("least", "begins"), [(0.62, "40%"), (0.41, "40%"), (0.38, "35%"), (0.35, "35%"), (0.0, "0%")]
+)
+def test_a_scale_reaches_down_to_the_lowest_interval(draw: Any, least: float, begins: str):
+    """The lowest end lies on the chart where its value is, between two lines of the grid."""
+    rows = [
+        ("sure", Estimate(0.9, 0.85, 0.95, 10, 5)),
+        ("unsure", Estimate(max(least, 0.7), least, 0.95, 10, 5)),
+        ("none", Estimate.undefined("nothing")),
+    ]
+    chart = draw("c", rows, low=0.4)
+    along = ("x1", "x2") if draw is charts.intervals else ("y1", "y2")
+    lines = {
+        kind: [
+            tuple(float(re.search(rf'{end}="([\d.-]+)"', line)[1]) for end in along)
+            for line in re.findall(rf'<line class="{kind}"[^>]*>', chart)
+        ]
+        for kind in ("grid", "reach")
+    }
+    ticks = [float(t) for t in re.findall(r'class="tick"[^>]*>([\d.]+)%<', chart)]
+    assert f"{ticks[0]:g}%" == begins and ticks[-1] == 100
+    first, last = lines["grid"][0][0], lines["grid"][-1][0]
+    share = (lines["reach"][1][0] - first) / (last - first)
+    assert 100 * least == pytest.approx(ticks[0] + share * (100 - ticks[0]), abs=0.05)
+
+
+def test_no_rows_no_chart():
+    assert charts.intervals("c", []) == charts.over_time("c", []) == ""
+
+
 @pytest.mark.parametrize("values", [[0.0], [1e-9], [7.0, 3.0], [123_456.0], [10.0]])
 def test_a_column_chart_has_room_for_its_columns(values: list[float]):
     chart = charts.columns("c", [str(v) for v in values], [("s", values)])

@@ -4,6 +4,7 @@ A chart is a picture of the table that stands beside it, and its <title> says wh
 colors are those of lead.css, so a chart is light or dark as the page is.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,13 @@ def intervals(
     marks: Sequence[Mark] = (),
     percent: bool = True,
 ) -> Markup:
-    """A row a name: a point with its interval, and the number; undefined ones say "none"."""
+    """A row a name: a point with its interval, and the number; undefined ones say "none".
+
+    The scale begins at `low`, or lower if a row does; without rows there is no chart.
+    """
+    if not rows:
+        return Markup("")
+    low = _lowest(low, rows)
     left, right, step, top = 190.0, 92.0, 30.0, 30.0 if marks else 12.0
     bottom = top + step * len(rows)
     width = WIDTH - left - right
@@ -74,7 +81,13 @@ def over_time(
     low: float = 0.0,
     high: float = 1.0,
 ) -> Markup:
-    """Points with intervals from left to right, joined by a line; names stand below."""
+    """Points with intervals from left to right, joined by a line; names stand below.
+
+    The scale begins at `low`, or lower if a row does; without rows there is no chart.
+    """
+    if not rows:
+        return Markup("")
+    low = _lowest(low, rows)
     left, right, top, height = 54.0, 16.0, 18.0, 200.0
     width, bottom = WIDTH - left - right, top + height
     step = width / max(1, len(rows))
@@ -208,6 +221,12 @@ def matrix(
     return _svg(title, WIDTH, top + side * len(names) + 8, parts)
 
 
+def _lowest(low: float, rows: Sequence[tuple[str, Estimate]]) -> float:
+    """Where a scale begins that shows every interval whole: `low`, or a step of 5 % below it."""
+    bounds = [bound for _, e in rows for bound in (e.mean, e.low) if bound is not None]
+    return min([low, *(math.floor(20 * bound + 1e-9) / 20 for bound in bounds)])
+
+
 def _square(x: float, y: float, side: float, name: str, words: str) -> Markup:
     return Markup(
         '<rect class="cell {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
@@ -237,7 +256,7 @@ def _text(x: float, y: float, words: str, name: str, anchor: str = "start") -> M
 
 def _number(value: float, percent: bool, *, fine: bool = False) -> str:
     if percent:
-        return f"{value:.1%}" if fine else f"{value:.0%}"
+        return f"{value:.1%}" if fine else f"{100 * value:.4g}%"
     return f"{value:.2f}" if fine else f"{value:.3g}"
 
 
