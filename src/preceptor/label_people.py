@@ -116,12 +116,13 @@ def account(
 
     After screening a person decides, and this is how they say so.
     """
-    from preceptor.store.accounts import account_named, set_state
+    from preceptor.store.accounts import account_named
+    from preceptor.store.standing import set_state
 
     with opened(store) as there, there.write() as session:
         found = account_named(session, login)
         if state is not None:
-            set_state(session, found.id, state)
+            set_state(session, found.id, state, now=now())
         told = f"{found.login}  {found.role}, {found.labeler_group}, {found.state}"
     typer.echo(told)
 

@@ -322,15 +322,22 @@ def test_signing_in_oneself_gives_no_new_guesses_from_an_address(clock: Clock):
     assert not throttle.admit("ann", "10.0.0.2", clock())
 
 
-def test_an_account_that_left_is_signed_out(store: Store, enter: Enter, visitor: Browser):
-    from preceptor.store.accounts import set_state
+def test_an_account_that_left_is_signed_out(
+    store: Store, enter: Enter, visitor: Browser, clock: Clock
+):
+    from preceptor.store.standing import set_state
 
     ann = enter()
     with store.write() as session:
-        set_state(session, ann.account, "left")  # type: ignore[attr-defined]
+        set_state(session, ann.account, "left", now=clock())  # type: ignore[attr-defined]
     assert ann.get("/profile").status_code == 303
     answer = visitor.post("/login", data={"login": "ann", "password": PASSWORD})
     assert answer.status_code == 401
+    with store.write() as session:
+        set_state(session, ann.account, "active", now=clock())  # type: ignore[attr-defined]
+    assert ann.get("/profile").status_code == 303, "the old cookie stays dead"
+    answer = visitor.post("/login", data={"login": "ann", "password": PASSWORD})
+    assert answer.status_code == 303
 
 
 def test_a_key_opens_what_it_is_for(app: Any, store: Store, visitor: Browser, clock: Clock):

@@ -266,3 +266,12 @@ def test_sources_are_policies_and_slots_are_shuffled(lead: Program, store: Store
         ).all()
         assert len(first) == 41
         assert session.scalar(select(Account.login).where(Account.login == "lea"))
+
+
+def test_an_admin_does_not_end_their_own_account(admin: Program):
+    pseudonym = admin("GET /me").json()["pseudonym"]
+    accounts = admin("GET /accounts").json()["items"]
+    [me] = [account["id"] for account in accounts if account["pseudonym"] == pseudonym]
+    refused = admin(f"PATCH /accounts/{me}", {"state": "left"})
+    assert refused.status_code == 400 and "another admin" in refused.text
+    assert admin("GET /accounts").status_code == 200

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from browsers import PASSWORD, Browser, Clock, Enter, Page, make_project
+from people import START
 from sqlalchemy import func, select
 
 from preceptor.labeling.settings import Settings
@@ -631,13 +632,13 @@ def test_pages_that_a_task_does_not_have(store: Store, enter: Enter):
 
 
 def test_a_paused_account_gets_nothing_new_and_keeps_what_it_has(store: Store, enter: Enter):
-    from preceptor.store.accounts import set_state
+    from preceptor.store.standing import set_state
 
     ann = enter()
     project = make_project(store, "demonstration", {"p1": [], "p2": []})
     page = begin(ann, project)
     with store.write() as session:
-        set_state(session, ann.account, "paused")
+        set_state(session, ann.account, "paused", now=START)
     assert page.press("submit", response="done").path == "/"
     assert texts_of(store) == ["done"]
     assert "Your account is paused" in ann.open("/").text

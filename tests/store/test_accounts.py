@@ -3,12 +3,15 @@
 from datetime import timedelta
 
 import pytest
-from people import START
+from people import START, add_labeler, add_project
 from sqlalchemy import select
 
 from preceptor.errors import StoreError
-from preceptor.store.accounts import accept_invitation, account_of, invite, invite_again, set_state
+from preceptor.store.accounts import accept_invitation, account_of, invite, invite_again
 from preceptor.store.database import Store
+from preceptor.store.logins import key_owner, login_of, make_key, open_login
+from preceptor.store.queue import claim
+from preceptor.store.standing import set_state
 from preceptor.store.tables import Account, Invitation
 
 DAY = timedelta(days=1)
@@ -72,8 +75,30 @@ def test_states_are_set_by_a_person(store: Store):
     with store.write() as session:
         account, token = invite(session, store.site_key, "ann", now=START)
         with pytest.raises(StoreError, match="not accepted yet"):
-            set_state(session, account, "active")
+            set_state(session, account, "active", now=START)
         accept_invitation(session, token, password_hash="h", now=START)
-        set_state(session, account, "active")
+        set_state(session, account, "active", now=START)
         with pytest.raises(StoreError, match="an account is screening, active"):
-            set_state(session, account, "gone")
+            set_state(session, account, "gone", now=START)
+
+
+def test_whoever_left_is_out_and_stays_out_when_the_account_is_active_again(store: Store):
+    with store.write() as session:
+        ann, bob = (add_labeler(session, store, name) for name in ("ann", "bob"))
+        project = add_project(session, num_tasks=1, overlap=1)
+        token = open_login(session, ann, now=START)
+        _, key = make_key(session, ann, "nightly", ["label"], now=START)
+        theirs = open_login(session, bob, now=START)
+        _, their_key = make_key(session, bob, "nightly", ["label"], now=START)
+        assert claim(session, project, ann, now=START) is not None
+        assert claim(session, project, bob, now=START) is None
+    with store.write() as session:
+        set_state(session, ann, "left", now=START)
+        assert claim(session, project, bob, now=START) is not None, "the lease is free at once"
+    with store.write() as session:
+        set_state(session, ann, "active", now=START)
+        assert login_of(session, token, now=START) is None
+        assert key_owner(session, key, now=START) is None
+        assert login_of(session, theirs, now=START) is not None
+        assert key_owner(session, their_key, now=START) is not None
+        assert login_of(session, open_login(session, ann, now=START), now=START) is not None

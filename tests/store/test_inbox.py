@@ -6,7 +6,7 @@ import pytest
 from people import START, add_labeler, add_project, at, fill_in
 
 from preceptor.errors import StoreError
-from preceptor.store.accounts import acknowledge, publish_guideline, set_state
+from preceptor.store.accounts import acknowledge, publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.inbox import (
     assignment_guideline,
@@ -18,6 +18,7 @@ from preceptor.store.inbox import (
 from preceptor.store.labels import save_draft, submit, undo
 from preceptor.store.projects import ProjectOptions, create_project, set_guideline
 from preceptor.store.queue import claim, skip
+from preceptor.store.standing import set_state
 from preceptor.store.tables import Project
 
 
@@ -49,9 +50,9 @@ def test_the_inbox_has_what_may_be_claimed(store: Store):
         assert [(c.held, c.num_done) for c in inbox(session, ann)][0] == (None, 1)
         session.get_one(Project, project).state = "paused"
         assert [c.number for c in inbox(session, ann)] == [1]
-        set_state(session, ann, "screening")
+        set_state(session, ann, "screening", now=START)
         assert [c.screening for c in inbox(session, ann)] == [True]
-        set_state(session, ann, "paused")
+        set_state(session, ann, "paused", now=START)
         assert inbox(session, ann) == []
 
 

@@ -7,7 +7,7 @@ from people import START, add_labeler, at
 from sqlalchemy import select
 
 from preceptor.errors import StoreError
-from preceptor.store.accounts import invite, set_state
+from preceptor.store.accounts import invite
 from preceptor.store.database import Store
 from preceptor.store.logins import (
     IDLE,
@@ -25,6 +25,7 @@ from preceptor.store.logins import (
     open_login,
     revoke_key,
 )
+from preceptor.store.standing import set_state
 from preceptor.store.tables import ApiKey, LoginSession
 
 
@@ -89,9 +90,9 @@ def test_who_left_or_has_not_come_has_no_login(store: Store):
         with pytest.raises(StoreError, match="invited"):
             open_login(session, invited, now=START)
         assert member_named(session, "bob") is None
-        set_state(session, ann, "paused")
+        set_state(session, ann, "paused", now=START)
         assert login_of(session, token, now=START) is not None
-        set_state(session, ann, "left")
+        set_state(session, ann, "left", now=START)
         assert login_of(session, token, now=START) is None
         assert key_owner(session, key, now=START) is None
         assert member_named(session, "ann") is None

@@ -12,13 +12,14 @@ from sqlalchemy import event, select
 
 from preceptor.errors import StoreError
 from preceptor.store import queue
-from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline, set_state
+from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.inbox import set_accepts_sensitive
 from preceptor.store.labels import save_draft, submit
 from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, add_tasks, leave_out, prompts_without_task
 from preceptor.store.queue import AssignmentView, claim, expire, heartbeat, release, skip, view
+from preceptor.store.standing import set_state
 from preceptor.store.tables import Assignment, Project, Prompt, Task
 
 
@@ -248,11 +249,11 @@ def test_held_out_labelers_make_no_training_data(store: Store):
 def test_only_active_accounts_claim_and_only_open_projects_give(store: Store):
     project, [ann] = project_of(store), people(store, "ann")
     with store.write() as session:
-        set_state(session, ann, "paused")
+        set_state(session, ann, "paused", now=START)
     with pytest.raises(StoreError, match="Your account is paused"):
         take(store, project, ann)
     with store.write() as session:
-        set_state(session, ann, "active")
+        set_state(session, ann, "active", now=START)
         session.get_one(Project, project).state = "closed"
     with pytest.raises(StoreError, match="is closed. Your drafts and labels are kept"):
         take(store, project, ann)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from sqlalchemy.orm import Session
 
+from preceptor.errors import StoreError
 from preceptor.labeling.api_shapes import (
     AccountChange,
     AccountView,
@@ -25,6 +26,7 @@ from preceptor.labeling.api_shapes import (
 from preceptor.labeling.security import AStore, Now, Visitor, api_roles
 from preceptor.store import accounts, logins, queue
 from preceptor.store.export import Filter, export_records
+from preceptor.store.standing import set_state
 
 router = APIRouter(tags=["admin"])
 
@@ -41,12 +43,14 @@ def all_accounts(visitor: Admin, store: AStore) -> AccountViews:
 
 @router.patch("/accounts/{account_id}")
 def change_account(
-    account_id: uuid.UUID, body: AccountChange, visitor: Admin, store: AStore
+    account_id: uuid.UUID, body: AccountChange, visitor: Admin, store: AStore, now: Now
 ) -> AccountView:
-    """After screening a person decides; a paused account keeps what it has and claims nothing."""
+    """After screening a person decides; whoever left loses sign-ins, keys and leases."""
+    if account_id == visitor.member.id:
+        raise StoreError("This is your own account; another admin changes it.")
 
     def change(session: Session) -> AccountView:
-        accounts.set_state(session, account_id, body.state)
+        set_state(session, account_id, body.state, now=now)
         return _account(accounts.account_of(session, account_id))
 
     return store.run(change)

@@ -20,8 +20,9 @@ from preceptor.labeling.people import (
 )
 from preceptor.labeling.screening import CUT_OFFS, read_cards, read_demonstrations
 from preceptor.labeling.security import AStore, Form, Now, Visitor, roles
-from preceptor.store.accounts import invite, invite_again, publish_guideline, set_state
+from preceptor.store.accounts import invite, invite_again, publish_guideline
 from preceptor.store.screening import decide, score_competence, score_demonstration
+from preceptor.store.standing import set_state
 from preceptor.store.tables import Account, Guideline
 
 router = APIRouter(prefix="/lead")
@@ -210,11 +211,11 @@ def invite_once_more(
 
 @router.post("/accounts/{account_id}/state")
 def change_account(
-    visitor: Admin, store: AStore, form: Form, account_id: uuid.UUID
+    visitor: Admin, store: AStore, form: Form, now: Now, account_id: uuid.UUID
 ) -> RedirectResponse:
     if account_id == visitor.member.id:
         raise StoreError("This is your own account; another admin changes it.")
-    store.run(lambda session: set_state(session, account_id, form.get("state", "")))
+    store.run(lambda session: set_state(session, account_id, form.get("state", ""), now=now))
     return RedirectResponse("/lead/accounts?said=state", 303)
 
 

@@ -120,16 +120,6 @@ def set_password(session: Session, account_id: uuid.UUID, password_hash: str) ->
     account_of(session, account_id).password_hash = password_hash
 
 
-def set_state(session: Session, account_id: uuid.UUID, state: str) -> None:
-    """After screening a person decides; a paused account keeps what it has and claims nothing."""
-    if state not in ("screening", "active", "paused", "left"):
-        raise StoreError(f"{state}: an account is screening, active, paused or left.")
-    account = account_of(session, account_id)
-    if account.state == "invited":
-        raise StoreError(f"{account.login}: the invitation was not accepted yet.")
-    account.state = state
-
-
 def account_of(session: Session, account_id: uuid.UUID) -> Account:
     account = session.get(Account, account_id)
     if account is None:

@@ -9,8 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
-from preceptor.store.accounts import account_of, set_state
+from preceptor.store.accounts import account_of
 from preceptor.store.forms import LIKERT, require_storable
+from preceptor.store.standing import set_state
 from preceptor.store.tables import (
     AccessLog,
     Account,
@@ -105,7 +106,7 @@ def decide(
     if account.state != "screening":
         raise StoreError(f"This account is {account.state}, not in screening.")
     _add(session, account_id, "decision", float(accept), by, now, card=card)
-    set_state(session, account_id, "active" if accept else "left")
+    set_state(session, account_id, "active" if accept else "left", now=now)
 
 
 def note_access(
