@@ -322,6 +322,22 @@ def test_signing_in_oneself_gives_no_new_guesses_from_an_address(clock: Clock):
     assert not throttle.admit("ann", "10.0.0.2", clock())
 
 
+def test_a_login_s_guesses_are_counted_over_its_spellings(clock: Clock):
+    throttle = Throttle()
+    spellings = ("ann@x", "ANN@x", " Ann@X ")
+    waits = [throttle.admit(spellings[i % 3], "10.0.0.1", clock()) for i in range(9)]
+    assert not any(waits[:8]) and waits[8] > 0
+    throttle.forget("ANN@X", "10.0.0.1")
+    assert not throttle.admit("ann@x", "10.0.0.1", clock())
+
+
+def test_one_signs_in_with_any_spelling_of_the_login(store: Store, visitor: Browser):
+    add_member(store, " Ann@X ")
+    for spelling in ("ann@x", " ANN@X "):
+        answer = visitor.post("/login", data={"login": spelling, "password": PASSWORD})
+        assert answer.status_code == 303, spelling
+
+
 def test_an_account_that_left_is_signed_out(
     store: Store, enter: Enter, visitor: Browser, clock: Clock
 ):

@@ -83,7 +83,7 @@ def test_an_admin_is_invited_and_begins_active(here: Path):
     assert out.startswith("https://l.example/invitation/")
     assert len(out.strip().rsplit("/", 1)[1]) > 40
     assert "once" in err
-    assert label("account", "Ann")[1] == "Ann  admin, researcher, invited\n"
+    assert label("account", "Ann")[1] == "ann  admin, researcher, invited\n"
     assert "there is such an account" in label("invite", "Ann")[2]
     again = label("invite", "Ann", "--again")[1]
     assert again.rsplit("/", 1)[1] not in out

@@ -7,9 +7,16 @@ from people import START, add_labeler, add_project
 from sqlalchemy import select
 
 from preceptor.errors import StoreError
-from preceptor.store.accounts import accept_invitation, account_of, invite, invite_again
+from preceptor.store.accounts import (
+    accept_invitation,
+    account_named,
+    account_of,
+    invite,
+    invite_again,
+)
 from preceptor.store.database import Store
-from preceptor.store.logins import key_owner, login_of, make_key, open_login
+from preceptor.store.logins import key_owner, login_of, make_key, member_named, open_login
+from preceptor.store.names import identify
 from preceptor.store.queue import claim
 from preceptor.store.standing import set_state
 from preceptor.store.tables import Account, Invitation
@@ -102,3 +109,60 @@ def test_whoever_left_is_out_and_stays_out_when_the_account_is_active_again(stor
         assert login_of(session, theirs, now=START) is not None
         assert key_owner(session, their_key, now=START) is not None
         assert login_of(session, open_login(session, ann, now=START), now=START) is not None
+
+
+@pytest.mark.parametrize(
+    ("invited", "typed"),
+    [
+        (" spacey ", "spacey"),
+        ("Ann@X.org", "ann@x.org"),
+        ("ann@x.org", "ANN@X.ORG"),
+        ("Zoe\u0301", "ZO\u00c9"),
+        ("stra\u00dfe", "STRASSE"),
+    ],
+)
+def test_a_login_is_the_same_in_every_spelling(store: Store, invited: str, typed: str):
+    with store.write() as session:
+        ann = add_labeler(session, store, invited)
+        for spelling in (invited, typed):
+            assert account_named(session, spelling).id == ann
+            found = member_named(session, spelling)
+            assert found is not None and found[0].id == ann
+            with pytest.raises(StoreError, match="there is such an account"):
+                invite(session, store.site_key, spelling, now=START)
+        assert member_named(session, typed + "x") is None
+
+
+def test_accounts_of_before_are_found_by_their_old_login(store: Store):
+    with store.write() as session:
+        ann, twin, eve = (add_labeler(session, store, name) for name in ("a", "b", "c"))
+        # As older stores kept them: just as they were typed.
+        account_of(session, ann).login = "ann@x"
+        account_of(session, twin).login = "ANN@x"
+        account_of(session, eve).login = " \u00c8ve "
+        session.flush()
+        spellings = {"ann@x": ann, "ANN@x": twin, "Ann@x": ann, "\u00c8ve": eve, "\u00e8ve": eve}
+        for spelling, account in spellings.items():
+            found = member_named(session, spelling)
+            assert found is not None and found[0].id == account, spelling
+
+
+def test_labels_under_an_older_spelling_are_their_owner_s_again(store: Store):
+    with store.write() as session:
+        old = store.site_key.labeler("login:Ann")
+        session.add(
+            Account(
+                id=identify("account", old),
+                pseudonym=old,
+                role="labeler",
+                labeler_group="training",
+                state="left",
+                accepts_sensitive=False,
+                created_at=START,
+            )
+        )
+        session.flush()
+        account, _ = invite(session, store.site_key, "Ann", now=START)
+        assert account_of(session, account).pseudonym == old
+        bob, _ = invite(session, store.site_key, "Bob", now=START)
+        assert account_of(session, bob).pseudonym == store.site_key.labeler("login:bob")

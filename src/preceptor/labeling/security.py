@@ -25,6 +25,7 @@ from starlette.routing import Mount
 from preceptor.errors import StoreError
 from preceptor.labeling.guard import SAFE
 from preceptor.labeling.settings import Settings
+from preceptor.store.accounts import normal_login
 from preceptor.store.database import Store
 from preceptor.store.logins import (
     LONGEST,
@@ -177,7 +178,7 @@ def hash_password(password: str, login: str) -> str:
             f"A password has {PASSWORD_LENGTH[0]} to {PASSWORD_LENGTH[-1]:,} characters. Four "
             "words that have nothing to do with each other are a good one."
         )
-    if password.strip().lower() == login.lower() or len(set(password)) < 4:
+    if normal_login(password) == normal_login(login) or len(set(password)) < 4:
         raise StoreError("That password is too easy to guess. Take four words, for example.")
     return HASHER.hash(password)
 
@@ -244,6 +245,7 @@ class Throttle:
 
     @staticmethod
     def _keys(login: str, address: str) -> list[tuple[str, str]]:
+        login = normal_login(login)
         return [("login", login), ("address", address), ("both", f"{login}\0{address}")]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import unicodedata
 import uuid
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,12 @@ from preceptor.store.tables import Account, Acknowledgement, Guideline, Invitati
 
 INVITATION_DAYS = 14
 GROUPS = ("training", "heldout", "researcher", "simulated")
+
+
+def normal_login(login: str) -> str:
+    """A login as it is compared and kept: Ann@X.org, pasted with a space, is ann@x.org."""
+    composed = unicodedata.normalize("NFC", login.strip())
+    return unicodedata.normalize("NFC", composed.casefold())
 
 
 def invite(
@@ -31,15 +38,19 @@ def invite(
 
     `screened` says that the account needs no screening here and begins active.
     """
-    if not login.strip():
+    typed, login = login.strip(), normal_login(login)
+    if not login:
         raise StoreError("An account needs a login, an e-mail address perhaps.")
     if group not in GROUPS:
         raise StoreError(f"group {group}: no such group. There are {', '.join(GROUPS)}.")
-    if session.scalar(select(Account.id).where(Account.login == login)):
+    if account_with_login(session, typed) is not None:
         raise StoreError(f"{login}: there is such an account. Invite it again, or take another.")
-    pseudonym = site_key.labeler(f"login:{login}")
-    id = identify("account", pseudonym)
-    account = session.get(Account, id)
+    # Labels of an account that was made before logins were compared so are under what was typed.
+    for spelling in (typed, login):
+        pseudonym = site_key.labeler(f"login:{spelling}")
+        id = identify("account", pseudonym)
+        if (account := session.get(Account, id)) is not None:
+            break
     if account is None:
         account = Account(
             id=id, pseudonym=pseudonym, accepts_sensitive=False, created_at=now, labeler_group=group
@@ -133,14 +144,25 @@ def has_accounts(session: Session) -> bool:
 
 
 def account_named(session: Session, login: str) -> Account:
-    account = session.scalar(select(Account).where(Account.login == login))
+    account = account_with_login(session, login)
     if account is None:
         raise StoreError(f"{login}: no such account. `preceptor label invite {login}` makes one.")
     return account
 
 
 def account_with_login(session: Session, login: str) -> Account | None:
-    return session.scalar(select(Account).where(Account.login == login))
+    """The account of a login, in whatever spelling.
+
+    Older accounts keep their login as it was typed, and two may differ in spelling alone: then
+    the exact one is meant. SQLite lowers ASCII only, so they are compared here: there are few.
+    """
+    wanted = normal_login(login)
+    kept = session.execute(select(Account.login, Account.id).where(Account.login.is_not(None)))
+    found = {name: id for name, id in kept if name is not None and normal_login(name) == wanted}
+    if not found:
+        return None
+    exact = found.get(login, found.get(login.strip(), found.get(wanted)))
+    return session.get_one(Account, exact or found[min(found)])
 
 
 def all_accounts(session: Session) -> list[Account]:

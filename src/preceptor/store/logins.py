@@ -15,7 +15,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
-from preceptor.store.accounts import account_of
+from preceptor.store.accounts import account_of, account_with_login
 from preceptor.store.tables import Account, ApiKey, LoginSession
 
 IDLE = timedelta(hours=12)
@@ -193,7 +193,7 @@ def member(session: Session, account_id: uuid.UUID) -> Member:
 
 def member_named(session: Session, login: str) -> tuple[Member, str] | None:
     """The account of a login and its password hash, if it has one."""
-    account = session.scalar(select(Account).where(Account.login == login))
+    account = account_with_login(session, login)
     if account is None or account.password_hash is None or account.state in ("invited", "left"):
         return None
     return _member(account), account.password_hash
