@@ -56,9 +56,11 @@ def guideline(
 def invite(
     login: Annotated[str, typer.Argument(metavar="LOGIN", help="An e-mail address, or a name.")],
     role: Annotated[
-        Literal["labeler", "researcher", "admin"],
-        typer.Option("--role", help="A researcher leads the work, an admin accounts too."),
-    ] = "labeler",
+        Literal["labeler", "researcher", "admin"] | None,
+        typer.Option(
+            "--role", help="A researcher leads the work, an admin accounts too.  [labeler]"
+        ),
+    ] = None,
     group: Annotated[
         Literal["training", "heldout", "researcher"] | None,
         typer.Option("--group", help="Held-out labelers only evaluate.  [training]"),
@@ -68,6 +70,9 @@ def invite(
     ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="A new link for somebody who did not use theirs.")
+    ] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="A link to choose a new password, if it is forgotten.")
     ] = False,
     url: Annotated[
         str, typer.Option("--url", metavar="URL", help="Where people reach the app.")
@@ -79,14 +84,30 @@ def invite(
     With it they choose a password. It works once, for 14 days. Nobody can sign up without one, and
     a new store has no account: begin with `--role admin`. Labelers of training data begin in
     screening; researchers, admins and held-out labelers are not screened.
+
+    Who forgot their password gets a new link by --reset; when they choose one, the old password
+    and sign-ins end.
     """
-    from preceptor.store.accounts import INVITATION_DAYS, account_named, invite_again
+    from preceptor.store.accounts import (
+        INVITATION_DAYS,
+        account_named,
+        invite_again,
+        invite_to_reset,
+    )
     from preceptor.store.accounts import invite as invite_new
 
+    if reset and (again or screened or group is not None or role is not None):
+        raise StoreError(
+            "--reset: a new password alone; role and group stay as they are. Leave out --role, "
+            "--group, --screened and --again."
+        )
+    role = role or "labeler"
     wanted = group or ("training" if role == "labeler" else "researcher")
     ready = screened or wanted != "training"
     with opened(store) as there, there.write() as session:
-        if again:
+        if reset:
+            token = invite_to_reset(session, account_named(session, login).id, now=now())
+        elif again:
             account = account_named(session, login)
             token = invite_again(session, account.id, now=now(), screened=screened)
         else:

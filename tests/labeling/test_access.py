@@ -79,6 +79,7 @@ MATRIX = {
     "GET /lead/accounts": "admin",
     "POST /lead/accounts": "admin",
     "POST /lead/accounts/{account_id}/invitation": "admin",
+    "POST /lead/accounts/{account_id}/password": "admin",
     "POST /lead/accounts/{account_id}/state": "admin",
     "GET /lead/access": "admin",
     "GET /api/v1/openapi.json": f"{ALL}, key: label",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import Browser, Clock, Enter, make_project
+from browsers import PASSWORD, Browser, Clock, Enter, make_project
 from crew import (
     add_member_of,
     add_rejected,
@@ -407,6 +407,30 @@ def test_an_admin_invites_pauses_and_ends(store: Store, app: Any, admin: Browser
     assert admin.submit(f"/lead/accounts/{own}/state", state="left").status_code == 400
     for wrong in ({"login": ""}, {"login": "x", "role": "king"}, {"login": "new@example.org"}):
         assert admin.submit("/lead/accounts", **wrong).status_code == 400
+
+
+def test_an_admin_helps_who_forgot_their_password(
+    store: Store, app: Any, admin: Browser, enter: Enter
+):
+    ann = enter("ann")
+    account = ann.account  # type: ignore[attr-defined]
+    assert "New password link" in admin.get("/lead/accounts").text
+    page = admin.submit(f"/lead/accounts/{account}/password").text
+    link = re.search(r'value="(http://localhost/invitation/[^"]+)"', page)
+    assert link is not None and link[1] not in admin.get("/lead/accounts").text
+    assert ann.get("/profile").status_code == 200
+    guest, new = Browser(app), "quite another long secret"
+    assert guest.post(link[1], data={"password": new}).status_code == 303
+    assert guest.get("/profile").status_code == 200
+    assert ann.get("/profile").status_code == 303, "the old cookie is dead"
+    statuses = [
+        Browser(app).post("/login", data={"login": "ann", "password": password}).status_code
+        for password in (PASSWORD, new)
+    ]
+    assert statuses == [401, 303]
+    with store.read() as session:
+        found = session.get_one(Account, account)
+        assert (found.state, found.role, found.labeler_group) == ("active", "labeler", "training")
 
 
 def add_candidate(store: Store, name: str) -> uuid.UUID:

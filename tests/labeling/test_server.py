@@ -115,6 +115,27 @@ def test_who_needs_no_screening_begins_active(here: Path):
     assert label("account", "ann", "--state", "active")[1] == "ann  labeler, training, active\n"
 
 
+def test_a_forgotten_password_gets_a_link(here: Path):
+    from datetime import UTC, datetime
+
+    from preceptor.store.accounts import accept_invitation
+
+    token = label("invite", "ann", "--role", "admin")[1].strip().rsplit("/", 1)[1]
+    assert "not accepted yet" in label("invite", "ann", "--reset")[2]
+    store = open_store("labels.db")
+    with store.write() as session:
+        accept_invitation(session, token, password_hash="old", now=datetime.now(UTC))
+    assert "Leave out --role" in label("invite", "ann", "--reset", "--role", "admin")[2]
+    code, out, err = label("invite", "Ann", "--reset")
+    assert code == 0 and "works once" in err
+    with store.write() as session:
+        token = out.strip().rsplit("/", 1)[1]
+        accept_invitation(session, token, password_hash="new", now=datetime.now(UTC))
+        assert account_named(session, "ann").password_hash == "new"
+    store.close()
+    assert label("account", "ann")[1] == "ann  admin, researcher, active\n"
+
+
 def test_a_guideline_is_published_by_version(here: Path):
     from datetime import UTC, datetime
 

@@ -13,9 +13,11 @@ from preceptor.store.accounts import (
     account_of,
     invite,
     invite_again,
+    invite_to_reset,
+    set_password,
 )
 from preceptor.store.database import Store
-from preceptor.store.logins import key_owner, login_of, make_key, member_named, open_login
+from preceptor.store.logins import key_owner, login_of, make_key, member, member_named, open_login
 from preceptor.store.names import identify
 from preceptor.store.queue import claim
 from preceptor.store.standing import set_state
@@ -109,6 +111,44 @@ def test_whoever_left_is_out_and_stays_out_when_the_account_is_active_again(stor
         assert login_of(session, theirs, now=START) is not None
         assert key_owner(session, their_key, now=START) is not None
         assert login_of(session, open_login(session, ann, now=START), now=START) is not None
+
+
+def test_a_forgotten_password_is_replaced_and_nothing_else(store: Store):
+    with store.write() as session:
+        options = {"role": "researcher", "group": "researcher"}
+        ann = add_labeler(session, store, "ann", **options)
+        set_state(session, ann, "paused", now=START)
+        before = member(session, ann)
+        cookie = open_login(session, ann, now=START)
+        first = invite_to_reset(session, ann, now=START)
+        second = invite_to_reset(session, ann, now=START)
+        with pytest.raises(StoreError, match="was used, or is none"):
+            accept_invitation(session, first, password_hash="new", now=START)
+        assert member_named(session, "ann") == (before, "x"), "until then the old one holds"
+        assert login_of(session, cookie, now=START) is not None
+        assert accept_invitation(session, second, password_hash="new", now=START) == ann
+        assert member_named(session, "ann") == (before, "new")
+        assert login_of(session, cookie, now=START) is None
+        with pytest.raises(StoreError, match="was used, or is none"):
+            accept_invitation(session, second, password_hash="newer", now=START)
+
+
+def test_a_link_for_a_password_ends_with_the_account_and_with_a_new_password(store: Store):
+    with store.write() as session:
+        ann = add_labeler(session, store, "ann")
+        link = invite_to_reset(session, ann, now=START)
+        set_password(session, ann, "mine")
+        with pytest.raises(StoreError, match="was used, or is none"):
+            accept_invitation(session, link, password_hash="new", now=START)
+        link = invite_to_reset(session, ann, now=START)
+        set_state(session, ann, "left", now=START)
+        with pytest.raises(StoreError, match="was used, or is none"):
+            accept_invitation(session, link, password_hash="new", now=START)
+        with pytest.raises(StoreError, match="Activate it first"):
+            invite_to_reset(session, ann, now=START)
+        bob, _ = invite(session, store.site_key, "bob", now=START)
+        with pytest.raises(StoreError, match="not accepted yet"):
+            invite_to_reset(session, bob, now=START)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from preceptor.labeling.people import (
 )
 from preceptor.labeling.screening import CUT_OFFS, read_cards, read_demonstrations
 from preceptor.labeling.security import AStore, Form, Now, Visitor, roles
-from preceptor.store.accounts import invite, invite_again, publish_guideline
+from preceptor.store.accounts import invite, invite_again, invite_to_reset, publish_guideline
 from preceptor.store.screening import decide, score_competence, score_demonstration
 from preceptor.store.standing import set_state
 from preceptor.store.tables import Account, Guideline
@@ -205,6 +205,20 @@ def invite_once_more(
         token = invite_again(
             session, account_id, now=now, screened=account.labeler_group != "training"
         )
+        login = account.login or ""
+    return _accounts_page(request, store, link=_link(request, token), invited=login)
+
+
+@router.post("/accounts/{account_id}/password")
+def reset_password(
+    request: Request, visitor: Admin, store: AStore, now: Now, account_id: uuid.UUID
+) -> HTMLResponse:
+    """A link to choose a new password with, for somebody who forgot theirs."""
+    with store.write() as session:
+        account = session.get(Account, account_id)
+        if account is None:
+            raise HTTPException(404)
+        token = invite_to_reset(session, account_id, now=now)
         login = account.login or ""
     return _accounts_page(request, store, link=_link(request, token), invited=login)
 

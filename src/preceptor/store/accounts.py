@@ -7,12 +7,12 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.store.names import SiteKey, identify, sha256_of
-from preceptor.store.tables import Account, Acknowledgement, Guideline, Invitation
+from preceptor.store.tables import Account, Acknowledgement, Guideline, Invitation, LoginSession
 
 INVITATION_DAYS = 14
 GROUPS = ("training", "heldout", "researcher", "simulated")
@@ -77,17 +77,24 @@ def invite_again(
         raise StoreError(f"{account.login}: the invitation was accepted already.")
     for old in session.scalars(select(Invitation).where(Invitation.account_id == account_id)):
         screened = screened or old.screened
-        session.delete(old)
-    token = secrets.token_urlsafe(32)
-    session.add(
-        Invitation(
-            token_sha256=_token_hash(token),
-            account_id=account_id,
-            expires=now + timedelta(days=INVITATION_DAYS),
-            screened=screened,
+    return _new_link(session, account_id, now=now, screened=screened)
+
+
+def invite_to_reset(session: Session, account_id: uuid.UUID, *, now: datetime) -> str:
+    """The token of a link to choose a new password with; until it is used the old one holds.
+
+    Role, group, state and pseudonym stay as they are.
+    """
+    account = account_of(session, account_id)
+    if account.login is None:
+        raise StoreError("Nobody signs in to this account: it is known from its labels alone.")
+    if account.state == "invited":
+        raise StoreError(
+            f"{account.login}: the invitation was not accepted yet. Send a new invitation instead."
         )
-    )
-    return token
+    if account.state == "left":
+        raise StoreError(f"{account.login}: this account is ended. Activate it first.")
+    return _new_link(session, account_id, now=now, screened=False)
 
 
 def invite_or_again(
@@ -118,17 +125,29 @@ def open_invitation(session: Session, token: str, *, now: datetime) -> Invitatio
 def accept_invitation(
     session: Session, token: str, *, password_hash: str, now: datetime, screened: bool = False
 ) -> uuid.UUID:
-    """Use a token, once; the account begins in screening unless it was screened elsewhere."""
+    """Use a token, once; the account begins in screening unless it was screened elsewhere.
+
+    Of an account that has begun, only the password is new; its sign-ins end.
+    """
     invitation = open_invitation(session, token, now=now)
     invitation.used_at = now
     account = account_of(session, invitation.account_id)
     account.password_hash = password_hash
-    account.state = "active" if screened or invitation.screened else "screening"
+    session.execute(delete(LoginSession).where(LoginSession.account_id == account.id))
+    if account.state == "invited":
+        account.state = "active" if screened or invitation.screened else "screening"
     return account.id
 
 
 def set_password(session: Session, account_id: uuid.UUID, password_hash: str) -> None:
+    """The links to choose one with end: whoever knows the password needs none."""
     account_of(session, account_id).password_hash = password_hash
+    end_links(session, account_id)
+
+
+def end_links(session: Session, account_id: uuid.UUID) -> None:
+    """Nobody comes in any more by a link that was made until now."""
+    session.execute(delete(Invitation).where(Invitation.account_id == account_id))
 
 
 def account_of(session: Session, account_id: uuid.UUID) -> Account:
@@ -217,6 +236,20 @@ def acknowledge(
 
 def guideline_name(guideline: Guideline) -> str:
     return f"{guideline.name}@{guideline.version}"
+
+
+def _new_link(session: Session, account_id: uuid.UUID, *, now: datetime, screened: bool) -> str:
+    end_links(session, account_id)
+    token = secrets.token_urlsafe(32)
+    session.add(
+        Invitation(
+            token_sha256=_token_hash(token),
+            account_id=account_id,
+            expires=now + timedelta(days=INVITATION_DAYS),
+            screened=screened,
+        )
+    )
+    return token
 
 
 def _token_hash(token: str) -> str:

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
-from preceptor.store.accounts import account_of
+from preceptor.store.accounts import account_of, end_links
 from preceptor.store.logins import close_logins
 from preceptor.store.queue import release
 from preceptor.store.tables import ApiKey, Assignment
@@ -31,6 +31,7 @@ def set_state(session: Session, account_id: uuid.UUID, state: str, *, now: datet
 
 
 def _end(session: Session, account_id: uuid.UUID, now: datetime) -> None:
+    end_links(session, account_id)
     close_logins(session, account_id)
     session.execute(
         update(ApiKey)
