@@ -101,22 +101,23 @@ def invite(
             "--reset: a new password alone; role and group stay as they are. Leave out --role, "
             "--group, --screened and --again."
         )
-    role = role or "labeler"
-    wanted = group or ("training" if role == "labeler" else "researcher")
+    wanted = group or ("training" if role in (None, "labeler") else "researcher")
     ready = screened or wanted != "training"
     with opened(store) as there, there.write() as session:
         if reset:
             token = invite_to_reset(session, account_named(session, login).id, now=now())
         elif again:
             account = account_named(session, login)
-            token = invite_again(session, account.id, now=now(), screened=screened)
+            token = invite_again(
+                session, account.id, now=now(), role=role, group=group, screened=screened
+            )
         else:
             _, token = invite_new(
                 session,
                 there.site_key,
                 login,
                 now=now(),
-                role=role,
+                role=role or "labeler",
                 group=wanted,
                 screened=ready,
             )

@@ -115,6 +115,21 @@ def test_who_needs_no_screening_begins_active(here: Path):
     assert label("account", "ann", "--state", "active")[1] == "ann  labeler, training, active\n"
 
 
+def test_an_invitation_with_a_mistake_is_taken_back_and_made_anew(here: Path):
+    assert label("invite", "ann")[0] == 0
+    code, _, err = label("invite", "ann", "--again", "--role", "admin")
+    told = " ".join(err.split())
+    assert code != 0 and "invited as labeler, training, not as admin" in told
+    assert "--state left" in told
+    assert label("invite", "ann", "--again", "--group", "heldout")[0] != 0
+    assert label("invite", "ann", "--again", "--role", "labeler", "--group", "training")[0] == 0
+    assert label("account", "ann", "--state", "left")[1] == "ann  labeler, training, left\n"
+    assert "taken back" in label("account", "ann", "--state", "active")[2]
+    assert "taken back" in label("invite", "ann", "--again")[2]
+    assert label("invite", "ann", "--group", "heldout")[0] == 0
+    assert label("account", "ann")[1] == "ann  labeler, heldout, invited\n"
+
+
 def test_a_forgotten_password_gets_a_link(here: Path):
     from datetime import UTC, datetime
 

@@ -113,6 +113,39 @@ def test_whoever_left_is_out_and_stays_out_when_the_account_is_active_again(stor
         assert login_of(session, open_login(session, ann, now=START), now=START) is not None
 
 
+def test_an_invitation_can_be_taken_back_and_the_login_invited_anew(store: Store):
+    with store.write() as session:
+        ann, first = invite(session, store.site_key, "ann", now=START, screened=True)
+        pseudonym = account_of(session, ann).pseudonym
+        set_state(session, ann, "left", now=START)
+        with pytest.raises(StoreError, match="was used, or is none"):
+            accept_invitation(session, first, password_hash="h", now=START)
+        with pytest.raises(StoreError, match="taken back"):
+            set_state(session, ann, "active", now=START)
+        again, second = invite(session, store.site_key, "Ann", now=START, group="heldout")
+        assert again == ann
+        accept_invitation(session, second, password_hash="h", now=START)
+        found = account_of(session, ann)
+        assert (found.pseudonym, found.labeler_group) == (pseudonym, "heldout")
+        assert found.state == "screening", "what was taken back counts no more"
+        set_state(session, ann, "left", now=START)
+        with pytest.raises(StoreError, match="there is such an account"):
+            invite(session, store.site_key, "ann", now=START)
+
+
+@pytest.mark.parametrize(
+    ("role", "group"), [("admin", None), (None, "heldout"), ("researcher", "training")]
+)
+def test_a_fresh_link_is_for_the_role_and_group_of_the_first(
+    store: Store, role: str | None, group: str | None
+):
+    with store.write() as session:
+        ann, token = invite(session, store.site_key, "ann", now=START)
+        with pytest.raises(StoreError, match="invited as labeler, training, not as .*state left"):
+            invite_again(session, ann, now=START, role=role, group=group)
+        invite_again(session, ann, now=START, role="labeler", group="training")
+
+
 def test_a_forgotten_password_is_replaced_and_nothing_else(store: Store):
     with store.write() as session:
         options = {"role": "researcher", "group": "researcher"}

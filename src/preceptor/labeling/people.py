@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from preceptor.labeling.agreement import NEWEST as NEWEST_LABELS
 from preceptor.labeling.agreement import Row, agreement_by_group, people_of
 from preceptor.labeling.judgements import read_judgements
+from preceptor.store.accounts import never_came
 from preceptor.store.tables import (
     AccessLog,
     Account,
@@ -47,6 +48,7 @@ class Member:
     state: str
     num_labels: int
     created_at: datetime
+    never_came: bool  # the invitation was taken back
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def read_accounts(session: Session) -> list[Member]:
             a.state,
             labels.get(a.id, 0),
             a.created_at,
+            never_came(a),
         )
         for a in found
     ]

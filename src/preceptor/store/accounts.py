@@ -12,7 +12,14 @@ from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.store.names import SiteKey, identify, sha256_of
-from preceptor.store.tables import Account, Acknowledgement, Guideline, Invitation, LoginSession
+from preceptor.store.tables import (
+    Account,
+    Acknowledgement,
+    Assignment,
+    Guideline,
+    Invitation,
+    LoginSession,
+)
 
 INVITATION_DAYS = 14
 GROUPS = ("training", "heldout", "researcher", "simulated")
@@ -43,10 +50,12 @@ def invite(
         raise StoreError("An account needs a login, an e-mail address perhaps.")
     if group not in GROUPS:
         raise StoreError(f"group {group}: no such group. There are {', '.join(GROUPS)}.")
-    if account_with_login(session, typed) is not None:
+    account = account_with_login(session, typed)
+    taken_back = account is not None and never_came(account)
+    if account is not None and not taken_back:
         raise StoreError(f"{login}: there is such an account. Invite it again, or take another.")
     # Labels of an account that was made before logins were compared so are under what was typed.
-    for spelling in (typed, login):
+    for spelling in () if taken_back else (typed, login):
         pseudonym = site_key.labeler(f"login:{spelling}")
         id = identify("account", pseudonym)
         if (account := session.get(Account, id)) is not None:
@@ -56,7 +65,11 @@ def invite(
             id=id, pseudonym=pseudonym, accepts_sensitive=False, created_at=now, labeler_group=group
         )
     # Their labels came back from an export before they did: the account is theirs again.
-    elif "heldout" in (account.labeler_group, group) and account.labeler_group != group:
+    elif (
+        "heldout" in (account.labeler_group, group)
+        and account.labeler_group != group
+        and not (taken_back and _has_no_label(session, account.id))
+    ):
         raise StoreError(
             f"{login}: labels of this person are of the group {account.labeler_group}. Held-out "
             "labelers and others do not change places: name that group, or take another login."
@@ -69,12 +82,30 @@ def invite(
 
 
 def invite_again(
-    session: Session, account_id: uuid.UUID, *, now: datetime, screened: bool = False
+    session: Session,
+    account_id: uuid.UUID,
+    *,
+    now: datetime,
+    role: str | None = None,
+    group: str | None = None,
+    screened: bool = False,
 ) -> str:
-    """A fresh token; the older ones of the account end. Who was screened stays so."""
+    """A fresh token; the older ones of the account end. Who was screened stays so.
+
+    A role or group that is named has to be the one that they were invited with.
+    """
     account = account_of(session, account_id)
+    if never_came(account):
+        raise StoreError(f"{account.login}: the invitation was taken back. Invite them anew.")
     if account.state != "invited":
         raise StoreError(f"{account.login}: the invitation was accepted already.")
+    if role not in (None, account.role) or group not in (None, account.labeler_group):
+        named = ", ".join(word for word in (role, group) if word)
+        raise StoreError(
+            f"{account.login}: invited as {account.role}, {account.labeler_group}, not as "
+            f"{named}. Leave role and group as they are, or take the invitation back "
+            f"(`preceptor label account {account.login} --state left`) and invite them anew."
+        )
     for old in session.scalars(select(Invitation).where(Invitation.account_id == account_id)):
         screened = screened or old.screened
     return _new_link(session, account_id, now=now, screened=screened)
@@ -104,8 +135,7 @@ def invite_or_again(
     known = account_with_login(session, login)
     if known is None or known.state != "invited":
         return invite(session, site_key, login, now=now, **options)
-    screened = bool(options.get("screened", False))
-    return known.id, invite_again(session, known.id, now=now, screened=screened)
+    return known.id, invite_again(session, known.id, now=now, **options)
 
 
 def open_invitation(session: Session, token: str, *, now: datetime) -> Invitation:
@@ -160,6 +190,11 @@ def account_of(session: Session, account_id: uuid.UUID) -> Account:
 def has_accounts(session: Session) -> bool:
     """Whether anybody can sign in, or was invited to."""
     return session.scalar(select(Account.id).where(Account.login.is_not(None)).limit(1)) is not None
+
+
+def never_came(account: Account) -> bool:
+    """Whether the invitation was taken back before anybody accepted it."""
+    return account.login is not None and account.state == "left" and account.password_hash is None
 
 
 def account_named(session: Session, login: str) -> Account:
@@ -236,6 +271,11 @@ def acknowledge(
 
 def guideline_name(guideline: Guideline) -> str:
     return f"{guideline.name}@{guideline.version}"
+
+
+def _has_no_label(session: Session, account_id: uuid.UUID) -> bool:
+    held = select(Assignment.id).where(Assignment.account_id == account_id).limit(1)
+    return session.scalar(held) is None
 
 
 def _new_link(session: Session, account_id: uuid.UUID, *, now: datetime, screened: bool) -> str:

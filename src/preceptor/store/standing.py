@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
-from preceptor.store.accounts import account_of, end_links
+from preceptor.store.accounts import account_of, end_links, never_came
 from preceptor.store.logins import close_logins
 from preceptor.store.queue import release
 from preceptor.store.tables import ApiKey, Assignment
@@ -19,12 +19,15 @@ def set_state(session: Session, account_id: uuid.UUID, state: str, *, now: datet
     """After screening a person decides; a paused account keeps what it has and claims nothing.
 
     Whoever left is out: activated again, they sign in anew and make new keys.
+    An invitation that nobody accepted is taken back so; the login can be invited anew.
     """
     if state not in STATES:
         raise StoreError(f"{state}: an account is screening, active, paused or left.")
     account = account_of(session, account_id)
-    if account.state == "invited":
+    if account.state == "invited" and state != "left":
         raise StoreError(f"{account.login}: the invitation was not accepted yet.")
+    if never_came(account) and state != "left":
+        raise StoreError(f"{account.login}: the invitation was taken back. Invite them anew.")
     account.state = state
     if state == "left":
         _end(session, account_id, now)
