@@ -186,6 +186,44 @@ def test_leftovers_of_another_recipe_do_not_get_in(tmp_path):
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("sign", [None, "{}", '{"scripts": {}}', "[]"])
+def test_a_folder_of_other_files_is_refused_and_not_touched(tmp_path, sign):
+    recipe, out = recipe_of(tmp_path, **everything(tmp_path)), tmp_path / "out"
+    (out / "work").mkdir(parents=True)
+    for name in ("work/thesis.txt", "train-images.npy", "train-00000.npy"):
+        (out / name).write_text("mine")
+    if sign is not None:  # a file of that name, and not ours
+        (out / "build.json").write_text(sign)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(RecipeError, match=r"out: not empty .* Nothing was touched"):
+        build(recipe, out, workers=1, say=print)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_only_shards_are_removed_for_another_recipe(tmp_path):
+    values, out = everything(tmp_path), tmp_path / "out"
+    built(recipe_of(tmp_path, **values), out)
+    (out / "corpus.json").unlink()
+    for name in ("train-images.npy", "valid-1.npy", "train-00000.mine.npy"):
+        (out / name).write_text("mine")
+    (out / "train-00077.npy").write_text("of the build before")
+    built(recipe_of(tmp_path, **values | {"seed": 5}), out)
+    for name in ("train-images.npy", "valid-1.npy", "train-00000.mine.npy"):
+        assert (out / name).read_text() == "mine"
+    assert not (out / "train-00077.npy").exists()
+
+
+def test_a_corpus_is_not_built_inside_its_source(tmp_path):
+    write_lines(tmp_path / "texts" / "a.jsonl", [document(1), document(2)])
+    out = tmp_path / "texts" / "corpus"
+    write_lines(out / "left.jsonl", [document(3)])
+    for files in ("texts", "texts/**", "texts/corpus/*.jsonl"):
+        recipe = recipe_of(tmp_path, sources=[{"name": "a", "files": str(tmp_path / files)}])
+        with pytest.raises(RecipeError, match="Give another --out"):
+            build(recipe, out, workers=1, say=print)
+    assert [path.name for path in out.iterdir()] == ["left.jsonl"]
+
+
 def test_two_builds_do_not_share_a_folder(tmp_path):
     recipe = recipe_of(tmp_path, **everything(tmp_path))
     with alone_in(tmp_path / "out"), pytest.raises(RecipeError, match="another build is at work"):

@@ -18,7 +18,7 @@ from preceptor.corpus.reading import Piece, plan_pieces
 from preceptor.corpus.recipe import CorpusRecipe, ExecutorName
 from preceptor.corpus.texts import read_json, write_json
 from preceptor.data.rows import is_hub
-from preceptor.data.shards import CARD, PARTS, is_built, read_card
+from preceptor.data.shards import CARD, PARTS, index_name, is_built, read_card, shard_name
 from preceptor.errors import RecipeError
 
 SUPERSEDED = {"score": "read", "unique": "score", "tokens": "unique", "bands": "bands"}
@@ -36,7 +36,8 @@ def build(
     """Build the corpus, or go on with it; returns its card's page.
 
     Raises:
-        RecipeError: the folder holds another corpus, a file is missing, or datatrove is.
+        RecipeError: the folder holds another corpus or what is not ours, a file is missing, or
+            datatrove is.
         DataError: a broken row or an empty source, and `on_error` is "refuse".
     """
     try:
@@ -47,7 +48,9 @@ def build(
             "install 'preceptor[corpus]'"
         ) from None
     require(recipe)
+    _require_outside(recipe, out)
     pieces = plan_pieces(recipe)
+    _require_no_own_file(pieces, out)
     plan = Plan(recipe, tuple(pieces), out)
     key = key_of(recipe, pieces)
     if is_built(out):
@@ -55,6 +58,7 @@ def build(
         shutil.rmtree(plan.work, ignore_errors=True)  # Slurm's jobs leave it
         say(f"corpus {recipe.name} is built, nothing to do")
         return out / "corpus.html"
+    _refuse_foreign(out)
     with alone_in(out):
         _begin(plan, key)
         passes: dict[str, Any] = {}
@@ -120,22 +124,70 @@ def key_of(recipe: CorpusRecipe, pieces: list[Piece]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+def _require_outside(recipe: CorpusRecipe, out: Path) -> None:
+    """A folder that is read as a source would have what is built in it as documents."""
+    for source in recipe.sources:
+        for pattern in source.files:
+            inside = not is_hub(pattern) and Path(pattern).is_dir()
+            if inside and out.resolve().is_relative_to(Path(pattern).resolve()):
+                raise RecipeError(
+                    f"{out}: inside {pattern}, which source {source.name} reads; the corpus's own "
+                    "files would be read as documents. Give another --out."
+                )
+
+
+def _require_no_own_file(pieces: list[Piece], out: Path) -> None:
+    """The same where a glob names files: none of them may lie in the folder."""
+    for piece in pieces:
+        for path in piece.paths:
+            if not is_hub(path) and Path(path).resolve().is_relative_to(out.resolve()):
+                raise RecipeError(
+                    f"{out}: {path} of source {piece.source.name} lies in it, and a source is "
+                    "never where the corpus is built. Give another --out."
+                )
+
+
+def _refuse_foreign(out: Path) -> None:
+    """What lies in a folder without our build.json is not ours to overwrite or delete."""
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    others = {name for name in names if name != ".lock" and not name.startswith("build.json")}
+    if others and _key_in(out) is None:
+        raise RecipeError(
+            f"{out}: not empty ({min(others)}), and no build of a corpus began there. Nothing was "
+            "touched. Give another --out."
+        )
+
+
+def _key_in(out: Path) -> str | None:
+    """What the build that began there is made of; None where none did."""
+    try:
+        key = read_json(out / "build.json")["key"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return key if isinstance(key, str) else None
+
+
 def _begin(plan: Plan, key: str) -> None:
     """The work folder of this very build; what another one left there goes."""
     started = plan.work / "plan.json"
     if not started.is_file() or read_json(started)["key"] != key:
+        # First, so that the folder is known as ours whenever this is interrupted.
+        write_json(plan.out / "build.json", {"key": key, "name": plan.recipe.name})
         if plan.work.is_dir():
             shutil.rmtree(plan.work)
         for part in PARTS:
             for old in plan.out.glob(f"{part}-*.npy"):
-                old.unlink()
-        write_json(plan.out / "build.json", {"key": key, "name": plan.recipe.name})
+                number = old.name.removeprefix(f"{part}-").split(".")[0]
+                if number.isdecimal() and old.name in (
+                    shard_name(part, int(number)),
+                    index_name(part, int(number)),
+                ):
+                    old.unlink()
         write_json(started, {"key": key})
 
 
 def _require_same(out: Path, key: str) -> None:
-    begun = out / "build.json"
-    if not begun.is_file() or read_json(begun)["key"] != key:
+    if _key_in(out) != key:
         name = read_card(out).get("name")
         raise RecipeError(
             f"{out}: the corpus {name} is built there, of another recipe or of files that have "
