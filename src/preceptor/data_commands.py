@@ -297,11 +297,14 @@ def clean(
     held-out splits are as they were asked. A prompt too short to tell its language is kept.
     """
     from preceptor.data import hygiene
-    from preceptor.data.formats import Loaded, nothing_in, stream_records
+    from preceptor.data.formats import Loaded, nothing_in, refuse_own_input, stream_records
     from preceptor.data.personal import check_region
     from preceptor.data.records import Prompt, write_records
 
     region = check_region(region)
+    splits = {name: out / f"prompts-{name}.jsonl" for name in hygiene.SHARES}
+    dropped = out / "dropped.jsonl"
+    refuse_own_input(files, [*splits.values(), dropped])
     left_out: dict[str, Loaded[Any]] = {}
 
     def prompts() -> "Iterator[Prompt]":
@@ -329,12 +332,12 @@ def clean(
             f"of {len(plan.fates):,} prompts none is left ({told}). Nothing was written."
         )
     masked: Counter[str] = Counter()
-    for name in hygiene.SHARES:  # read again for each, so that no text has to be held
+    for name, path in splits.items():  # read again for each, so that no text has to be held
         kept = hygiene.carried_out(prompts(), plan, region, only={name}, masked=masked)
-        write_records(out / f"prompts-{name}.jsonl", (prompt for _, prompt in kept))
+        write_records(path, (prompt for _, prompt in kept))
     gone = hygiene.carried_out(prompts(), plan, region, only=hygiene.IN_WORDS)
     rows = (hygiene.dropped_row(drop) for _, drop in gone if isinstance(drop, hygiene.Dropped))
-    write_records(out / "dropped.jsonl", rows)
+    write_records(dropped, rows)
     for name in (*hygiene.SHARES, *(name for name in counts if name not in hygiene.SHARES)):
         typer.echo(f"{name:<20}{counts.get(name, 0):>9,}")
     for personal, count in sorted(masked.items()):

@@ -96,3 +96,14 @@ def test_prompts_alone_may_be_taken(tmp_path: Path):
     assert result.exit_code == 0, result.output
     assert [row["prompt"] for row in rows_of(tmp_path / "p.jsonl")] == ["one", "two", "three"]
     assert all("responses" not in row for row in rows_of(tmp_path / "p.jsonl"))
+
+
+def test_a_file_is_not_converted_onto_itself(tmp_path: Path):
+    file = write(tmp_path / "a.jsonl", ALPACA)
+    (tmp_path / "link.jsonl").symlink_to(file)
+    before = file.read_bytes()
+    for out in (file, tmp_path / "link.jsonl", tmp_path / "in" / ".." / "a.jsonl"):
+        result = convert(file, "--to", "messages", "--out", out)
+        assert result.exit_code == 2
+        assert "it is read, and would be written over" in result.stderr
+        assert file.read_bytes() == before

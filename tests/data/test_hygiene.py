@@ -482,3 +482,16 @@ def test_hygiene_twice_is_hygiene_once(found: list[tuple[str, str]]):
     assert max(Counter(p.user for p in kept if p.user).values(), default=0) <= 3
     twice = clean_prompts(kept, max_per_user=3)
     assert twice.dropped == []
+
+
+@pytest.mark.parametrize("name", ["prompts-train", "prompts-valid", "prompts-test", "dropped"])
+def test_what_is_read_is_not_written_over(tmp_path: Path, name: str):
+    path = tmp_path / "out" / f"{name}.jsonl"
+    write_records(path, many(40, 10))
+    before = path.read_bytes()
+    write_records(tmp_path / "other.jsonl", many(40, 10, seed=1))
+    arguments = [str(tmp_path / "other.jsonl"), str(path), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, ["data", "clean", *arguments])
+    assert result.exit_code == 2
+    assert f"{name}.jsonl: it is read, and would be written over" in result.stderr
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]

@@ -6,7 +6,7 @@ The format is seen from the keys of the first row, or named; rows of another are
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal
@@ -21,7 +21,7 @@ from preceptor.data.records import (
     parse_record,
     write_records,
 )
-from preceptor.data.rows import Placed, Row, read_rows
+from preceptor.data.rows import Placed, Row, is_hub, read_rows
 from preceptor.errors import DataError
 
 Kind = type[Document] | type[Prompt] | type[Demonstration] | type[Ranking]
@@ -360,8 +360,9 @@ def convert(
 
     Raises:
         DataError: a row is broken, or the new format cannot hold a record, with its place; then
-            nothing is written. "skip" leaves such records out.
+            nothing is written. "skip" leaves such records out. Also where `out` is the file itself.
     """
+    refuse_own_input([path], [out])
     if to not in format_names():
         raise DataError(f"no format {to}. Formats known: {', '.join(format_names())}.")
     format, kind = tell_format(path, kind, format=format)
@@ -388,6 +389,21 @@ def convert(
 
     write_records(out, rows())
     return written, left_out
+
+
+def refuse_own_input(inputs: Sequence[str | Path], outputs: Sequence[Path]) -> None:
+    """Refuse to write over what is read: it would be gone.
+
+    Raises:
+        DataError: one of the inputs is one of the outputs, by whatever path.
+    """
+    written = {path.resolve() for path in outputs}
+    for path in inputs:
+        if not is_hub(path) and Path(path).resolve() in written:
+            raise DataError(
+                f"{path}: it is read, and would be written over. Nothing was written. Give another "
+                "--out."
+            )
 
 
 def _rows_at(record: Any, to: str, where: str) -> Iterator[Row]:
