@@ -79,12 +79,13 @@ def get_sets(
     goes on with the packages that are missing.
     """
     from preceptor.data.catalogue import require_known
+    from preceptor.data.folders import make_folder
 
     require_known(names, doubtful=doubtful)
     failed = []
     for name in dict.fromkeys(names):
         try:
-            _require_folder(out)
+            make_folder(out)
             _get(name, out / name.removeprefix("hf:").replace("/", "--"), kind, format_name)
         except DataError as error:
             failed.append(str(error))
@@ -92,18 +93,13 @@ def get_sets(
         raise DataError("\n".join(failed))
 
 
-def _require_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise DataError(f"{out}: a file stands in its way. Name another folder by --out.") from None
-
-
 def _get(name: str, folder: Path, kind: str | None, format_name: str | None) -> None:
     from preceptor.data import catalogue
+    from preceptor.data.folders import make_folder
     from preceptor.data.formats import KINDS
 
     if name.startswith("hf:"):
+        make_folder(folder)
         wanted = None if kind is None else KINDS[kind]
         written = catalogue.write_hub_set(name, folder, wanted, format_name)
     elif name == "smollm2":
@@ -112,6 +108,7 @@ def _get(name: str, folder: Path, kind: str | None, format_name: str | None) -> 
         typer.echo(f"{smollm2_folder()}  (a recipe takes it as model: smollm2)")
         return
     else:
+        make_folder(folder)
         entry = catalogue.CATALOGUE[name]
         if entry.doubt:
             typer.echo(textwrap.fill(f"{name}: {entry.doubt}.", 80), err=True)
@@ -149,7 +146,9 @@ def make_tokenizer(
     """
     if (model is None) == (not files):
         raise DataError("name FILES to train a tokenizer on, or --model to take one, not both.")
-    _require_folder(out)
+    from preceptor.data.folders import make_folder
+
+    make_folder(out)
     if any(out.iterdir()):
         raise DataError(f"{out}: there is something in it. Name another folder by --out.")
     from preceptor.data.formats import Loaded, stream_records
@@ -254,8 +253,10 @@ def convert_file(
     A conversation is a demonstration for each of its assistant turns, and is written as these. What
     we know besides, such as user and labeler, goes into keys beside the format's own.
     """
+    from preceptor.data.folders import try_file
     from preceptor.data.formats import KINDS, convert
 
+    try_file(out)
     wanted = None if kind is None else KINDS[kind]
     count, left_out = convert(file, out, to, kind=wanted, format=format_name, on_error=on_error)
     for line in left_out.lines(file):
@@ -297,6 +298,7 @@ def clean(
     held-out splits are as they were asked. A prompt too short to tell its language is kept.
     """
     from preceptor.data import hygiene
+    from preceptor.data.folders import try_folder
     from preceptor.data.formats import Loaded, nothing_in, refuse_own_input, stream_records
     from preceptor.data.personal import check_region
     from preceptor.data.records import Prompt, write_records
@@ -305,6 +307,7 @@ def clean(
     splits = {name: out / f"prompts-{name}.jsonl" for name in hygiene.SHARES}
     dropped = out / "dropped.jsonl"
     refuse_own_input(files, [*splits.values(), dropped])
+    try_folder(out)
     left_out: dict[str, Loaded[Any]] = {}
 
     def prompts() -> "Iterator[Prompt]":

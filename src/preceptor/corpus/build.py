@@ -17,6 +17,7 @@ from preceptor.corpus.passes import Plan
 from preceptor.corpus.reading import Piece, plan_pieces
 from preceptor.corpus.recipe import CorpusRecipe, ExecutorName
 from preceptor.corpus.texts import read_json, write_json
+from preceptor.data.folders import make_folder
 from preceptor.data.rows import is_hub
 from preceptor.data.shards import CARD, PARTS, index_name, is_built, read_card, shard_name
 from preceptor.errors import RecipeError
@@ -38,7 +39,8 @@ def build(
     Raises:
         RecipeError: the folder holds another corpus or what is not ours, a file is missing, or
             datatrove is.
-        DataError: a broken row or an empty source, and `on_error` is "refuse".
+        DataError: a broken row or an empty source, and `on_error` is "refuse"; or the folder cannot
+            be made.
     """
     try:
         from preceptor.corpus import executors
@@ -53,6 +55,8 @@ def build(
     _require_no_own_file(pieces, out)
     plan = Plan(recipe, tuple(pieces), out)
     key = key_of(recipe, pieces)
+    if not os.path.isfile(out / CARD):  # one that is built may be read-only
+        make_folder(out)
     if is_built(out):
         _require_same(out, key)
         shutil.rmtree(plan.work, ignore_errors=True)  # Slurm's jobs leave it
@@ -211,7 +215,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         RecipeError: another build is at work in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,76 @@
+"""Where a command is to write: what cannot be is told before any work, with status 2."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from preceptor.cli import app
+from preceptor.data.folders import make_folder, try_folder
+from preceptor.errors import DataError
+
+COMMANDS = {
+    "corpus build": ["corpus", "build", "recipe.yaml"],
+    "data get": ["data", "get", "wiki-summaries"],
+    "data get gpt2-tokenizer": ["data", "get", "gpt2-tokenizer"],
+    "data tokenizer": ["data", "tokenizer", "texts.jsonl"],
+    "data clean": ["data", "clean", "prompts.jsonl"],
+    "data convert": ["data", "convert", "prompts.jsonl", "--to", "preceptor"],
+}
+IMPOSSIBLE = {
+    "/proc/x": "cannot be made or written (No such file or directory)",
+    "afile": "a file stands in its way",
+    "afile/sub": "a file stands in its way",
+    "n" * 300: "cannot be made or written (File name too long)",
+    "nowhere/link": "a file stands in its way",
+}
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("afile").write_text("mine")
+    Path("nowhere").mkdir()
+    Path("nowhere/link").symlink_to("absent/folder")
+    Path("prompts.jsonl").write_text(json.dumps({"prompt": "Name a tree, please."}) + "\n")
+    Path("texts.jsonl").write_text(json.dumps({"text": "An oak is a tree."}) + "\n")
+    Path("tokenizer").mkdir()
+    Path("recipe.yaml").write_text(
+        "tokenizer: tokenizer\nsources: [{name: a, files: texts.jsonl}]\n"
+    )
+
+
+@pytest.mark.parametrize("out", IMPOSSIBLE)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder_that_cannot_be_is_told(command: str, out: str):
+    name = f"{out}/a.jsonl" if command == "data convert" else out  # it writes a file
+    result = CliRunner().invoke(app, [*COMMANDS[command], "--out", name])
+    assert result.exit_code == 2, result.output
+    assert IMPOSSIBLE[out] in result.stderr and "Name another folder by --out" in result.stderr
+    assert Path("afile").read_text() == "mine"
+
+
+def test_a_conversion_needs_the_name_of_a_file():
+    result = CliRunner().invoke(app, [*COMMANDS["data convert"], "--out", "nowhere"])
+    assert result.exit_code == 2 and "nowhere: a folder. Name a file by --out." in result.stderr
+
+
+def test_trying_a_folder_leaves_nothing_and_making_it_leaves_it_empty(tmp_path: Path):
+    try_folder(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+    make_folder(Path("a/b"))
+    assert list(Path("a").iterdir()) == [Path("a/b")] and not os.listdir("a/b")
+    try_folder(Path("a/b"))
+    assert Path("a/b").is_dir()
+
+
+def test_a_full_disk_is_no_wrong_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        make_folder(tmp_path)
+    assert not isinstance(caught.value, DataError)
