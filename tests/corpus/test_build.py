@@ -18,12 +18,15 @@ from corpora import (
     files_of,
     reasons,
     recipe_of,
+    save_tokenizer,
     write_lines,
 )
+from transformers import AutoTokenizer
 
 from preceptor.corpus.build import alone_in, build
 from preceptor.corpus.recipe import CorpusRecipe, load_corpus_recipe
 from preceptor.errors import DataError, RecipeError
+from preceptor.models.tokenizers import fingerprint, prepare_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -313,11 +316,25 @@ def test_what_a_recipe_names_must_be_there(tmp_path):
         ({"decontaminate": {"files": "no.jsonl"}}, "no.jsonl: no such file"),
         ({"language": {"keep": ["xx"]}}, "no language xx"),
         ({"personal": {"region": "XX"}}, "no region XX"),
+        ({"tokenizer": "./no/such"}, "no tokenizer can be read from it|no such folder"),
     ):
         recipe = recipe_of(tmp_path, **values | change)
         with pytest.raises((RecipeError, DataError), match=told):
             build(recipe, tmp_path / "out", workers=1, say=print)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_means_the_same_tokenizer_as_in_a_run(tmp_path, monkeypatch):
+    """`gpt2` and `smollm2` come out of their packages, never from the hub."""
+    save_tokenizer(tmp_path / "own")
+    own = AutoTokenizer.from_pretrained(tmp_path / "own")
+    prepare_tokenizer(own, vocabulary_size=2**31)
+    monkeypatch.setattr("preceptor.models.gpt2_tokenizer.gpt2_tokenizer", lambda: own)
+    write_lines(tmp_path / "a.jsonl", [document(1), document(2)])
+    sources = [{"name": "a", "files": str(tmp_path / "a.jsonl")}]
+    card = built(recipe_of(tmp_path, sources=sources, tokenizer="gpt2"), tmp_path / "out")
+    assert card["tokenizer"]["name"] == "gpt2"
+    assert card["tokenizer"]["sha256"] == fingerprint(own)
 
 
 def test_a_recipe_is_named_after_its_file_and_keys_can_be_set(tmp_path):

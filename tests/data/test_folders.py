@@ -36,7 +36,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("nowhere/link").symlink_to("absent/folder")
     Path("prompts.jsonl").write_text(json.dumps({"prompt": "Name a tree, please."}) + "\n")
     Path("texts.jsonl").write_text(json.dumps({"text": "An oak is a tree."}) + "\n")
-    Path("tokenizer").mkdir()
+    monkeypatch.setattr("preceptor.models.load.open_tokenizer", lambda _: None)
     Path("recipe.yaml").write_text(
         "tokenizer: tokenizer\nsources: [{name: a, files: texts.jsonl}]\n"
     )

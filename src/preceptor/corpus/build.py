@@ -40,7 +40,7 @@ def build(
         RecipeError: the folder holds another corpus or what is not ours, a file is missing, or
             datatrove is.
         DataError: a broken row or an empty source, and `on_error` is "refuse"; or the folder cannot
-            be made.
+            be made, or there is no such tokenizer.
     """
     try:
         from preceptor.corpus import executors
@@ -56,6 +56,9 @@ def build(
     plan = Plan(recipe, tuple(pieces), out)
     key = key_of(recipe, pieces)
     if not os.path.isfile(out / CARD):  # one that is built may be read-only
+        from preceptor.models.load import open_tokenizer  # transformers takes its time
+
+        open_tokenizer(recipe.tokenizer)  # a wrong one is told now, not after hours
         make_folder(out)
     if is_built(out):
         _require_same(out, key)

@@ -160,7 +160,7 @@ class CorpusRecipe(Section):
 
     name: str = Field(pattern=NAME, description="The corpus's name.")
     seed: int = Field(0, ge=0, description="Everything random is derived from it.")
-    tokenizer: str = Field(description="A model or tokenizer folder, a hub name, or smollm2.")
+    tokenizer: str = Field(description="A model or tokenizer folder, a hub name, smollm2 or gpt2.")
     on_error: OnError = Field(
         "refuse",
         description="What is broken (a row, an empty source, weights that do not sum to 1, a "

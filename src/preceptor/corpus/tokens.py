@@ -5,46 +5,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from preceptor.corpus.mixture import INDEX
 from preceptor.corpus.passes import Plan
 from preceptor.corpus.texts import Text, whole_file, write_json
 from preceptor.corpus.words import Numbers, draws, mixed
-from preceptor.errors import DataError
-from preceptor.models.tokenizers import (
-    check_tokenizer,
-    encode_texts,
-    fingerprint,
-    prepare_tokenizer,
-    separator_id,
-)
+from preceptor.models.load import open_tokenizer
+from preceptor.models.tokenizers import encode_texts, fingerprint, separator_id
 
 TEXTS_AT_ONCE, CHARS_AT_ONCE = 500, 1_000_000
-
-
-def load(plan: Plan) -> PreTrainedTokenizerBase:
-    """The recipe's tokenizer, prepared as the stages do; a folder needs no model beside it.
-
-    Raises:
-        DataError: there is none, or it is not fit for training.
-    """
-    name = plan.recipe.tokenizer
-    if name == "smollm2":
-        from preceptor.models.gguf import smollm2_folder
-
-        name = str(smollm2_folder())
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        told = str(error).strip().split("\n")[0]
-        raise DataError(
-            f"tokenizer is {name}: no tokenizer can be read from it ({told}). Name the folder of a "
-            "model or of a tokenizer."
-        ) from None
-    prepare_tokenizer(tokenizer, vocabulary_size=2**31)
-    check_tokenizer(tokenizer, name)
-    return tokenizer
 
 
 def tokenizer_facts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
@@ -60,7 +30,7 @@ def tokenizer_facts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 
 def write_tokens(plan: Plan, piece: int, texts: Iterator[Text]) -> None:
     """Tokens of a piece's documents, each ended by the separator, and where each begins."""
-    tokenizer = load(plan)
+    tokenizer = open_tokenizer(plan.recipe.tokenizer)
     facts = tokenizer_facts(tokenizer)
     rows: list[npt.NDArray[np.void]] = []
     start = 0
