@@ -8,9 +8,11 @@ import yaml
 from typer.testing import CliRunner
 
 from preceptor.cli import app
+from preceptor.errors import RecipeError
 from preceptor.models.load import load_policy, load_tokenizer
 from preceptor.models.tokenizers import encode_text, text_of_ids
-from preceptor.recipes import load_recipe
+from preceptor.recipes import load_recipe, validate_recipe
+from preceptor.recipes.files import require_files
 from preceptor.recipes.summary import stages_of, summary_lines
 
 RECIPE = {
@@ -230,3 +232,20 @@ def test_a_tokenizer_needs_files_or_a_model():
     result = invoke("data", "tokenizer")
     assert result.exit_code == 2
     assert "name FILES" in result.output
+
+
+def test_lengths_of_prompts_are_no_matter_where_there_are_none(tmp_path: Path):
+    (tmp_path / "corpus.jsonl").write_text('{"text": "A text."}\n')
+    short = RECIPE["model"] | {"context_length": 64}
+    own = RECIPE | {"corpus": str(tmp_path / "corpus.jsonl"), "model": short}
+    lengths = {"max_prompt_tokens": 60, "max_response_tokens": 60}
+    recipe = validate_recipe(own | lengths, "own")
+    require_files(recipe)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"max_position_embeddings": 64}')
+    named = own | lengths | {"model": str(tmp_path / "model"), "tokenizer": None}
+    require_files(validate_recipe(named, "named"))
+    (tmp_path / "d.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    asked = {"demonstrations": str(tmp_path / "d.jsonl"), "judge": "rubric", "pretrain": None}
+    with pytest.raises(RecipeError, match="is over the model's context of 64"):
+        require_files(validate_recipe(named | asked, "asked"))

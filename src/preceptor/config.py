@@ -565,7 +565,8 @@ class Recipe(Section):
             if self.pretrain is None:
                 raise ValueError("an architecture needs a pretrain section, its weights are random")
             needed = self.max_prompt_tokens + self.max_response_tokens
-            if needed > self.model.context_length:
+            # A recipe that only pretrains has no prompts.
+            if self.demonstrations is not None and needed > self.model.context_length:
                 raise ValueError(
                     f"max_prompt_tokens {self.max_prompt_tokens} + max_response_tokens "
                     f"{self.max_response_tokens} is over model.context_length "

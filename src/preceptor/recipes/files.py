@@ -77,7 +77,7 @@ def _models(recipe: Recipe) -> Iterator[str]:
             yield f"{key} is {path}: not a model folder, config.json is missing."
     if isinstance(recipe.model, str) and (context := model_context(recipe.model)):
         needed = recipe.max_prompt_tokens + recipe.max_response_tokens
-        if needed > context:
+        if recipe.demonstrations is not None and needed > context:
             yield (
                 f"max_prompt_tokens {recipe.max_prompt_tokens} + max_response_tokens "
                 f"{recipe.max_response_tokens} is over the model's context of {context}. "
