@@ -249,6 +249,21 @@ def test_an_empty_source_is_refused_or_said(tmp_path):
         built(recipe_of(tmp_path, **values), tmp_path / "refused")
 
 
+@pytest.mark.parametrize("files", ["empty", "absent.jsonl", "no/*.jsonl"])
+def test_a_source_without_files_is_refused_or_said(tmp_path, files):
+    (tmp_path / "empty").mkdir()
+    write_lines(tmp_path / "a.jsonl", [document(1), document(2)])
+    none = {"name": "none", "files": str(tmp_path / files)}
+    values = {"sources": [{"name": "a", "files": str(tmp_path / "a.jsonl")}, none]}
+    card = built(recipe_of(tmp_path, **values, on_error="skip"), tmp_path / "out")
+    assert any("Source none: no document is left" in note for note in card["notes"])
+    with pytest.raises(RecipeError, match="source none: "):
+        build(recipe_of(tmp_path, **values), tmp_path / "refused", workers=1, say=print)
+    with pytest.raises(RecipeError, match="no source has a file that can be read"):
+        only = recipe_of(tmp_path, sources=[none], on_error="skip")
+        build(only, tmp_path / "refused", workers=1, say=print)
+
+
 def test_a_classifier_with_one_class_is_refused_or_left_out(tmp_path):
     values = everything(tmp_path)
     values["sources"][0] |= {"is_good": False}

@@ -35,7 +35,8 @@ def plan_pieces(recipe: CorpusRecipe) -> list[Piece]:
     How many there are depends on the files alone, so that another machine makes the same ones.
 
     Raises:
-        RecipeError: a pattern matches no file.
+        RecipeError: a pattern matches no file, and `on_error` is "refuse"; or none at all does.
+            A source left without files is said in the card's notes, as any that is empty.
     """
     pieces: list[Piece] = []
     for source in recipe.sources:
@@ -44,7 +45,7 @@ def plan_pieces(recipe: CorpusRecipe) -> list[Piece]:
             continue
         held: list[str] = []
         size = 0
-        for path in _files_of(source):
+        for path in _files_of(source, on_error=recipe.on_error):
             bytes_of = PIECE_BYTES if is_hub(path) else Path(path).stat().st_size
             if held and size + bytes_of > PIECE_BYTES:
                 pieces.append(Piece(source, tuple(held)))
@@ -53,10 +54,13 @@ def plan_pieces(recipe: CorpusRecipe) -> list[Piece]:
             size += bytes_of
         if held:
             pieces.append(Piece(source, tuple(held)))
+    if not pieces:
+        raise RecipeError("no source has a file that can be read. Paths are taken from the "
+                          "working folder.")  # fmt: skip
     return pieces
 
 
-def _files_of(source: Source) -> list[str]:
+def _files_of(source: Source, *, on_error: str) -> list[str]:
     found: dict[str, None] = {}
     for pattern in source.files:
         if is_hub(pattern) or Path(pattern).is_file():
@@ -69,7 +73,7 @@ def _files_of(source: Source) -> list[str]:
         else:
             matches = sorted(p for p in glob.glob(pattern, recursive=True) if Path(p).is_file())
             told = "no such file. Paths are taken from the working folder"
-        if not matches:
+        if not matches and on_error == "refuse":
             raise RecipeError(f"source {source.name}: {pattern}: {told}.")
         found |= dict.fromkeys(matches)
     return list(found)
