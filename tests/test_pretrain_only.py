@@ -249,3 +249,22 @@ def test_lengths_of_prompts_are_no_matter_where_there_are_none(tmp_path: Path):
     asked = {"demonstrations": str(tmp_path / "d.jsonl"), "judge": "rubric", "pretrain": None}
     with pytest.raises(RecipeError, match="is over the model's context of 64"):
         require_files(validate_recipe(named | asked, "asked"))
+
+
+def test_a_built_corpus_has_its_tokenizer_already(tmp_path: Path):
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built" / "corpus.json").write_text("{}")
+    own = RECIPE | {"corpus": str(tmp_path / "built")}
+    with pytest.raises(RecipeError, match="tokenized already, and tokenizer would train another"):
+        require_files(validate_recipe(own, "own"))
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "tokenizer.json").write_text("{}")
+    require_files(validate_recipe(own | {"tokenizer": str(tmp_path / "t")}, "own"))
+
+
+def test_a_recipe_of_a_corpus_is_sent_to_the_command_that_builds_it(tmp_path: Path):
+    path = tmp_path / "web.yaml"
+    path.write_text("tokenizer: t\nsources: [{name: a, files: x}]\n")
+    result = invoke("recipe", "check", path)
+    assert result.exit_code == 2
+    assert f"`preceptor corpus build {path}`" in result.stderr

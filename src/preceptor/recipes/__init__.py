@@ -100,6 +100,11 @@ def _read(name_or_path: str, seen: tuple[Path, ...]) -> tuple[str, dict[str, Any
         raise RecipeError(f"{path}: it extends itself, by way of {seen[-1].name}.")
     label = path.name
     values = read_yaml(path)
+    if "sources" in values:
+        raise RecipeError(
+            f"{path}: a recipe of a corpus, it has sources. `preceptor corpus build {path}` builds "
+            "it."
+        )
     # A recipe without a name is named after its file, never after the recipe that it extends:
     # two recipes must not share a run folder by accident.
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("._-")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from preceptor.config import Recipe
+from preceptor.config import Recipe, TokenizerConfig
 from preceptor.errors import RecipeError
 
 EMBEDDED = ("miniature", "packages", "smollm2", "gpt2")
@@ -45,7 +45,11 @@ def _files(recipe: Recipe) -> Iterator[str]:
         if not Path(path).exists():
             yield f"{key} is {path}: no such file. Paths are taken from the working folder."
         elif key == "corpus" and (Path(path) / "corpus.json").is_file():
-            continue  # a built corpus
+            if isinstance(recipe.tokenizer, TokenizerConfig):
+                yield (
+                    f"corpus is {path}: it is tokenized already, and tokenizer would train another "
+                    "one. Name the folder of the tokenizer that it was built with."
+                )
         elif not Path(path).is_file():
             told = " or a corpus that is built to its end" if key == "corpus" else ""
             yield f"{key} is {path}: a folder. It must be one file{told}."
