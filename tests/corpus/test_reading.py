@@ -14,6 +14,7 @@ from preceptor.corpus.reading import plan_pieces, read_piece
 from preceptor.corpus.recipe import Source
 from preceptor.corpus.tally import Tally
 from preceptor.data import rows
+from preceptor.data.heldout import is_heldout
 from preceptor.errors import DataError, RecipeError
 
 TEXTS = [document(n, 3) for n in range(6)]
@@ -203,7 +204,7 @@ def test_a_package_is_a_source(monkeypatch):
 
 
 def test_a_corpus_of_a_package_names_its_licence(tmp_path, monkeypatch):
-    facts = [document(n, 2) for n in range(8)]
+    facts = [text for n in range(20) if not is_heldout(text := document(n, 2))][:8]
     monkeypatch.setattr("preceptor.data.real_records.read_facts", lambda: facts)
     recipe = recipe_of(tmp_path, sources=[{"name": "facts", "package": "randfacts"}])
     built(recipe, tmp_path / "out")
@@ -226,3 +227,14 @@ def test_everything_that_is_broken_is_on_the_card(tmp_path):
     with pytest.raises(DataError, match=r"a\.jsonl:21: not JSON"):
         built(recipe.model_copy(update={"on_error": "refuse"}), tmp_path / "refused")
     assert not (tmp_path / "refused" / "corpus.json").exists()
+
+
+def test_what_is_held_out_of_a_package_is_held_out_of_a_corpus(tmp_path, monkeypatch):
+    facts = [f"Fact {n} is curious." for n in range(200)]
+    monkeypatch.setattr("preceptor.data.real_records.read_facts", lambda: facts)
+    recipe = recipe_of(tmp_path, sources=[{"name": "s", "package": "randfacts"}])
+    [piece], tally = plan_pieces(recipe), Tally(0)
+    kept = [t.text for t in read_piece(piece, tally, on_error="refuse", max_chars=1000)]
+    assert kept == [fact for fact in facts if not is_heldout(fact)]
+    [(reason, (count, _))] = tally.steps["read"]["dropped"].items()
+    assert reason == "held out by its title" and 0 < count == 200 - len(kept)

@@ -13,6 +13,7 @@ from preceptor.corpus.wet import read_wet
 from preceptor.corpus.words import origin_of
 from preceptor.data import rows
 from preceptor.data.formats import general
+from preceptor.data.heldout import is_heldout
 from preceptor.data.rows import LONGEST_ROW, Placed, is_hub, open_bytes, read_rows, suffix_of
 from preceptor.errors import DataError, RecipeError
 
@@ -94,7 +95,9 @@ def read_piece(piece: Piece, tally: Tally, *, on_error: str, max_chars: int) -> 
             tally.unreadable("read", _reason(text, where), where)
             continue
         document = Text(text, where, origin_of(text))
-        if not text.strip():
+        if source.package is not None and is_heldout(row["title"]):  # type: ignore[index, call-overload]
+            tally.dropped("read", document, "held out by its title")
+        elif not text.strip():
             tally.dropped("read", document, "empty")
         elif len(text) > max_chars:
             tally.dropped("read", document, "over max_chars", f"{len(text):,} characters")
@@ -162,17 +165,17 @@ def package_rows(name: str) -> Iterator[Placed]:
     """
     from preceptor.data import real_records as records
 
-    texts: Sequence[str]
+    texts: Sequence[tuple[str, str]]  # a title, by which some are held out everywhere, and the text
     if name == records.WIKI:
-        texts = [article.text for article in records.read_articles()]
+        texts = [(article.title, article.text) for article in records.read_articles()]
     elif name == records.RECIPES:
         texts = [
-            "\n".join([r.title, *(f"- {line}" for line in r.ingredients), r.text])
+            (r.title, "\n".join([r.title, *(f"- {line}" for line in r.ingredients), r.text]))
             for r in records.read_recipes()
         ]
     elif name == records.FACTS:
-        texts = records.read_facts()
+        texts = [(fact, fact) for fact in records.read_facts()]
     else:
         raise DataError(f"package {name}: it has no documents. {', '.join(PACKAGE_NAMES)} have.")
-    for number, text in enumerate(texts, 1):
-        yield f"{name}:{number}", {"text": text}
+    for number, (title, text) in enumerate(texts, 1):
+        yield f"{name}:{number}", {"text": text, "title": title}
