@@ -100,6 +100,8 @@ def metrics(recipe: Recipe, tmp_path: Path, name: str, train, valid) -> str:
         tokenizer=tokenizer,
         train=train,
         valid=valid,
+        valid_by_source={},
+        begun=[],
         seed=0,
     )
     return (tmp_path / name / "metrics.jsonl").read_text()

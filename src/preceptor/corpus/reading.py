@@ -95,7 +95,7 @@ def read_piece(piece: Piece, tally: Tally, *, on_error: str, max_chars: int) -> 
             tally.unreadable("read", _reason(text, where), where)
             continue
         document = Text(text, where, origin_of(text))
-        if source.package is not None and is_heldout(row["title"]):  # type: ignore[index, call-overload]
+        if source.package is not None and is_heldout(row["title"]):
             tally.dropped("read", document, "held out by its title")
         elif not text.strip():
             tally.dropped("read", document, "empty")
