@@ -88,7 +88,8 @@ def claim(
         StoreError: they may not claim here, or a new guideline is to be read first.
     """
     # 1. Claims of a project take turns, so two of them never see the same free place.
-    project = session.get(Project, project_id, with_for_update=True)
+    # Not against those who only name the project: a submit holds its task and then does so.
+    project = session.get(Project, project_id, with_for_update={"key_share": True})
     if project is None:
         raise StoreError("There is no such project.")
     account = account_of(session, account_id)
