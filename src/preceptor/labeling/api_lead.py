@@ -20,7 +20,6 @@ from preceptor.labeling.api_shapes import (
     Gold,
     Labelers,
     LabelerView,
-    Progress,
     ProjectBody,
     ProjectChange,
     ProjectView,
@@ -37,7 +36,7 @@ from preceptor.statistics import Estimate
 from preceptor.store import projects, screening
 from preceptor.store.asking import Question, ask, read_question
 from preceptor.store.rows import SCOPES, Provenance
-from preceptor.store.status import project_status
+from preceptor.store.status import ProjectStatus, project_status
 from preceptor.store.tables import Assignment, Project
 
 router = APIRouter(tags=["researcher"])
@@ -123,12 +122,12 @@ async def add_tasks(
 
 
 @router.get("/projects/{project_id}/progress")
-def progress(project_id: uuid.UUID, visitor: Lead, store: AStore) -> Progress:
+def progress(project_id: uuid.UUID, visitor: Lead, store: AStore) -> ProjectStatus:
     """How far the work is."""
     with store.read() as session:
         project = _existing(session, project_id)
         [found] = [s for s in project_status(session) if s.name == project.name]
-    return Progress(**asdict(found))
+    return found
 
 
 @router.get("/projects/{project_id}/agreement")

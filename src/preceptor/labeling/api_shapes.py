@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from preceptor.data.records import Messages
 from preceptor.store import logins
 from preceptor.store.accounts import GROUPS
+from preceptor.store.desk import OwnTask
 from preceptor.store.forms import require_storable
 
 
@@ -145,27 +146,10 @@ class FormAgain(BaseModel):
     key: uuid.UUID
 
 
-class OwnTaskView(BaseModel):
-    """A task that was begun. `undo_until` is null where it cannot be undone any more."""
-
-    assignment_id: uuid.UUID
-    project_id: uuid.UUID
-    task_type: str
-    state: str
-    started_at: datetime
-    has_draft: bool
-    submission_id: uuid.UUID | None
-    revision: int
-    submitted_at: datetime | None
-    is_withdrawn: bool
-    is_surplus: bool
-    undo_until: datetime | None
-
-
 class OwnTasks(BaseModel):
     """A page of them; `next` is the cursor of the next one, null at the end."""
 
-    items: list[OwnTaskView]
+    items: list[OwnTask]
     next: str | None
 
 
@@ -206,25 +190,6 @@ class ProjectView(BaseModel):
 
 class ProjectViews(BaseModel):
     items: list[ProjectView]
-
-
-class Progress(BaseModel):
-    """How far the work is; `num_wanted` labels in all, of which `num_labels` are there.
-
-    `num_full` tasks have all their labels.
-    """
-
-    name: str
-    task_type: str
-    state: str
-    num_tasks: int
-    num_full: int
-    num_wanted: int
-    num_labels: int
-    num_labelers: int
-    num_leased: int
-    num_skipped: int
-    num_surplus: int
 
 
 class EstimateView(BaseModel):

@@ -20,7 +20,6 @@ from preceptor.labeling.api_shapes import (
     Held,
     Me,
     OwnTasks,
-    OwnTaskView,
     ProjectsToWorkIn,
     ProjectToWorkIn,
     ReceiptView,
@@ -65,7 +64,7 @@ def my_tasks(
         found = desk.own_tasks(session, visitor.member.id, after=after, limit=limit)
     last = found[-1] if len(found) == limit else None
     return OwnTasks(
-        items=[OwnTaskView(**asdict(task)) for task in found],
+        items=found,
         next=f"{last.started_at.isoformat()}/{last.assignment_id}" if last else None,
     )
 

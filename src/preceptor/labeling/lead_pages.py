@@ -33,6 +33,7 @@ router = APIRouter(prefix="/lead")
 Lead = Annotated[Visitor, Depends(roles("researcher", "admin"))]
 Found = TypeVar("Found")
 Chosen = Annotated[uuid.UUID | None, Query(alias="project")]
+PageNumber = Annotated[int, Query(ge=1, le=10_000)]
 
 PAPER = {"training": 0.726, "heldout": 0.773}
 """InstructGPT, section 3.4: how often two of its labelers agreed."""
@@ -144,7 +145,7 @@ def disagreements(
     store: AStore,
     now: Now,
     chosen: Chosen = None,
-    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+    page: PageNumber = 1,
 ) -> HTMLResponse:
     with store.read() as session:
         projects, project = choose(session, chosen)

@@ -1,13 +1,12 @@
 """What a lead does about the work: projects, leases, tasks to ask about again, gold answers."""
 
 import uuid
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from preceptor.errors import StoreError
-from preceptor.labeling.lead_pages import Chosen, Lead, choose, note
+from preceptor.labeling.lead_pages import Chosen, Lead, PageNumber, choose, note
 from preceptor.labeling.pages import render
 from preceptor.labeling.progress import read_progress
 from preceptor.labeling.projects import (
@@ -61,7 +60,7 @@ def gold(
     store: AStore,
     now: Now,
     chosen: Chosen = None,
-    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+    page: PageNumber = 1,
 ) -> HTMLResponse:
     with store.read() as session:
         projects, project = choose(session, chosen)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.labeling.judgements import day_of
 from preceptor.store.queue import LEASED
+from preceptor.store.status import tasks_done
 from preceptor.store.tables import Account, Assignment, Draft, Judgement, Project, Task
 
 # SQLite takes a partial index only for a value that stands in the statement itself.
@@ -74,16 +75,17 @@ def read_progress(session: Session, *, num_days: int = 30) -> Progress:
     """All projects by name, and the labels of the last days on which there were any."""
     tasks: dict[uuid.UUID, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     rows = session.execute(
-        select(
-            Task.project_id, Task.kind, Task.state, func.count(), func.sum(Task.target)
-        ).group_by(Task.project_id, Task.kind, Task.state)
+        select(Task.project_id, Task.kind, func.count(), func.sum(Task.target)).group_by(
+            Task.project_id, Task.kind
+        )
     )
-    for project, kind, state, num, target in rows:
+    for project, kind, num, target in rows:
         found = tasks[project]
         found["num_tasks"] += num
-        found["num_full"] += num if state == "full" else 0
         found["num_pool"] += num if kind == "calibration" else 0
         found["num_wanted"] += target or 0
+    for project, num in tasks_done(session).items():
+        tasks[project]["num_full"] = num
     # One pass over the labels for all that is counted of them.
     labels: dict[uuid.UUID, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     labelers: dict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)

@@ -1,15 +1,18 @@
 """How far the work is: counts for the command line and the lead's pages."""
 
+import uuid
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
-from preceptor.store.tables import Assignment, Project, Prompt, Task
+from preceptor.store.tables import Assignment, Judgement, Project, Prompt, Task
 
 
 @dataclass(frozen=True)
 class ProjectStatus:
+    """How far a project is: `num_wanted` labels in all, of which `num_labels` are there."""
+
     name: str
     task_type: str
     state: str
@@ -43,23 +46,11 @@ def project_status(session: Session) -> list[ProjectStatus]:
     `num_wanted` are labels in all; of the pool that every labeler gets no number is wanted.
     """
     found = []
-    labels = (
-        select(Assignment.task_id, func.count().label("num"))
-        .where(Assignment.state == "submitted", Assignment.counted)
-        .group_by(Assignment.task_id)
-        .subquery()
-    )
+    done = tasks_done(session)
     tasks = {
-        id: (num, full, wanted)
-        for id, num, full, wanted in session.execute(
-            select(
-                Task.project_id,
-                func.count(),
-                func.sum(case((labels.c.num >= Task.target, 1), else_=0)),
-                func.coalesce(func.sum(Task.target), 0),
-            )
-            .outerjoin(labels, labels.c.task_id == Task.id)
-            .group_by(Task.project_id)
+        id: (num, done.get(id, 0), wanted or 0)
+        for id, num, wanted in session.execute(
+            select(Task.project_id, func.count(), func.sum(Task.target)).group_by(Task.project_id)
         )
     }
 
@@ -93,3 +84,23 @@ def project_status(session: Session) -> list[ProjectStatus]:
             )
         )
     return found
+
+
+def tasks_done(session: Session) -> dict[uuid.UUID, int]:
+    """Tasks by project that have all their labels; those of the pool never do, all may label them.
+
+    One in somebody's hands is not there yet, though its places may all be taken.
+    """
+    labels = (
+        select(Judgement.task_id, func.count().label("num"))
+        .where(Judgement.counted)
+        .group_by(Judgement.task_id)
+        .subquery()
+    )
+    rows = session.execute(
+        select(Task.project_id, func.count())
+        .join(labels, labels.c.task_id == Task.id)
+        .where(labels.c.num >= Task.target)
+        .group_by(Task.project_id)
+    )
+    return {project: num for project, num in rows}
