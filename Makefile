@@ -3,8 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 # The tests' models are so small that a second thread only waits for the first; a second process
-# with whole files of tests does not.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+# with whole files of tests does not. Files that take long and cannot be shared out begin first.
+LONG := tests/test_killed.py tests/test_pipeline.py tests/test_rounds.py tests/stages
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
+  --no-loadscope-reorder $(LONG) tests
 
 .PHONY: help demo test test-slow check format docs clean install bench-peers bench-serving-peers
 
