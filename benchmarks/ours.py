@@ -30,7 +30,6 @@ from preceptor.models.load import (
     with_lora,
 )
 from preceptor.models.precision import precision
-from preceptor.pipeline import keep_freed_memory
 from preceptor.randomness import batch_indices
 from preceptor.stages.ppo import HeldOut, run_ppo
 from preceptor.stages.pretrain import run_pretrain
@@ -38,6 +37,7 @@ from preceptor.stages.reward import RankedPrompt, run_reward
 from preceptor.stages.sft import run_sft
 from preceptor.steps.scores import model_scores
 from preceptor.training.folder import StageFolder
+from preceptor.training.memory import keep_freed_memory
 
 MANY = 10**6
 """More steps than anybody waits for."""
@@ -105,6 +105,7 @@ def ppo(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
     # As in steps/train.py: with adapters the policy is the reference and the value model the judge.
     halved = halved_base(config.lora, config.precision)
     policy, tokenizer = load_policy(folder / "model", halved)
+    keep_freed_memory(policy.num_parameters())
     policy = with_lora(policy, config.lora, 0)
     value_model = scalar_model(folder, halved)
     head = copy.deepcopy(scalar_head(value_model)).requires_grad_(False)
@@ -162,7 +163,8 @@ def reward(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None
         learning_rate=1e-5,
         precision="bf16",
     )
-    _, tokenizer = load_policy(folder / "model")
+    policy, tokenizer = load_policy(folder / "model")
+    keep_freed_memory(policy.num_parameters())
     amount = work.batch * work.k * (work.k - 1) / 2
     run_reward(
         config,
@@ -180,6 +182,7 @@ def reward(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None
 def sft(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
     """A turn is an optimizer step; tokens are those of prompts and responses, without padding."""
     policy, tokenizer = load_policy(folder / "model")
+    keep_freed_memory(policy.num_parameters())
     prompts, responses = (list(part) for part in zip(*data["examples"], strict=True))
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
 
@@ -213,6 +216,7 @@ def sft(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
 def pretrain(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
     """A turn is an optimizer step on rows of text."""
     policy, tokenizer = load_policy(folder / "model")
+    keep_freed_memory(policy.num_parameters())
     text = np.array(data["sequences"], dtype=np.int32)
     tokens = work.batch * work.response
     config = PretrainConfig(

@@ -5,8 +5,6 @@ the outputs of the steps before it) and its outputs are as it left them.
 """
 
 import contextlib
-import ctypes
-import gc
 import hashlib
 import json
 import os
@@ -43,6 +41,7 @@ from preceptor.training.folder import (
     write_done,
     write_json,
 )
+from preceptor.training.memory import keep_freed_memory, return_memory
 from preceptor.training.progress import say
 
 DONE = {
@@ -206,7 +205,7 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
         write_done(done, stage=name, input_hash=digest, outputs=written, summary={})
         seconds = time.monotonic() - began
     _note_timing(out, name, seconds)
-    _return_memory()
+    return_memory()
 
 
 def rank(recipe: Recipe, out: Path, step: str) -> list[Path]:
@@ -341,22 +340,3 @@ def _note_timing(out: Path, name: str, seconds: float) -> None:
     noted.setdefault("seconds", {})[name] = seconds
     noted["peak_memory_bytes"] = max(facts.peak_memory(), int(noted.get("peak_memory_bytes", 0)))
     write_json(path, noted)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory within a step: tensors of changing sizes ask for it right again.
-
-    Given back and fetched each time, its fresh pages cost up to a tenth of a step (docs/log.md). It
-    lasts as long as the process; glibc has no way to ask what was set before.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
-
-
-def _return_memory() -> None:
-    """Give freed memory back to the system, so that one step's peak does not stand on another's."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
