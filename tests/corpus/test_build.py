@@ -31,7 +31,7 @@ from preceptor.models.tokenizers import fingerprint, prepare_tokenizer
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr("preceptor.corpus.reading.PIECE_BYTES", 10_000)
+    monkeypatch.setattr("preceptor.corpus.pieces.PIECE_BYTES", 10_000)
 
 
 def test_every_document_is_counted_in_every_step(tmp_path):
@@ -100,7 +100,7 @@ def test_each_step_that_needs_a_pass_works_alone(tmp_path, one):
 
 def command(tmp_path: Path, out: Path, workers: int) -> list[str]:
     script = (
-        "import sys, preceptor.corpus.reading as reading; reading.PIECE_BYTES = 10_000\n"
+        "import sys, preceptor.corpus.pieces as pieces; pieces.PIECE_BYTES = 10_000\n"
         "from preceptor.cli import app; app()"
     )
     words = ["corpus", "build", str(tmp_path / "recipe.yaml"), "--out", str(out)]

@@ -12,7 +12,7 @@ from corpora import built, everything, files_of, recipe_of
 from preceptor.corpus.build import build
 from preceptor.corpus.executors import passes_of
 from preceptor.corpus.passes import Plan
-from preceptor.corpus.reading import plan_pieces
+from preceptor.corpus.pieces import plan_pieces
 from preceptor.errors import DataError, RecipeError
 
 ALL = [
@@ -23,13 +23,13 @@ ALL = [
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr("preceptor.corpus.reading.PIECE_BYTES", 40_000)
+    monkeypatch.setattr("preceptor.corpus.pieces.PIECE_BYTES", 40_000)
 
 
 def test_passes_are_those_that_the_recipe_needs(tmp_path):
     values = everything(tmp_path)
     recipe = recipe_of(tmp_path, **values)
-    plan = Plan(recipe, tuple(plan_pieces(recipe)), tmp_path / "out")
+    plan = Plan(recipe, tuple(plan_pieces(recipe)[0]), tmp_path / "out")
     assert [one.name for one in passes_of(plan)] == ALL
     for source in values["sources"]:
         source.pop("is_good", None)
@@ -37,7 +37,7 @@ def test_passes_are_those_that_the_recipe_needs(tmp_path):
     bare = recipe_of(
         tmp_path, **values | {"classifier": None, "duplicates": None, "decontaminate": None}
     )
-    plan = Plan(bare, tuple(plan_pieces(bare)), tmp_path / "out")
+    plan = Plan(bare, tuple(plan_pieces(bare)[0]), tmp_path / "out")
     assert [one.name for one in passes_of(plan)] == ["tokens", "mixture", "shards", "card"]
 
 

@@ -4,18 +4,23 @@ import gzip
 import io
 import json
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 import zstandard
 from corpora import built, document, reasons, recipe_of, write_lines
 
-from preceptor.corpus import reading, wet
-from preceptor.corpus.reading import plan_pieces, read_piece
+from preceptor.corpus import wet
+from preceptor.corpus.build import require
+from preceptor.corpus.pieces import Piece, plan_pieces
+from preceptor.corpus.reading import read_piece
 from preceptor.corpus.recipe import Source
 from preceptor.corpus.tally import Tally
 from preceptor.data import rows
+from preceptor.data.catalogue import CATALOGUE
 from preceptor.data.heldout import is_heldout
-from preceptor.errors import DataError, RecipeError
+from preceptor.data.records import Document
+from preceptor.errors import DataError
 
 TEXTS = [document(n, 3) for n in range(6)]
 
@@ -24,7 +29,7 @@ def read(tmp_path, files, *, on_error="refuse", max_chars=10_000, **source):
     """The texts of one source and what its tally says."""
     recipe = recipe_of(tmp_path, sources=[{"name": "s", "files": files, **source}])
     tally, texts = Tally(0), []
-    for piece in plan_pieces(recipe):
+    for piece in plan_pieces(recipe)[0]:
         texts += [
             text.text for text in read_piece(piece, tally, on_error=on_error, max_chars=max_chars)
         ]
@@ -162,54 +167,71 @@ def test_a_text_file_can_be_one_document(tmp_path):
     assert read(tmp_path, str(tmp_path / "in/a.txt"))[0] == ["One.", "Two."]
 
 
-def test_patterns_find_files_each_once_and_in_order(tmp_path, monkeypatch):
-    for name in ("x/b.jsonl", "x/a.jsonl", "x/deep/c.jsonl", "x/read.me", "y.jsonl"):
-        write_lines(tmp_path / name, [name])
-    base = str(tmp_path)
-    found = read(tmp_path, [f"{base}/x", f"{base}/**/*.jsonl", f"{base}/y.jsonl"])[0]
-    assert found == ["x/a.jsonl", "x/b.jsonl", "x/deep/c.jsonl", "y.jsonl"]
-    monkeypatch.setattr(reading, "PIECE_BYTES", 50)
-    recipe = recipe_of(tmp_path, sources=[{"name": "s", "files": [f"{base}/x"]}])
-    pieces = plan_pieces(recipe)
-    assert len(pieces) == 2  # two files of some 20 bytes fit, a third does not
-    assert [path for piece in pieces for path in piece.paths] == sorted(
-        str(tmp_path / name) for name in ("x/a.jsonl", "x/b.jsonl", "x/deep/c.jsonl")
-    )
-
-
-def test_what_is_not_there_is_named(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(RecipeError, match="source s: .*no file in it ends in .jsonl"):
-        read(tmp_path, str(tmp_path / "empty"))
-    with pytest.raises(RecipeError, match="source s: .*no such file"):
-        read(tmp_path, str(tmp_path / "*.jsonl"))
-
-
 def test_another_key_may_have_the_text(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"content": "one", "text": "no"}\n')
     assert read(tmp_path, str(tmp_path / "a.jsonl"), text_key="content")[0] == ["one"]
 
 
 def test_a_package_is_a_source(monkeypatch):
-    monkeypatch.setattr("preceptor.data.real_records.read_facts", lambda: ["A fact.", "Two."])
-    piece = reading.Piece(Source(name="facts", package="randfacts"), ())
+    monkeypatch.setattr("preceptor.data.package_text.read_facts", lambda: ["A fact.", "Two."])
+    piece = Piece(Source(name="facts", package="randfacts"), ())
     texts = list(read_piece(piece, Tally(0), on_error="refuse", max_chars=100))
     assert [(t.text, t.place) for t in texts] == [
         ("A fact.", "randfacts:1"),
         ("Two.", "randfacts:2"),
     ]
-    other = reading.Piece(Source(name="x", package="chatterbot-corpus"), ())
-    with pytest.raises(DataError, match="it has no documents"):
-        list(read_piece(other, Tally(0), on_error="refuse", max_chars=100))
+
+
+def with_documents() -> list[str]:
+    return [name for name, entry in CATALOGUE.items() if "documents" in entry.files]
+
+
+@pytest.mark.parametrize("by_package", [False, True])
+@pytest.mark.parametrize("name", with_documents())
+def test_every_set_of_running_text_is_a_source(tmp_path, monkeypatch, name, by_package):
+    entry = CATALOGUE[name]
+    made = [Document(f"Text {n}.", name, {"title": f"title {n}"}) for n in range(3)]
+    monkeypatch.setitem(CATALOGUE, name, replace(entry, files={"documents": lambda: made}))
+    package = entry.package if by_package else name
+    recipe = recipe_of(tmp_path, sources=[{"name": "s", "package": package}])
+    require(recipe)
+    [piece], _ = plan_pieces(recipe)
+    texts = read_piece(piece, Tally(0), on_error="refuse", max_chars=100)
+    assert [t.text for t in texts] == [d.text for d in made if not is_heldout(d.meta["title"])]
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE.keys() - set(with_documents())))
+def test_a_set_without_running_text_says_what_it_holds_and_which_have_some(tmp_path, name):
+    recipe = recipe_of(tmp_path, sources=[{"name": "s", "package": name}])
+    held = list(CATALOGUE[name].files) or [CATALOGUE[name].good_for.partition(":")[0]]
+    told = f"package {name}: it holds .*{' and '.join(held)}, no running text. Running text is in "
+    with pytest.raises(DataError, match=told + ", ".join(with_documents())):
+        require(recipe)
+
+
+def test_a_package_that_is_none_is_refused_before_anything_runs(tmp_path):
+    for name, told in (
+        ("wikipedia", "no set of that name"),
+        ("chatterbot-corpus", "its sets are small-talk; none is running text"),
+    ):
+        recipe = recipe_of(tmp_path, sources=[{"name": "s", "package": name}])
+        with pytest.raises(DataError, match=told):
+            built(recipe, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_corpus_of_a_package_names_its_licence(tmp_path, monkeypatch):
     facts = [text for n in range(20) if not is_heldout(text := document(n, 2))][:8]
-    monkeypatch.setattr("preceptor.data.real_records.read_facts", lambda: facts)
+    monkeypatch.setattr("preceptor.data.package_text.read_facts", lambda: facts)
     recipe = recipe_of(tmp_path, sources=[{"name": "facts", "package": "randfacts"}])
     built(recipe, tmp_path / "out")
     told = (tmp_path / "out" / "ATTRIBUTION.md").read_text()
     assert "## randfacts" in told and "MIT" in told and "8 in the corpus" in told
+    assert "the set facts" in told and "BY-SA" not in told
+    monkeypatch.setitem(CATALOGUE, "facts", replace(CATALOGUE["facts"], notice="LICENSE"))
+    monkeypatch.setattr("preceptor.data.catalogue.read_member", lambda *_: b"Terms.")
+    built(recipe, tmp_path / "again")  # where the licence must go with the data, it does
+    assert (tmp_path / "again" / "LICENSE-facts").read_text() == "Terms."
 
 
 def test_everything_that_is_broken_is_on_the_card(tmp_path):
@@ -231,9 +253,9 @@ def test_everything_that_is_broken_is_on_the_card(tmp_path):
 
 def test_what_is_held_out_of_a_package_is_held_out_of_a_corpus(tmp_path, monkeypatch):
     facts = [f"Fact {n} is curious." for n in range(200)]
-    monkeypatch.setattr("preceptor.data.real_records.read_facts", lambda: facts)
+    monkeypatch.setattr("preceptor.data.package_text.read_facts", lambda: facts)
     recipe = recipe_of(tmp_path, sources=[{"name": "s", "package": "randfacts"}])
-    [piece], tally = plan_pieces(recipe), Tally(0)
+    [piece], tally = plan_pieces(recipe)[0], Tally(0)
     kept = [t.text for t in read_piece(piece, tally, on_error="refuse", max_chars=1000)]
     assert kept == [fact for fact in facts if not is_heldout(fact)]
     [(reason, (count, _))] = tally.steps["read"]["dropped"].items()

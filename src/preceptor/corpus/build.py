@@ -14,9 +14,10 @@ import preceptor
 from preceptor.corpus.blocklist import Blocklist
 from preceptor.corpus.card import cost_of, costs
 from preceptor.corpus.passes import Plan
-from preceptor.corpus.reading import Piece, plan_pieces
+from preceptor.corpus.pieces import Piece, plan_pieces
 from preceptor.corpus.recipe import CorpusRecipe, ExecutorName
 from preceptor.corpus.texts import read_json, write_json
+from preceptor.data.catalogue import text_set
 from preceptor.data.folders import make_folder
 from preceptor.data.rows import is_hub
 from preceptor.data.shards import CARD, PARTS, index_name, is_built, read_card, shard_name
@@ -51,9 +52,9 @@ def build(
         ) from None
     require(recipe)
     _require_outside(recipe, out)
-    pieces = plan_pieces(recipe)
+    pieces, passed_over = plan_pieces(recipe)
     _require_no_own_file(pieces, out)
-    plan = Plan(recipe, tuple(pieces), out)
+    plan = Plan(recipe, tuple(pieces), out, tuple(passed_over))
     key = key_of(recipe, pieces)
     if not os.path.isfile(out / CARD):  # one that is built may be read-only
         from preceptor.models.load import open_tokenizer  # transformers takes its time
@@ -66,6 +67,8 @@ def build(
         say(f"corpus {recipe.name} is built, nothing to do")
         return out / "corpus.html"
     _refuse_foreign(out)
+    for one in passed_over:
+        say(f"corpus source {one.source}: passed over, not read: {one}")
     with alone_in(out):
         _begin(plan, key)
         passes: dict[str, Any] = {}
@@ -88,7 +91,11 @@ def require(recipe: CorpusRecipe) -> None:
 
     Raises:
         RecipeError: a file is missing.
+        DataError: a package is none that has text.
     """
+    for source in recipe.sources:
+        if source.package is not None:
+            text_set(source.package)
     if recipe.blocklist is not None:
         Blocklist.read(recipe.blocklist.file)
     if recipe.personal is not None:

@@ -6,8 +6,9 @@ the card of the same corpus has the same bytes.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from preceptor.corpus.classifier import keep_probability
 from preceptor.corpus.passes import TEXT_PASSES, Plan, read_classifier
 from preceptor.corpus.tally import merged
 from preceptor.corpus.texts import read_json, whole_file, write_json
-from preceptor.data.attribution import attribution_of
+from preceptor.data.attribution import attribution_of_texts
+from preceptor.data.catalogue import CATALOGUE, notice_of, text_set
 from preceptor.data.shards import CARD, FORMAT, PARTS
 
 HERE = Path(__file__).parent
@@ -41,14 +43,18 @@ def write_card(plan: Plan, _: Any, __: int, ___: int) -> None:
     card = make_card(plan)
     with whole_file(plan.out / "corpus.html") as file:
         file.write(render(card).encode())
-    used = {
-        source.package: row["documents"]
-        for source, row in zip(plan.recipe.sources, card["sources"], strict=True)
-        if source.package is not None
-    }
+    used: Counter[str] = Counter()
+    for source, row in zip(plan.recipe.sources, card["sources"], strict=True):
+        if source.package is not None:
+            used[text_set(source.package)] += row["documents"]
+    for name in used:
+        if notice := notice_of(name):
+            with whole_file(plan.out / f"LICENSE-{name}") as file:
+                file.write(notice.encode())
     if used:  # their licences ask for it
+        sets = [(n, CATALOGUE[n].package, CATALOGUE[n].terms, count) for n, count in used.items()]
         with whole_file(plan.out / "ATTRIBUTION.md") as file:
-            file.write(attribution_of({}, used).encode())
+            file.write(attribution_of_texts(sets).encode())
     write_json(plan.out / CARD, card)
 
 
@@ -86,6 +92,7 @@ def make_card(plan: Plan) -> Json:
             _source(number, name, tallies[name], mixture, by_part["train"])
             for number, name in enumerate(names)
         ],
+        "passed_over": [asdict(one) for one in plan.passed_over],
         "steps": list(_steps(tallies)),
         "classifier": _of_classifier(classifier, tallies, plan),
         "duplicate_pairs": read_json(duplicates) if duplicates.is_file() else {},

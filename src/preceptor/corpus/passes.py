@@ -31,7 +31,8 @@ import numpy as np
 
 from preceptor.corpus import classifier, contamination, duplicates, quality
 from preceptor.corpus.blocklist import Blocklist
-from preceptor.corpus.reading import Piece, read_piece
+from preceptor.corpus.pieces import PassedOver, Piece
+from preceptor.corpus.reading import read_piece
 from preceptor.corpus.recipe import CorpusRecipe
 from preceptor.corpus.tally import NUM_EXAMPLES, Tally, excerpt
 from preceptor.corpus.texts import Text, read_json, read_texts, whole_file, write_json, written
@@ -45,11 +46,12 @@ TEXT_PASSES = ("read", "score", "unique", "tokens")
 
 @dataclass(frozen=True)
 class Plan:
-    """What every task knows: the recipe, the pieces, and where things are."""
+    """What every task knows: the recipe, the pieces, where things are, what nobody reads."""
 
     recipe: CorpusRecipe
     pieces: tuple[Piece, ...]
     out: Path
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def work(self) -> Path:

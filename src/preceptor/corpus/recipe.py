@@ -25,7 +25,9 @@ class Source(Section):
         description="Files, folders and globs: .txt, .jsonl, .json, .csv, .tsv, .parquet, .wet, "
         "compressed or not; or hf:NAME[:CONFIG][@SPLIT].",
     )
-    package: str | None = Field(None, description="Instead of files: a pinned package's text.")
+    package: str | None = Field(
+        None, description="Instead of files: a set of running text of `preceptor data list`."
+    )
     text_key: str = Field("text", min_length=1, description="Where a row has its text.")
     whole_files: bool = Field(
         False, description="A .txt file is one document; else a blank line ends one."

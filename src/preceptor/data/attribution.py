@@ -1,6 +1,6 @@
 """ATTRIBUTION.md: what the text came from, on which terms, and what was done to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from preceptor.data.package_terms import PACKAGES, Package
@@ -45,6 +45,16 @@ def attribution_of_set(
         lines += [f"**In doubt:** {doubt}.", ""]
     share_alike = SHARE_ALIKE if "BY-SA" in terms.licence else ()
     return "\n".join([*lines, *share_alike])
+
+
+def attribution_of_texts(sets: Sequence[tuple[str, str, Package, int]]) -> str:
+    """The same of a corpus that has the text of several sets: name, package, terms, documents."""
+    lines = ["# Attribution", "", "Text of this corpus was made from these packages.", ""]
+    for name, package, terms, count in sets:
+        records = f"{count:,} in the corpus, out of the set {name}, before it was cleaned"
+        lines += _section(package, terms, records, SET_CHANGES)
+    share_alike = any("BY-SA" in terms.licence for _, _, terms, _ in sets)
+    return "\n".join([*lines, *(SHARE_ALIKE if share_alike else ())])
 
 
 def hub_attribution(name: str, written: Mapping[Path, int]) -> str:

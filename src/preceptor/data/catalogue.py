@@ -33,6 +33,8 @@ from preceptor.errors import DataError
 
 Read = Callable[[], Iterable[Any]]
 SIDES = ("train", "heldout")
+DOCUMENTS = "documents"
+"""The kind of record that is running text."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,41 @@ CATALOGUE: dict[str, Entry] = {
 }
 
 
+def text_set(name: str) -> str:
+    """The set of running text that is meant, by its own name or by its package's.
+
+    Raises:
+        DataError: there is no such set, or it holds no running text.
+    """
+    having = [one for one, entry in CATALOGUE.items() if DOCUMENTS in entry.files]
+    found = [one for one in having if name in (one, CATALOGUE[one].package)]
+    if len(found) == 1:
+        return found[0]
+    told = "no set of that name"
+    if name in CATALOGUE:
+        told = f"it holds {_holds(CATALOGUE[name])}, no running text"
+    elif found or any(entry.package == name for entry in CATALOGUE.values()):
+        sets = found or [one for one, entry in CATALOGUE.items() if entry.package == name]
+        told = f"its sets are {', '.join(sets)}; {'name one' if found else 'none is running text'}"
+    raise DataError(f"package {name}: {told}. Running text is in {', '.join(having)}.")
+
+
+def documents_of(name: str) -> Iterator[Document]:
+    """The documents of a set, each with its title and terms, held-out ones among them."""
+    for record in CATALOGUE[name].files[DOCUMENTS]():
+        yield with_terms(record, name)
+
+
+def notice_of(name: str) -> str:
+    """The licence's text where it must go with the data; nothing where naming it is enough."""
+    entry = CATALOGUE[name]
+    return read_member(entry.package, entry.notice, 20_000).decode() if entry.notice else ""
+
+
+def _holds(entry: Entry) -> str:
+    return " and ".join(entry.files) or f"a {entry.good_for.partition(':')[0]}"
+
+
 def listing() -> list[dict[str, Any]]:
     """Every set with its terms, for people and programs."""
     return [
@@ -176,8 +213,7 @@ def write_set(name: str, folder: Path) -> dict[Path, int]:
             own = [record for record in records if side_of(record) == side]
             write_records(folder / f"{kind}-{side}.jsonl", own)
             written[folder / f"{kind}-{side}.jsonl"] = len(own)
-    if entry.notice:
-        notice = read_member(entry.package, entry.notice, 20_000).decode("utf-8")
+    if notice := notice_of(name):
         write_text(folder / "LICENSE", notice)
     counts = {path.name: count for path, count in written.items()}
     told = attribution_of_set(name, entry.package, entry.terms, counts, entry.doubt)
