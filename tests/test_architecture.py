@@ -65,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     "label_simulate": {"label_store", "labeling", "recipes", "simulation"},
     "label": {"data", "chat", "store", "steps", "label_people", "label_simulate", "label_store"},
     "data_commands": {"data", "models", "recipes"},
-    "corpus_command": {"corpus"},
+    "corpus_command": {"corpus", "data"},
     "cli": {"recipes", "pipeline", "chat", "label", "data_commands", "corpus_command"},
     "__main__": {"cli"},
 }

@@ -136,6 +136,24 @@ def test_a_run_with_another_tokenizer_is_refused(tmp_path, built_folder):
         make_data(recipe, tmp_path / "run")
 
 
+def test_a_damaged_shard_is_refused_by_a_run_and_by_the_command(tmp_path, built_folder):
+    done = CliRunner().invoke(app, ["corpus", "check", str(built_folder)])
+    card = json.loads((built_folder / "corpus.json").read_text())
+    total = sum(card["tokens"].values())
+    assert done.exit_code == 0 and f"{total:,} tokens" in done.stdout
+    shard = built_folder / card["shards"]["valid"][0]["file"]
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    recipe = run_recipe(tmp_path, str(built_folder))
+    with pytest.raises(DataError, match=rf"{shard.name}: sha256"):
+        make_data(recipe, tmp_path / "run")
+    assert not list((tmp_path / "run" / "data").glob("tokens-*"))
+    done = CliRunner().invoke(app, ["corpus", "check", str(built_folder)])
+    assert done.exit_code == 2 and f"{shard.name}: sha256" in done.stderr
+    assert done.stdout == ""
+
+
 def test_a_folder_that_is_not_built_to_its_end_is_refused(tmp_path, built_folder):
     recipe = run_recipe(tmp_path, str(built_folder))
     (built_folder / "corpus.json").unlink()

@@ -21,6 +21,7 @@ from preceptor.data.records import (
     write_records,
     write_text,
 )
+from preceptor.data.shard_checks import require_undamaged
 from preceptor.data.shards import is_built, read_card
 from preceptor.data.sources import GENERATED, assemble
 from preceptor.errors import DataError
@@ -116,7 +117,7 @@ def name_corpus(corpus: str, tokenizer: PreTrainedTokenizerBase, folder: Path) -
     """Small files that name the shards of a built corpus; they are read where they are.
 
     Raises:
-        DataError: the corpus was tokenized by another tokenizer.
+        DataError: the corpus was tokenized by another tokenizer, or a shard is damaged.
     """
     card = read_card(corpus)
     if card["tokenizer"]["sha256"] != fingerprint(tokenizer):
@@ -124,6 +125,7 @@ def name_corpus(corpus: str, tokenizer: PreTrainedTokenizerBase, folder: Path) -
             f"{corpus}: tokenized with {card['tokenizer']['name']}, and this run's model reads "
             "other ids. Build the corpus with the model's own tokenizer."
         )
+    require_undamaged(corpus, say)  # a turned byte would be trained on as another word
     written = []
     for part in PARTS:
         path = folder / f"tokens-{part}.json"
