@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -110,21 +110,20 @@ def run_passes(
     if executor == "slurm":
         _submit(plan, found, workers, say)
         return
-    if executor == "ray":
-        _require_ray()
-    for one in found:
-        logs = plan.work / "logs" / one.name
-        began = time.monotonic()
-        if _num_done(logs) < one.tasks:
-            with _progress(one, logs, say):
-                engine = _local if executor == "local" else _ray
-                engine(one, logs, min(workers, one.tasks)).run()
-            if (done := _num_done(logs)) < one.tasks:
-                raise RecipeError(
-                    f"corpus {one.name}: {one.tasks - done} of {one.tasks} tasks failed; "
-                    f"{logs}/logs says why. The same command goes on with them."
-                )
-        after(one.name, time.monotonic() - began)
+    with _cluster() if executor == "ray" else nullcontext():
+        for one in found:
+            logs = plan.work / "logs" / one.name
+            began = time.monotonic()
+            if _num_done(logs) < one.tasks:
+                with _progress(one, logs, say):
+                    engine = _local if executor == "local" else _ray
+                    engine(one, logs, min(workers, one.tasks)).run()
+                if (done := _num_done(logs)) < one.tasks:
+                    raise RecipeError(
+                        f"corpus {one.name}: {one.tasks - done} of {one.tasks} tasks failed; "
+                        f"{logs}/logs says why. The same command goes on with them."
+                    )
+            after(one.name, time.monotonic() - began)
 
 
 def _num_done(logs: Path) -> int:
@@ -190,17 +189,35 @@ def _local(one: Pass, logs: Path, workers: int) -> Any:
     return Quiet(one.pipeline, tasks=one.tasks, workers=workers, logging_dir=str(logs))
 
 
-def _require_ray() -> None:
-    """Raises RecipeError: Ray is not installed, and a library would say so in a traceback."""
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """The Ray that RAY_ADDRESS names or that runs here, or else one of our own for this build.
+
+    Raises:
+        RecipeError: Ray is not installed, and a library would say so in a traceback.
+    """
+    # A process of a task imports much. On a busy machine that took longer than the minute which
+    # Ray gives it, and then Ray began another one, and no task ever began.
+    os.environ.setdefault("RAY_worker_register_timeout_seconds", "600")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of it
     try:
-        import ray  # noqa: F401
+        import ray
     except ImportError:
         raise RecipeError(
             "--executor ray: it is not installed. Install it: pip install ray"
         ) from None
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _ray(one: Pass, logs: Path, workers: int) -> Any:
+    logger.disable("datatrove")
     return RayPipelineExecutor(
         one.pipeline, tasks=one.tasks, workers=workers, logging_dir=str(logs), mem_per_cpu_gb=1
     )
