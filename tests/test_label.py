@@ -357,3 +357,24 @@ def test_sft_and_reward_train_on_what_is_exported(run_folder: Path, here: Path):
         done = CliRunner().invoke(app, [stage, "people.yaml"])
         assert done.exit_code == 0, done.output
         assert (here / "runs" / "people" / stage / "done.json").is_file()
+
+
+def test_a_person_is_erased_after_a_look_and_a_yes():
+    filled(2)
+    dry = told("erase", "--user", "u0", "--dry-run")
+    assert re.fullmatch(r"usr_\w{26} has\n       1  prompts\n", dry)
+    result = CliRunner().invoke(app, ["label", "erase", "--user", "u0"], input="n\n")
+    assert result.exit_code == 1 and "1  prompts" in result.stderr
+    assert "usr_" not in result.stdout  # which gets what was erased
+    assert "for good?" in result.stderr
+    for split in ("train", "valid", "test"):  # the site key, new here, draws the users' sides
+        label("export", "prompts", "--split", split)
+    done = label("erase", "--user", "u0", "--yes")
+    assert done.stdout.replace(" erased\n", " has\n").startswith(dry)
+    assert re.search(r"    hold  prompts prompts-\w+-\w{12}.jsonl\n +sha256 \w{64}\n", done.stdout)
+    assert re.search(r"^ +1  prompts \w+, erased$", told("status"), re.MULTILINE)
+    again = told("import", "p.jsonl", "--kind", "prompts", *DECLARED)
+    assert again == "       1  there already\n       1  erased\n"
+    assert re.search(r"0  texts, erased 20\d\d-", told("erase", "--user", "u0", "--yes"))
+    assert "letter by letter" in refused("erase", "--user", "u9", "--yes")
+    assert "Whom?" in refused("erase")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from preceptor.errors import DataError, StoreError
+from preceptor.label_erase import erase_app
 from preceptor.label_people import people_app
 from preceptor.label_simulate import simulate_app
 from preceptor.label_store import STORE, Where, now, opened
@@ -277,7 +278,7 @@ def status(store: Where = STORE) -> None:
         )
 
 
-for more in (people_app, simulate_app):
+for more in (people_app, erase_app, simulate_app):
     label_app.registered_commands += more.registered_commands
 
 

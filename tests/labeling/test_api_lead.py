@@ -10,7 +10,15 @@ from live import Program, claimed, error_of, form_of, key_of, submit
 from sqlalchemy import select
 
 from preceptor.store.database import Store
-from preceptor.store.tables import AccessLog, Account, Policy, Prompt, Task, TaskResponse
+from preceptor.store.tables import (
+    AccessLog,
+    Account,
+    Policy,
+    Prompt,
+    PromptUser,
+    Task,
+    TaskResponse,
+)
 
 LINES = [
     {
@@ -275,3 +283,31 @@ def test_an_admin_does_not_end_their_own_account(admin: Program):
     refused = admin(f"PATCH /accounts/{me}", {"state": "left"})
     assert refused.status_code == 400 and "another admin" in refused.text
     assert admin("GET /accounts").status_code == 200
+
+
+def test_an_admin_erases_a_person_and_looks_first(
+    admin: Program, lead: Program, store: Store, app: Any
+):
+    make_project(store, tasks={"a secret": ["a", "b"]})
+    with store.read() as session:
+        pseudonym = session.scalars(select(PromptUser.pseudonym)).one()
+    ann = add_member(store, "ann")
+    body = {"pseudonym": pseudonym, "dry_run": True}
+    assert lead("POST /erase", body).status_code == 403
+    told = admin("POST /erase", body)
+    assert told.json()["counts"]["prompts"] == 1
+    assert "a secret" in lead("GET /prompts").text
+    done = admin("POST /erase", body | {"dry_run": False}).json()
+    assert done == told.json() | {"dry_run": False}
+    assert lead("GET /prompts").json()["items"] == []
+    for odd in ({}, {"user": "x", "labeler": "ann"}, {"user": "nobody"}, {"labeler": "ada"}):
+        refused = admin("POST /erase", odd)
+        assert refused.status_code == 400, odd
+    assert "another admin" in refused.text
+    assert admin("POST /erase", {"labeler": "ann", "texts": True}).json()["swept"]
+    with store.read() as session:
+        assert session.get_one(Account, ann).login is None
+        log = select(AccessLog).where(AccessLog.what.startswith("erased")).order_by(AccessLog.id)
+        one, other = session.scalars(log)
+        assert [one.object, other.what] == [pseudonym, "erased a labeler and their texts"]
+        assert session.get_one(Account, one.account_id).login == "ada"

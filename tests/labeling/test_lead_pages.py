@@ -76,6 +76,7 @@ PAGES = (
     "/lead/exports",
     "/lead/accounts",
     "/lead/access",
+    "/lead/erase",
 )
 
 
@@ -729,3 +730,28 @@ def test_the_chosen_split_holds_for_responses_of_another_project(store: Store, a
     assert sensitive_of(store, "once more").keys() == {"unseen"}
     none = admin.submit("/lead/projects", **AGAIN | {"split": "test"})
     assert none.status_code == 400 and "Nothing is left to ask about in test" in none.text
+
+
+def test_an_admin_looks_what_would_go_and_erases_a_person(store: Store, admin: Browser):
+    make_project(store, tasks={"<b>secret</b>": ["a", "b"]})
+    with store.read() as session:
+        pseudonym = session.scalars(select(PromptUser.pseudonym)).one()
+    who = {"who": "pseudonym", "name": pseudonym}
+    page = admin.submit("/lead/erase", **who, action="look").text
+    assert "What would go" in page
+    careless = admin.submit("/lead/erase", **who, action="erase")
+    assert careless.status_code == 400 and "nothing was erased" in careless.text
+    with store.read() as session:
+        assert prompt_named(session, "<b>secret</b>").status == "active"
+    done = admin.submit("/lead/erase", **who, action="erase", confirmed="1").text
+    assert f"Erased: {pseudonym}" in done and "What went" in done
+    with store.read() as session:
+        assert [p.content for p in session.scalars(select(Prompt))] == [""]
+    assert "erased a user" in admin.get("/lead/access").text
+    assert "their user was erased" in admin.get("/lead/prompts").text
+    assert (
+        "own account"
+        in admin.submit("/lead/erase", who="labeler", name="the-admin", action="look").text
+    )
+    for odd in ({"who": "labeler", "name": " "}, {"who": "x", "name": "y"}, {**who, "name": "a\0"}):
+        assert admin.submit("/lead/erase", **odd, action="look").status_code == 400

@@ -64,6 +64,7 @@ SAMPLES = {
     " id, 1, 'submitted', id, '', '{}', last_seen FROM assignment",
     "export": "(id, kind, filters, file_name, num_rows, sha256, at) SELECT 1, '', '{}', '', 0, '', "
     "first_seen FROM prompt_user",
+    "export_row": "(record_id, export_id) SELECT u.id, export.id FROM prompt_user u, export",
     "screening_score": "(id, account_id, part, value, card, decided_by, at) SELECT 1, id, "
     "'competence', 5, '{}', id, created_at FROM account",
     "access_log": "(id, account_id, what, object, at) SELECT 1, id, 'prompt', '', created_at "
@@ -82,11 +83,11 @@ def test_what_is_added_is_never_changed(store: Store, table: str, change: str):
         from preceptor.store.queue import claim
 
         assert claim(session, project, ann, now=START)
-        for name in ("guideline", table):
-            there = session.execute(text(f"SELECT count(*) FROM {name}")).scalar()
-            if (name == table or table == "acknowledgement") and not there:
+        before = {"acknowledgement": "guideline", "export_row": "export"}
+        for name in filter(None, (before.get(table), table)):
+            if not session.execute(text(f"SELECT count(*) FROM {name}")).scalar():
                 session.execute(text(f"INSERT INTO {name} {SAMPLES[name]}"))
-    statement = change.format(table, "at")
+    statement = change.format(table, "export_id" if table == "export_row" else "at")
     with pytest.raises(DBAPIError, match=f"{table} is append-only"), store.write() as session:
         session.execute(text(statement))
     with store.read() as session:

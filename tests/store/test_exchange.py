@@ -348,7 +348,7 @@ def test_a_broken_line_is_named_and_nothing_is_imported_or_it_is_counted(
     assert "r.jsonl" not in reason
     with store.read() as session:
         ingest = session.scalars(select(tables.Ingest)).one()
-    assert ingest.counts == dict(counts)
+    assert ingest.counts == {"added": 2, "broken": 1}  # a reason may quote the line
     assert (ingest.licence, ingest.file_name) == ("CC0", "r.jsonl")
 
 

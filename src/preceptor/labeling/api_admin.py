@@ -13,9 +13,12 @@ from preceptor.labeling.api_shapes import (
     AccountChange,
     AccountView,
     AccountViews,
+    EraseBody,
+    Erased,
     ExportBody,
     GuidelineBody,
     GuidelineName,
+    HoldingView,
     Invite,
     Invited,
     KeyBody,
@@ -23,8 +26,9 @@ from preceptor.labeling.api_shapes import (
     KeyViews,
     NewKey,
 )
+from preceptor.labeling.erasing import erased
 from preceptor.labeling.security import AStore, Now, Visitor, api_roles
-from preceptor.store import accounts, logins, queue
+from preceptor.store import accounts, erase, logins, queue
 from preceptor.store.export import Filter, export_records
 from preceptor.store.standing import set_state
 
@@ -128,6 +132,20 @@ def export(body: ExportBody, visitor: Admin, store: AStore, now: Now) -> Respons
 def free(assignment_id: uuid.UUID, visitor: Admin, store: AStore) -> None:
     """End somebody's lease; their draft stays."""
     store.run(lambda session: queue.release(session, assignment_id, None))
+
+
+@router.post("/erase")
+def erase_person(body: EraseBody, visitor: Admin, store: AStore, now: Now) -> Erased:
+    """A person's texts out of the store, for good; the same again takes away what is left."""
+    wanted = erase.Wanted(**body.model_dump(exclude={"dry_run"}))
+    found, swept = erased(store, visitor, wanted, now=now, dry_run=body.dry_run)
+    return Erased(
+        pseudonym=found.pseudonym,
+        counts=found.counts,
+        exports=[HoldingView(**vars(export)) for export in found.exports],
+        dry_run=body.dry_run,
+        swept=swept,
+    )
 
 
 def _account(account: Any) -> AccountView:

@@ -338,3 +338,34 @@ class ExportBody(Body):
     split: Literal["train", "valid", "test"] = "train"
     project: Text | None = Field(None, min_length=1, max_length=200)
     include_surplus: bool = False
+
+
+class EraseBody(Body):
+    """Whom: a user of prompts by name and source, anybody by pseudonym, or a labeler by login."""
+
+    user: Text | None = Field(None, min_length=1, max_length=1000)
+    source: Text = Field("", max_length=200)
+    pseudonym: Text | None = Field(None, min_length=1, max_length=200)
+    labeler: Text | None = Field(None, min_length=1, max_length=200)
+    texts: bool = Field(False, description="Of a labeler: demonstrations and prompts as well.")
+    dry_run: bool = Field(False, description="Tell what would go, and change nothing.")
+
+
+class HoldingView(BaseModel):
+    """An exported file that holds their text, or may: older files do not note their rows."""
+
+    kind: str
+    file_name: str
+    sha256: str
+    at: datetime
+    certain: bool
+
+
+class Erased(BaseModel):
+    """What went, rows by what they were. `swept`: its bytes are out of the database's file, too."""
+
+    pseudonym: str
+    counts: dict[str, int]
+    exports: list[HoldingView]
+    dry_run: bool
+    swept: bool

@@ -6,6 +6,7 @@ from starlette.staticfiles import StaticFiles
 from preceptor.labeling import (
     account_pages,
     api,
+    erasing,
     lead_files,
     lead_pages,
     lead_people,
@@ -35,7 +36,7 @@ def create_app(store: Store, settings: Settings | None = None) -> FastAPI:
     app.state.throttle = Throttle()
     app.add_middleware(Guard, settings=settings)
     add_handlers(app)
-    lead = (lead_pages, lead_work, lead_people, lead_files)
+    lead = (lead_pages, lead_work, lead_people, lead_files, erasing)
     for pages in (work_pages, task_pages, task_ends, account_pages, *lead):
         app.include_router(pages.router)
     app.include_router(api.router, prefix="/api/v1")

@@ -104,7 +104,7 @@ def read_samples(session: Session, reason: str, *, limit: int = 20) -> list[Samp
     """Some prompts that are left out for a reason, to judge it by."""
     rows = session.execute(
         select(Prompt.id, Prompt.content, Prompt.use_case, Prompt.split)
-        .where(Prompt.status != ACTIVE, Prompt.reason == reason)
+        .where(Prompt.status != ACTIVE, Prompt.status != "erased", Prompt.reason == reason)
         .limit(limit)
     )
     return [Sample(id, text_of(content), use_case, split) for id, content, use_case, split in rows]

@@ -49,14 +49,15 @@ class Member:
     num_labels: int
     created_at: datetime
     never_came: bool  # the invitation was taken back
+    erased_at: datetime | None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Somebody read texts outside of their own tasks."""
+    """Somebody read texts outside of their own tasks, or erased them."""
 
     login: str | None
-    pseudonym: str
+    pseudonym: str | None  # none: it was done by a command
     what: str
     object: str
     at: datetime
@@ -104,6 +105,7 @@ def read_accounts(session: Session) -> list[Member]:
             labels.get(a.id, 0),
             a.created_at,
             never_came(a),
+            a.erased_at,
         )
         for a in found
     ]
@@ -113,7 +115,7 @@ def read_access(session: Session, *, limit: int = NEWEST) -> list[Entry]:
     """The newest first."""
     rows = session.execute(
         select(AccessLog, Account.login, Account.pseudonym)
-        .join(Account, Account.id == AccessLog.account_id)
+        .outerjoin(Account, Account.id == AccessLog.account_id)
         .order_by(AccessLog.id.desc())
         .limit(limit)
     )

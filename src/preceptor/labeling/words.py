@@ -84,6 +84,7 @@ ALL_RECENT = "All recent tasks"
 OLDER = "Older ones"
 NOTHING_RECENT = "You have had no task yet."
 PROMPT = "Prompt"
+ERASED = "This text was erased."
 TASK_STATES = {
     "leased": "in your hands",
     "submitted": "submitted",

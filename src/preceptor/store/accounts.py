@@ -60,6 +60,11 @@ def invite(
         id = identify("account", pseudonym)
         if (account := session.get(Account, id)) is not None:
             break
+    if account is not None and account.erased_at is not None:
+        raise StoreError(
+            f"{login}: whoever had this login was erased on {account.erased_at:%Y-%m-%d}. Their "
+            "labels would be theirs again: invite another login."
+        )
     if account is None:
         account = Account(
             id=id, pseudonym=pseudonym, accepts_sensitive=False, created_at=now, labeler_group=group

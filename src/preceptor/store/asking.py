@@ -19,10 +19,11 @@ from sqlalchemy.orm import Session
 
 from preceptor.data.records import Prompt
 from preceptor.errors import StoreError
+from preceptor.store.consent import erased_people
 from preceptor.store.forms import require_storable
 from preceptor.store.layout import SCHEMAS, with_foreign
 from preceptor.store.names import SiteKey
-from preceptor.store.projects import SLOTS, Candidate, add_policy, add_tasks
+from preceptor.store.projects import ERASED, SLOTS, Candidate, add_policy, add_tasks
 from preceptor.store.rows import Provenance, Rows
 from preceptor.store.tables import Ingest, Project, Task
 
@@ -98,6 +99,9 @@ def ask(
         if bool(question.responses) == writes:
             need = "has no responses: labelers write them" if writes else "needs responses to rank"
             raise StoreError(f"line {number}: a {project.task_type} {need}.")
+    erased = erased_people(session)
+    num_asked = len(questions)
+    questions = [q for q in questions if rows.user_of(q.prompt) not in erased]
     own = {"schema": SCHEMAS["prompts"], "origin": origin} | ({"split": split} if split else {})
     ids = [
         rows.add_prompt(replace(question.prompt, meta=with_foreign(own, question.prompt.meta)), own)
@@ -113,7 +117,7 @@ def ask(
         )
         for name in dict.fromkeys(n for q in questions for n in q.sources or ())
     }
-    counts: Counter[str] = Counter()
+    counts = Counter({ERASED: num_asked - len(questions)})
     first = _lowest_priority(session, project_id) - 1
     for wave in _waves(ids, questions, policies):
         counts.update(

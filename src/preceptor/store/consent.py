@@ -3,8 +3,9 @@
 import uuid
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy.orm import Session
 
-from preceptor.store.tables import Consent, Ingest, Prompt, PromptUser
+from preceptor.store.tables import Account, Consent, Ingest, Prompt, PromptUser
 
 
 def willing_users(scope: str) -> Select[uuid.UUID]:
@@ -43,3 +44,11 @@ def still_willing(scope: str) -> ColumnElement[bool]:
     )
     given = exists().where(Consent.id == newest, Consent.event == "given")
     return and_(user, given, covered(scope))
+
+
+def erased_people(session: Session) -> set[uuid.UUID]:
+    """Users and accounts who were erased: nothing of theirs comes in again."""
+    found: set[uuid.UUID] = set()
+    for table in (PromptUser, Account):
+        found |= set(session.scalars(select(table.id).where(table.erased_at.is_not(None))))
+    return found

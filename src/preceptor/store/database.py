@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,6 +93,26 @@ class Store:
             engine = engine.execution_options(isolation_level="REPEATABLE READ")
         with Session(engine) as session:
             yield session
+
+    def sweep(self) -> bool:
+        """Write an SQLite file anew, without the bytes of texts that are gone.
+
+        Writers wait meanwhile. False: others were using the file, or the disk had no room for a
+        second one, so old bytes may still lie in it or in its -wal; it may be done again.
+        A server cleans its files itself.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return True
+        with self.turn, closing(self.engine.raw_connection()) as connection:
+            file = connection.driver_connection
+            assert isinstance(file, sqlite3.Connection)
+            try:
+                file.execute("VACUUM")
+                # The log held the old pages, and the new ones since; readers keep it open.
+                [was_busy, *_] = file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError:
+                return False
+        return not was_busy
 
     def close(self) -> None:
         self.engine.dispose()

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, exists, func, select
+from sqlalchemy import Row, exists, func, insert, select
 from sqlalchemy.orm import Session
 
 import preceptor
@@ -24,6 +24,7 @@ from preceptor.store.tables import (
     Account,
     Assignment,
     Export,
+    ExportRow,
     GoldAnswer,
     Guideline,
     Policy,
@@ -103,16 +104,23 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
     }
     # Noted before it has its name: there is no file that nobody knows of.
     with store.write() as session:
-        session.add(
-            Export(
-                kind=wanted.kind,
-                filters=asdict(wanted),
-                file_name=path.name,
-                num_rows=len(lines),
-                sha256=digest,
-                at=now,
-            )
+        of_same = select(ExportRow.export_id).join(Export).where(Export.sha256 == digest).limit(1)
+        is_noted = session.scalar(of_same) is not None
+        export = Export(
+            kind=wanted.kind,
+            filters=asdict(wanted),
+            file_name=path.name,
+            num_rows=len(lines),
+            sha256=digest,
+            at=now,
         )
+        session.add(export)
+        session.flush()
+        if not is_noted:
+            key = "prompt_id" if wanted.kind == "prompts" else "label_id"
+            ids = [uuid.UUID(line["meta"][key]) for line in lines]
+            rows = [{"record_id": id, "export_id": export.id} for id in ids]
+            session.execute(insert(ExportRow), rows)
     write_text(manifest_path(path), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     partial.replace(path)
     return Exported(path, digest, len(lines), dict(left_out))
@@ -158,6 +166,10 @@ def _labels(
             left_out[reason] += 1
             continue
         label, responses = row.Submission, slots[row.Task.id]
+        is_gone = any(response["erased_at"] is not None for response in responses)
+        if is_gone or (wanted.kind == "demonstrations" and "response" not in texts[label.id]):
+            left_out["erased"] += 1  # its writer was, and the prompt is there still
+            continue
         own = {
             "schema": SCHEMAS[wanted.kind],
             "label_id": str(label.id),
@@ -271,6 +283,7 @@ def _slots(session: Session, wanted: Filter) -> dict[uuid.UUID, list[dict[str, A
             Response.text,
             Response.finished,
             Response.sampling,
+            Response.erased_at,
             Policy.name,
             Policy.run,
             Policy.weights_sha256,
@@ -297,7 +310,7 @@ def _texts(session: Session, wanted: Filter) -> dict[uuid.UUID, dict[str, str]]:
         .join(Assignment)
         .join(Task)
         .join(Project)
-        .where(Project.task_type == TASK_TYPES[wanted.kind])
+        .where(Project.task_type == TASK_TYPES[wanted.kind], SubmissionText.erased_at.is_(None))
     )
     for submission, field, text in rows:
         found[submission][field] = text

@@ -25,6 +25,7 @@ from preceptor.data.records import (
 )
 from preceptor.data.rows import open_bytes, suffix_of
 from preceptor.errors import DataError, StoreError
+from preceptor.store.consent import erased_people
 from preceptor.store.forms import (
     check_groups,
     groups_of,
@@ -35,8 +36,8 @@ from preceptor.store.forms import (
 )
 from preceptor.store.layout import is_own, own_part, read_manifest
 from preceptor.store.names import SiteKey, sha256_of
-from preceptor.store.projects import SLOTS, ProjectOptions, create_project
-from preceptor.store.rows import Label, Provenance, Rows
+from preceptor.store.projects import ERASED, SLOTS, ProjectOptions, create_project
+from preceptor.store.rows import BROKEN, Label, Provenance, Rows
 from preceptor.store.tables import Project
 
 SHOWN_PROBLEMS = 5
@@ -99,12 +100,16 @@ def import_prompts(session: Session, site_key: SiteKey, file: FileRead) -> Count
     """Prompts with user, consent and provenance; what hygiene leaves out is kept as rejected."""
     counts = Counter(file.broken)
     rows = Rows(site_key, file.provenance, "prompts", file.sha256)
-    for line in file.lines:
+    ids = [
         rows.add_prompt(line.record, own_part(line.record.meta, line.where), reason=line.reason)
+        for line in file.lines
+    ]
     rows.take_turn(session)  # the first word to the database: other processes wait from here on
+    erased = rows.leave_erased(session)
     new = rows.insert(session, cleaned=file.cleaned)
     counts.update(rows.prompts[id]["reason"] or "added" for id in new)
-    counts["there already"] += len(file.lines) - len(new)
+    counts[ERASED] = sum(id in erased for id in ids)
+    counts["there already"] += len(file.lines) - len(new) - counts[ERASED]
     return rows.finish(session, counts)
 
 
@@ -121,11 +126,21 @@ def import_labels(
     counts = Counter(file.broken)
     rows = Rows(site_key, provenance, name, file.sha256, file.manifest)
     rows.take_turn(session)
+    erased = erased_people(session)
     projects: dict[str, Project] = {}
     unnamed: Counter[str] = Counter()
     for line in file.lines:
         record, label = line.record, line.label
         assert label is not None
+        if not label.labeler:
+            # A line is its labeler's only name: equal ones in a file are several people's, and
+            # other lines before it, in this file or an earlier one, change nothing.
+            unnamed[line.digest] += 1
+            label = replace(label, labeler=f"unnamed\0{line.digest}\0{unnamed[line.digest]}")
+        asked = Prompt(record.prompt, record.user, record.use_case)
+        if {rows.user_of(asked), *rows.people_of(label)} & erased:
+            counts[ERASED] += 1
+            continue
         into = project or label.own.get("project") or f"imported {name}"
         if into not in projects:
             purpose = label.own.get("purpose", "train")
@@ -136,14 +151,9 @@ def import_labels(
             id = create_project(session, into, task_type, options, now=provenance.now)
             # Held like a claim holds it: labels from elsewhere take places, too.
             projects[into] = session.get_one(Project, id, with_for_update=True)
-        prompt = rows.add_prompt(Prompt(record.prompt, record.user, record.use_case), label.own)
+        prompt = rows.add_prompt(asked, label.own)
         responses = record.responses if isinstance(record, Ranking) else []
         task = rows.add_task(projects[into], prompt, responses, label)
-        if not label.labeler:
-            # A line is its labeler's only name: equal ones in a file are several people's, and
-            # other lines before it, in this file or an earlier one, change nothing.
-            unnamed[line.digest] += 1
-            label = replace(label, labeler=f"unnamed\0{line.digest}\0{unnamed[line.digest]}")
         counts[rows.add_label(task, label)] += 1
     rows.insert(session)
     counts.update(rows.insert_labels(session))
@@ -180,7 +190,7 @@ def read_lines(
             lines.append(Line(where, record, label, digest))
         except (DataError, StoreError) as error:
             problems.append(str(error))
-            reasons[f"broken: {str(error).removeprefix(where + ': ')}"] += 1
+            reasons[f"{BROKEN}{str(error).removeprefix(where + ': ')}"] += 1
     if problems and not skip_broken:
         more = len(problems) - SHOWN_PROBLEMS
         shown = problems[:SHOWN_PROBLEMS] + ([f"{path}: and {more} more"] if more > 0 else [])
@@ -284,10 +294,13 @@ def _ranking_body(record: Ranking, own: dict[str, Any], where: str) -> dict[str,
     slots = SLOTS[: len(record.responses)]
     groups = groups_of(record.ranks, slots)
     unacceptable = own.get("unacceptable", [])
-    if "rank_groups" in own:  # ranks are made of the groups; a reader of both checks them
-        groups = check_groups(own["rank_groups"], unacceptable, slots)
-        if [ranks_of(groups)[slot] for slot in slots] != record.ranks:
-            raise DataError(f"{where}: ranks and meta.rank_groups say different things.")
+    # Choices are never erased, so nothing but choices comes in.
+    groups = check_groups(own.get("rank_groups", groups), unacceptable, slots)
+    if "rank_groups" in own and [ranks_of(groups)[slot] for slot in slots] != record.ranks:
+        # Ranks are made of the groups; a reader of both checks them.
+        raise DataError(f"{where}: ranks and meta.rank_groups say different things.")
+    if strange := sorted(set(own.get("display_order", [])) - set(slots)):
+        raise DataError(f"{where}: meta.display_order has {strange[0]!r}, which is no slot.")
     body = {"rank_groups": groups, "unacceptable": unacceptable}
     return body | ({"ratings": ratings_of(own["ratings"], slots)} if own.get("ratings") else {})
 

@@ -23,6 +23,7 @@ from preceptor.store.queue import (
     last_revision,
     lock,
     next_key,
+    require_kept,
     take_place,
 )
 from preceptor.store.tables import Assignment, Draft, Project, Submission, SubmissionText
@@ -106,6 +107,7 @@ def save_draft(
         raise StoreError("A draft is a form as it stands; this is none.")
     require_storable(form, "The draft")
     assignment, task, project = lock(session, assignment_id, account_id)
+    require_kept(session, assignment, task)
     stored = next(iter(drafts_of(session, assignment_id)), None)
     if stored is not None and stored.version != version and stored.body != form:
         raise StaleDraft(stored.body, stored.version)
@@ -149,6 +151,7 @@ def submit(
     require_storable(form, "The form")
     # 1. A repeat gets the answer of the first time; another form under its key is a second tab.
     assignment, task, project = lock(session, assignment_id, account_id)
+    require_kept(session, assignment, task)
     sent = sha256_of(form)
     first = session.scalar(
         select(Submission).where(Submission.assignment_id == assignment_id, Submission.key == key)
@@ -204,7 +207,8 @@ def undo(
     Returns the key of the next form. Later a label can still be revised: submitting the form that
     `reopen` gives supersedes it.
     """
-    assignment, _, project = lock(session, assignment_id, account_id)
+    assignment, task, project = lock(session, assignment_id, account_id)
+    require_kept(session, assignment, task)
     label = _newest(session, assignment_id)
     if assignment.state != "submitted" or label is None:
         raise StoreError("There is nothing to undo: this task is not submitted.")
@@ -265,7 +269,8 @@ def reopen(
     Raises:
         StoreError: the project is closed, or nothing was submitted.
     """
-    assignment, _, project = lock(session, assignment_id, account_id)
+    assignment, task, project = lock(session, assignment_id, account_id)
+    require_kept(session, assignment, task)
     label = _newest(session, assignment_id)
     if assignment.state != "submitted" or label is None:
         raise StoreError("This task is not submitted; it is among your open ones.")

@@ -33,6 +33,7 @@ CHUNK = 500
 
 EQUAL = "all responses equal"
 NOT_TEXT = "a response with a character that no text has"
+ERASED = "erased"
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,9 @@ def add_tasks(
     without it in the order of the project's seed.
     """
     project = session.get_one(Project, project_id)
-    counts = {"added": 0, "there already": 0, EQUAL: 0, NOT_TEXT: 0}
+    erased = _erased_prompts(session, list(prompts))
+    prompts = {id: candidates for id, candidates in prompts.items() if id not in erased}
+    counts = {"added": 0, "there already": 0, EQUAL: 0, NOT_TEXT: 0, ERASED: len(erased)}
     left_out: dict[uuid.UUID, str] = {}
     responses: dict[uuid.UUID, dict[str, Any]] = {}
     tasks: dict[uuid.UUID, dict[str, Any]] = {}
@@ -270,6 +273,19 @@ def add_tasks(
     counts["added"], counts["there already"] = len(new), len(tasks) - len(new)
     leave_out(session, project_id, left_out)
     return counts | Counter(left_out.values())
+
+
+def _erased_prompts(session: Session, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Prompts whose user was erased since they were chosen; none of the others is before the end.
+
+    Their responses took a while to sample, and must not come in behind an erasure.
+    """
+    found: set[uuid.UUID] = set()
+    for chunk in chunks(ids):
+        held = select(Prompt.id, Prompt.status).where(Prompt.id.in_(chunk)).order_by(Prompt.id)
+        rows = session.execute(held.with_for_update(read=True)).all()
+        found |= {row.id for row in rows if row.status == "erased"}
+    return found
 
 
 def leave_out(session: Session, project_id: uuid.UUID, reasons: Mapping[uuid.UUID, str]) -> None:

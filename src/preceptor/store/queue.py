@@ -60,6 +60,16 @@ class NoSuchTask(StoreError):
         super().__init__("There is no such task among yours.")
 
 
+class Erased(StoreError):
+    """The texts of a task, or of the labeler who had it, were erased."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The texts of this task were erased, as their writer wished, and nothing more is kept "
+            "of it. Take the next one."
+        )
+
+
 @dataclass(frozen=True)
 class AssignmentView:
     """All that a labeler's page may know: texts by position, nothing of models, slots or others."""
@@ -202,6 +212,7 @@ def skip(
         raise StoreError("Say in a few words why you skip it.")
     require_storable(comment, "The comment")
     assignment, task, _ = lock(session, assignment_id, account_id)
+    require_kept(session, assignment, task)
     if assignment.state == "submitted":
         raise StoreError("This task was submitted. Undo that first, then skip it.")
     give_place_back(task, assignment)
@@ -296,6 +307,25 @@ def lock(
     session.get_one(Task, task.id, with_for_update=True, populate_existing=True)
     session.get_one(Assignment, assignment.id, with_for_update=True, populate_existing=True)
     return assignment, task, project
+
+
+def require_kept(session: Session, assignment: Assignment, task: Task) -> None:
+    """Refuse new text where a person was erased; asked when the task is locked, as erasing does.
+
+    Raises:
+        Erased: the prompt's user was, somebody who wrote a response, or the labeler.
+    """
+    gone = [
+        exists().where(Prompt.id == task.prompt_id, Prompt.status == "erased"),
+        exists().where(
+            TaskResponse.task_id == task.id,
+            TaskResponse.response_id == Response.id,
+            Response.erased_at.is_not(None),
+        ),
+        exists().where(Account.id == assignment.account_id, Account.erased_at.is_not(None)),
+    ]
+    if session.scalar(select(or_(*gone))):
+        raise Erased
 
 
 def _held(session: Session, project_id: uuid.UUID, account_id: uuid.UUID) -> Assignment | None:

@@ -16,6 +16,7 @@ from preceptor.data.hygiene import IN_WORDS, MAX_PER_USER, split_of
 from preceptor.data.records import Messages, Prompt, text_of
 from preceptor.errors import StoreError
 from preceptor.store import tables
+from preceptor.store.consent import erased_people
 from preceptor.store.judgements import note_labels
 from preceptor.store.layout import foreign_part, is_own
 from preceptor.store.names import SiteKey, canonical, identify, sha256_of
@@ -29,6 +30,8 @@ from preceptor.store.projects import (
 )
 
 SCOPES = ("train", "evaluate")
+BROKEN = "broken: "
+"""What the reason of a broken line begins with."""
 Values = dict[uuid.UUID, dict[str, Any]]
 
 
@@ -102,6 +105,23 @@ class Rows:
         if session.get_bind().dialect.name == "postgresql":
             session.execute(text("LOCK TABLE ingest IN EXCLUSIVE MODE"))
 
+    def user_of(self, prompt: Prompt) -> uuid.UUID:
+        """The id of a prompt's user."""
+        return identify("user", pseudonym_of(self.site_key, prompt, self.provenance.source))
+
+    def people_of(self, label: Label) -> set[uuid.UUID]:
+        """The accounts of a label: who made it, and who wrote what it is about."""
+        authors = {own.get("author") for own in label.own.get("slots", {}).values()}
+        return {self._account_of(name)[0] for name in {label.labeler, *authors} if name}
+
+    def leave_erased(self, session: Session) -> set[uuid.UUID]:
+        """Take the prompts of people who were erased out again; returns their ids."""
+        gone = erased_people(session)
+        left = {id for id, row in self.prompts.items() if row["user_id"] in gone}
+        self.prompts = {id: row for id, row in self.prompts.items() if id not in left}
+        self.users = {id: row for id, row in self.users.items() if id not in gone}
+        return left
+
     def add_prompt(self, prompt: Prompt, own: dict[str, Any], *, reason: str = "") -> uuid.UUID:
         """A prompt of its user; without one, the split is one by prompt.
 
@@ -166,6 +186,7 @@ class Rows:
             known = self.labels.get(id, {}).get("form_sha256")
             return "there already" if known == digest else "another label of the same labeler"
         guideline = self._add_guideline(label)
+        is_ranked = "rank_groups" in label.body
         self.assignments[assignment] = {
             "id": assignment,
             "task_id": task,
@@ -173,7 +194,7 @@ class Rows:
             "state": "submitted",
             "counted": not label.own.get("surplus", False),
             "lease_expires": label.submitted_at,
-            "display_order": label.own.get("display_order", []),
+            "display_order": label.own.get("display_order", []) if is_ranked else [],
             "display_seed": label.own.get("display_seed", 0),
             "guideline_id": guideline,
             "started_at": label.started_at,
@@ -291,8 +312,13 @@ class Rows:
         return counts
 
     def finish(self, session: Session, counts: Counter[str]) -> Counter[str]:
+        """What became of the lines, as it is told and as it is kept."""
         counts = +counts
-        session.get_one(tables.Ingest, self.ingest).counts = dict(counts)
+        # Why a line is broken may quote it, and nobody could tell later whose words these are.
+        kept = Counter({why: n for why, n in counts.items() if not why.startswith(BROKEN)})
+        if num_broken := counts.total() - kept.total():
+            kept["broken"] = num_broken
+        session.get_one(tables.Ingest, self.ingest).counts = dict(kept)
         return counts
 
     def _take_places(self, session: Session, places: Counter[uuid.UUID]) -> None:
@@ -416,9 +442,13 @@ class Rows:
         self.policies[id] = {"id": id, **values}
         return id
 
-    def _add_account(self, name: str, group: str) -> uuid.UUID:
+    def _account_of(self, name: str) -> tuple[uuid.UUID, str]:
+        """Id and pseudonym."""
         pseudonym = self.site_key.labeler(name, f"import {self.provenance.source}")
-        id = identify("account", pseudonym)
+        return identify("account", pseudonym), pseudonym
+
+    def _add_account(self, name: str, group: str) -> uuid.UUID:
+        id, pseudonym = self._account_of(name)
         row = {
             "id": id,
             "pseudonym": pseudonym,

@@ -110,9 +110,9 @@ def decide(
 
 
 def note_access(
-    session: Session, account_id: uuid.UUID, what: str, of: object, *, now: datetime
+    session: Session, account_id: uuid.UUID | None, what: str, of: object, *, now: datetime
 ) -> None:
-    """Somebody read texts outside of their own tasks."""
+    """Somebody read texts outside of their own tasks, or erased them; None: by a command."""
     session.add(AccessLog(account_id=account_id, what=what, object=str(of), at=now))
 
 

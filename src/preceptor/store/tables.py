@@ -31,6 +31,7 @@ APPEND_ONLY = (
     "acknowledgement",
     "submission",
     "export",
+    "export_row",
     "screening_score",
     "access_log",
 )
@@ -110,6 +111,15 @@ class PromptUser(Base):
     erased_at: Mapped[datetime | None]
 
 
+# Who was erased is asked before every import, of all users there are.
+Index(
+    "ix_prompt_user_erased",
+    PromptUser.erased_at,
+    sqlite_where=text("erased_at IS NOT NULL"),
+    postgresql_where=text("erased_at IS NOT NULL"),
+)
+
+
 class Consent(Base):
     """Append-only; the newest event of a scope counts."""
 
@@ -187,6 +197,7 @@ class Response(Base):
     text: Mapped[str]  # free text
     finished: Mapped[bool | None]  # it ended by itself; null: unknown
     sampling: Mapped[dict[str, Any]]
+    erased_at: Mapped[datetime | None]
 
 
 class Account(Base):
@@ -205,6 +216,7 @@ class Account(Base):
     state: Mapped[str]
     accepts_sensitive: Mapped[bool]
     created_at: Mapped[datetime]
+    erased_at: Mapped[datetime | None]
 
 
 class Invitation(Base):
@@ -420,7 +432,7 @@ class SubmissionText(Base):
 
 
 class Export(Base):
-    """Append-only: which files hold whose text."""
+    """Append-only: the files that were written."""
 
     __tablename__ = "export"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -430,6 +442,14 @@ class Export(Base):
     num_rows: Mapped[int]
     sha256: Mapped[str]
     at: Mapped[datetime]
+
+
+class ExportRow(Base):
+    """Append-only: which file holds whose text. Of equal files only the first has rows."""
+
+    __tablename__ = "export_row"
+    record_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)  # a prompt's or a submission's
+    export_id: Mapped[int] = reference("export", primary_key=True)
 
 
 class Judgement(Base):
@@ -484,11 +504,11 @@ class ScreeningScore(Base):
 
 
 class AccessLog(Base):
-    """Who read people's texts outside of their own tasks; append-only."""
+    """Who read people's texts outside of their own tasks, or erased them; append-only."""
 
     __tablename__ = "access_log"
     id: Mapped[int] = mapped_column(primary_key=True)
-    account_id: Mapped[uuid.UUID] = reference("account", index=True)
+    account_id: Mapped[uuid.UUID | None] = reference("account", index=True)  # null: by command
     what: Mapped[str]
     object: Mapped[str]
     at: Mapped[datetime]
