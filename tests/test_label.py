@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from preceptor.cli import app
 from preceptor.data.records import Prompt, Ranking, read_records
+from preceptor.errors import StoreError
 from preceptor.models import save_model
 from preceptor.recipes import dump_recipe, load_recipe
 from preceptor.store.database import open_store
@@ -167,8 +168,34 @@ def test_an_option_that_an_existing_project_does_not_take_is_told():
     told("add", "--task", "demonstration", "--prompts", "1", "--overlap", "2")
     told("add", "--task", "demonstration", "--prompts", "1")
     told("add", "--task", "demonstration", "--prompts", "1", "--overlap", "2")
-    said = refused("add", "--task", "demonstration", "--overlap", "3")
-    assert "demonstrations wants 2 labels of each task, since it was made" in said
+    add = ("add", "--task", "demonstration", "--prompts", "1")
+    said = refused(*add, "--overlap", "3", "--group", "simulated")
+    assert "made with labels of each task 2, not 3; groups researcher, training, not" in said
+    assert "leave out --overlap and --group, or take another --project" in said
+    told(*add, "--group", "researcher", "--group", "training")
+    assert "--group robots: no such group. There are training," in refused(
+        *add, "--group", "robots"
+    )
+    assert "in the order of seed 0, since it was made" in label(*add, "--seed", "4").stderr
+
+
+def test_simulated_labelers_get_what_is_made_for_them_and_an_export_counts_theirs():
+    filled(9)
+    told("add", "--task", "demonstration", "--prompts", "2")
+    told("add", "--task", "demonstration", "--group", "simulated", "--project", "simulated")
+    store = open_store("labels.db")
+    with store.write() as session:
+        robot = add_labeler(session, store, "robot", group="simulated")
+        with pytest.raises(StoreError, match="not for the group simulated"):
+            claim(session, identify("project", "demonstrations"), robot, now=START)
+        while held := claim(session, identify("project", "simulated"), robot, now=START):
+            form = {"response": "beep"}
+            submit(session, held.id, robot, key=held.key, form=form, now=START)
+    store.close()
+    done = label("export", "demonstrations")
+    manifest = json.loads(Path(done.stdout.strip().replace(".jsonl", ".manifest.json")).read_text())
+    assert manifest["num_simulated"] == manifest["num_rows"] > 0
+    assert f"{manifest['num_rows']:>8,}  rows are of simulated labelers\n" in done.stderr
 
 
 def test_demonstrations_need_no_model_and_no_torch(here: Path):
@@ -374,7 +401,7 @@ def test_a_person_is_erased_after_a_look_and_a_yes():
     assert re.search(r"    hold  prompts prompts-\w+-\w{12}.jsonl\n +sha256 \w{64}\n", done.stdout)
     assert re.search(r"^ +1  prompts \w+, erased$", told("status"), re.MULTILINE)
     again = told("import", "p.jsonl", "--kind", "prompts", *DECLARED)
-    assert again == "       1  there already\n       1  erased\n"
+    assert again == "       1  erased\n       1  there already\n"
     assert re.search(r"0  texts, erased 20\d\d-", told("erase", "--user", "u0", "--yes"))
     assert "letter by letter" in refused("erase", "--user", "u9", "--yes")
     assert "Whom?" in refused("erase")

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from preceptor.store.database import Store
     from preceptor.store.projects import AskedPrompt, ProjectOptions
 
+DEFAULT_GROUPS = {
+    "ranking": ("training", "researcher"),
+    "demonstration": ("training", "researcher"),
+    "evaluation": ("training", "researcher", "heldout"),
+}
+OPTIONS = {"overlap": "--overlap", "groups": "--group"}
+
 label_app = typer.Typer(
     help="Prompts, tasks for labelers, and their labels.",
     no_args_is_help=True,
@@ -164,20 +171,35 @@ def add(
         bool,
         typer.Option("--sensitive", help="They may disturb: only for labelers who accept such."),
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same tasks.")] = 0,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group",
+            help="Who may answer, in a new project; repeat it.  "
+            "[training, researcher; for evaluation heldout, too]",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Same seed, same tasks.  [0]")
+    ] = None,
     store: Where = STORE,
 ) -> None:
     """Ask labelers about prompts and models' responses.
 
     Rankings and evaluations need --run; several models share the K responses in turn. Prompts that
-    the project asks about already are left out. Prints what was added.
+    the project asks about already are left out. Simulated labelers get none without --group
+    simulated. A project that is there keeps what it was made with: another --overlap or --group is
+    refused. Prints what was added.
     """
+    from preceptor.store.accounts import GROUPS
     from preceptor.store.projects import ProjectOptions
 
     if task == "demonstration" and (run or model):
         raise StoreError("--run and --model go with rankings; a demonstration is written by hand.")
     if task != "demonstration" and run is None:
         raise StoreError(f"a {task} compares responses of models: name the run with --run RUN.")
+    if strange := sorted(set(group or ()) - set(GROUPS)):
+        raise StoreError(f"--group {strange[0]}: no such group. There are {', '.join(GROUPS)}.")
     names = model or ["sft"]
     if len(names) > k or len(set(names)) < len(names):
         raise StoreError(f"--k {k} responses of {', '.join(names)}: name each once, at most K.")
@@ -185,14 +207,16 @@ def add(
     options = ProjectOptions(
         purpose="eval" if evaluation else "train",
         overlap=overlap or 1,
-        seed=seed,
-        groups=("training", "heldout", "simulated") if evaluation else ("training", "simulated"),
+        seed=seed or 0,
+        groups=tuple(group or DEFAULT_GROUPS[task]),
     )
+    named = {"overlap": overlap, "groups": group and sorted(set(group))}
+    named = {key: value for key, value in named.items() if value}
     name = project or f"{task}s"
     folders = _folders(run, names) if run else {}
     with opened(store) as there:
         side = split or ("test" if evaluation else "train")
-        asked = _prompts(there, name, task, options, overlap, side, prompts)
+        asked = _prompts(there, name, task, options, named, side, prompts)
         sampled: Any = [[] for _ in asked]
         if run:
             from preceptor.chat import read_run
@@ -204,7 +228,7 @@ def add(
                 [prompt.prompt for prompt in asked],
                 num_responses=k,
                 temperature=temperature,
-                seed=seed,
+                seed=seed or 0,
             )
         counts = _add_tasks(
             there, name, task, options, run, folders, asked, sampled, calibration, sensitive
@@ -251,6 +275,8 @@ def export(
         exported = export_records(there, wanted, out, now=now())
     for reason, count in sorted(exported.left_out.items()):
         typer.echo(f"{count:>8,}  left out: {reason}", err=True)
+    if exported.num_simulated:
+        typer.echo(f"{exported.num_simulated:>8,}  rows are of simulated labelers", err=True)
     typer.echo(f"{exported.num_rows:>8,}  rows, sha256 {exported.sha256}", err=True)
     typer.echo(exported.path)
 
@@ -296,24 +322,28 @@ def _prompts(
     project: str,
     task: str,
     options: "ProjectOptions",
-    overlap: int | None,
+    named: Mapping[str, Any],
     split: str,
     limit: int,
 ) -> "list[AskedPrompt]":
     """Prompts to ask about; what is wrong with the project is told before anything is sampled."""
-    from preceptor.store.projects import create_project, prompts_without_task
+    from preceptor.store.projects import create_project, prompts_without_task, require_same
     from preceptor.store.tables import Project
 
     with store.write() as session:
         id = create_project(session, project, task, options, now=now())
-        overlap_there = session.get_one(Project, id).overlap
-        if overlap not in (None, overlap_there):
-            raise StoreError(
-                f"{project} wants {overlap_there} labels of each task, since it was made. Leave "
-                "--overlap out, or take another --project."
-            )
+        way_out = f"leave out {' and '.join(OPTIONS[name] for name in named)}, or take another"
+        found = session.get_one(Project, id)
+        require_same(found, named, f"{way_out} --project.")
+        order = found.seed
+    if options.seed and options.seed != order:
+        typer.echo(
+            f"{project} asks in the order of seed {order}, since it was made; prompts and "
+            f"responses are drawn by {options.seed}",
+            err=True,
+        )
     with store.read() as session:
-        found = prompts_without_task(
+        chosen = prompts_without_task(
             session,
             id,
             split=split,
@@ -321,12 +351,12 @@ def _prompts(
             seed=options.seed,
             scope="evaluate" if task == "evaluation" else "train",
         )
-    if not found:
+    if not chosen:
         raise StoreError(
             f"no prompt in split {split} that {project} does not ask about already. "
             "`preceptor label import FILE --kind prompts` brings more."
         )
-    return found
+    return chosen
 
 
 def _add_tasks(

@@ -49,7 +49,8 @@ def simulate(
     Each accepts an invitation, signs in, and claims, saves drafts, rates, ranks, skips and undoes
     over HTTP. They see the shown texts alone, and judge them by the run's judge (without --run by
     the rubric) through noise, taste and slips. Habits: straight_liner, random, all_tie, speeder,
-    flag_everything. Prints what became of the tasks. The same command again goes on.
+    flag_everything. They get tasks of projects that are for the group simulated. Prints what
+    became of the tasks. The same command again goes on.
     """
     from preceptor.labeling.client import Client
     from preceptor.recipes import load_recipe
@@ -78,4 +79,4 @@ def simulate(
     for (kind, outcome), count in sorted(done.items()):
         typer.echo(f"{count:>8,}  {kind} {outcome}")
     if not done:
-        typer.echo("no work for them; `preceptor label add` makes some", err=True)
+        typer.echo("no work for them; `preceptor label add --group simulated` makes some", err=True)

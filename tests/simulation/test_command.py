@@ -22,6 +22,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+SIMULATED = ("simulated",)
+
+
 def simulate(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["label", "simulate", *arguments])
 
@@ -35,7 +38,7 @@ def test_all_work_of_an_app_is_done_and_the_same_ones_come_back(store: Store, ur
     with store.write() as session:
         publish_guideline(session, "rules", "Help first.", now=datetime.now(UTC))
     tasks = {f"what is {i}?": [f"it is {i}.", "no", f"{i} {i}"] for i in range(6)}
-    make_project(store, tasks=tasks, overlap=2, guideline="rules")
+    make_project(store, tasks=tasks, overlap=2, guideline="rules", groups=SIMULATED)
     with_store = ("--url", url, "--store", "labels.db")
     done = simulate(*with_store, "--labelers", "3", "--habit", "all_tie=1")
     assert done.exit_code == 0, done.output
@@ -55,7 +58,7 @@ def test_all_work_of_an_app_is_done_and_the_same_ones_come_back(store: Store, ur
 def test_an_admin_s_key_invites_them_over_http(
     store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    make_project(store)
+    make_project(store, groups=SIMULATED)
     account = add_member(store, "ada", role="admin", group="researcher")
     key = key_of(store, account, "admin", at=datetime.now(UTC))
     monkeypatch.setenv("PRECEPTOR_API_KEY", key)
@@ -86,7 +89,7 @@ def test_wrong_words_are_told(store: Store, url: str):
 
 def test_somebody_s_login_is_not_taken_over(store: Store, url: str):
     """The accounts' file is lost: the same logins are there, and their passwords are not known."""
-    make_project(store)
+    make_project(store, groups=SIMULATED)
     there = ("--url", url, "--store", "labels.db", "--labelers", "1")
     assert simulate(*there).exit_code == 0
     Path("simulated-labelers.json").unlink()

@@ -59,10 +59,14 @@ def create(body: ProjectBody, visitor: Lead, store: AStore, now: Now) -> Project
     """Make a project, or find the one of this name that asks for the same."""
     options = body.model_dump(exclude={"name", "task_type"}) | {"groups": tuple(body.groups)}
 
+    named = {name: options[name] for name in body.model_fields_set & options.keys()}
+
     def make(session: Session) -> ProjectView:
         wanted = projects.ProjectOptions(**options)
         id = projects.create_project(session, body.name, body.task_type, wanted, now=now)
-        return _project(session.get_one(Project, id))
+        found = session.get_one(Project, id)
+        projects.require_same(found, named, "leave that out, or take another name.")
+        return _project(found)
 
     return store.run(make)
 

@@ -53,9 +53,10 @@ class Me(BaseModel):
 
 
 class ProjectToWorkIn(BaseModel):
-    """A project with work for you; its name, which may tell a model, is not told.
+    """A project that is for you; its name, which may tell a model, is not told.
 
-    `held` is the task in hand, `unread` the guideline that is to be read first.
+    `held` is the task in hand, `unread` the guideline that is to be read first, `has_work` whether
+    a claim would find something now.
     """
 
     id: uuid.UUID
@@ -64,6 +65,7 @@ class ProjectToWorkIn(BaseModel):
     num_done: int
     held: uuid.UUID | None
     unread: str | None
+    has_work: bool
 
 
 class ProjectsToWorkIn(BaseModel):
@@ -166,7 +168,7 @@ class ProjectBody(Body):
     calibration_fraction: float = Field(0.15, ge=0, le=1, allow_inf_nan=False)
     lease_seconds: int = Field(3600, ge=60, le=7 * 86_400)
     undo_seconds: int = Field(60, ge=0, le=86_400)
-    groups: list[Group] = ["training", "simulated"]
+    groups: list[Group] = Field(["training", "researcher"], min_length=1)
     guideline: Text | None = Field(None, min_length=1, max_length=200)
     seed: int = Field(0, ge=0, le=2**62)
 

@@ -20,6 +20,7 @@ from preceptor.store.projects import (
     may_be_asked,
     project_named,
     prompts_without_task,
+    require_same,
 )
 from preceptor.store.tables import (
     Account,
@@ -35,6 +36,8 @@ from preceptor.store.tables import (
 
 GOLD_PAGE = 25
 GROUPS = ("training", "heldout", "researcher", "simulated")
+FIELDS = ("overlap", "calibration_fraction", "lease_seconds", "groups", "guideline")
+"""Of the form, which stay as they were when a project is there."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,9 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
         _require_guideline(session, options.guideline)
     sensitive: bool | set[uuid.UUID] = wanted.sensitive
     project = create_project(session, wanted.name, wanted.task_type, options, now=now)
+    named = {name: getattr(options, name) for name in FIELDS}
+    found = session.get_one(Project, project)
+    require_same(found, named, "say the same again, or take another name.")
     scope = "evaluate" if options.purpose == "eval" else "train"
     if wanted.task_type == "demonstration":
         asked = prompts_without_task(

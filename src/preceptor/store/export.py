@@ -61,6 +61,7 @@ class Exported:
     sha256: str
     num_rows: int
     left_out: dict[str, int]
+    num_simulated: int  # of the rows, labels of simulated labelers
 
 
 def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime) -> Exported:
@@ -90,15 +91,16 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
     partial = folder / f"{wanted.kind}-{wanted.split}.jsonl.writing"
     digest = write_records(partial, lines)
     path = folder / f"{wanted.kind}-{wanted.split}-{digest[:12]}.jsonl"
+    # Of prompts there are none.
+    groups = Counter(r["meta"]["labeler_group"] for r in records if "labeler_group" in r["meta"])
     manifest = {
         "sha256": digest,
         "num_rows": len(lines),
         "schema": SCHEMAS[wanted.kind],
         "filter": asdict(wanted),
         "left_out": dict(sorted(left_out.items())),
-        "labelers": dict(Counter(r["meta"]["labeler_group"] for r in records))
-        if wanted.kind != "prompts"
-        else {},
+        "labelers": dict(groups),
+        "num_simulated": groups["simulated"],
         "guidelines": guidelines,
         "version": preceptor.__version__,
     }
@@ -123,7 +125,7 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
             session.execute(insert(ExportRow), rows)
     write_text(manifest_path(path), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     partial.replace(path)
-    return Exported(path, digest, len(lines), dict(left_out))
+    return Exported(path, digest, len(lines), dict(left_out), groups["simulated"])
 
 
 def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterator[dict[str, Any]]:

@@ -36,6 +36,15 @@ NOT_TEXT = "a response with a character that no text has"
 ERASED = "erased"
 
 
+IN_WORDS = {
+    "overlap": "labels of each task",
+    "calibration_fraction": "a share of pool tasks of",
+    "lease_seconds": "a lease of seconds",
+    "undo_seconds": "seconds to undo",
+    "groups": "groups",
+}
+
+
 @dataclass(frozen=True)
 class ProjectOptions:
     """What a project is made with; the calibration pool is that of Stiennon et al."""
@@ -45,7 +54,7 @@ class ProjectOptions:
     calibration_fraction: float = 0.15
     lease_seconds: int = 3600
     undo_seconds: int = 60
-    groups: tuple[str, ...] = ("training", "simulated")
+    groups: tuple[str, ...] = ("training", "researcher")
     guideline: str | None = None
     seed: int = 0
 
@@ -109,6 +118,28 @@ def create_project(
     session.add(project)
     session.flush()
     return project.id
+
+
+def require_same(project: Project, wanted: Mapping[str, Any], way_out: str) -> None:
+    """Refuse what is asked of a project that is there and was made with something else.
+
+    `wanted` has the options that were named, by their columns.
+
+    Raises:
+        StoreError: one of them differs; it says which, and the way out.
+    """
+    differing = []
+    for name, value in wanted.items():
+        there = getattr(project, name)
+        if isinstance(value, list | tuple):
+            there, value = ", ".join(sorted(there)), ", ".join(sorted(value))
+        if there != value:
+            differing.append(f"{IN_WORDS.get(name, name)} {there}, not {value}")
+    if differing:
+        raise StoreError(
+            f"{project.name}: there is such a project, made with {'; '.join(differing)}. It keeps "
+            f"what it was made with: {way_out}"
+        )
 
 
 def project_named(session: Session, name: str) -> Project:
