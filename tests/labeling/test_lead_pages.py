@@ -722,12 +722,14 @@ def test_the_chosen_split_holds_for_responses_of_another_project(store: Store, a
     with store.write() as session:
         prompt_named(session, "unseen").split = "valid"
         prompt_named(session, "odd").split = "valid"
-        options = ProjectOptions(calibration_fraction=0.0)
+        options = ProjectOptions(calibration_fraction=0.0, lease_seconds=1800, groups=("training",))
         project = create_project(session, "once more", "ranking", options, now=START)
         leave_out(session, project, {prompt_named(session, "odd").id: "too long"})
     valid = AGAIN | {"split": "valid"}
     assert admin.submit("/lead/projects", **valid).headers["location"].endswith("said=1")
     assert sensitive_of(store, "once more").keys() == {"unseen"}
+    other = admin.submit("/lead/projects", **valid | {"lease": "60"})
+    assert other.status_code == 400 and "a lease of seconds 1800, not 3600" in other.text
     none = admin.submit("/lead/projects", **AGAIN | {"split": "test"})
     assert none.status_code == 400 and "Nothing is left to ask about in test" in none.text
 

@@ -1,11 +1,15 @@
 """What a labeler sees of their work: only what is for them, and no project's name."""
 
 import dataclasses
+import uuid
+from datetime import datetime
 
 import pytest
 from people import START, add_labeler, add_project, at, fill_in
+from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
+from preceptor.store import queue
 from preceptor.store.accounts import acknowledge, publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.inbox import (
@@ -14,12 +18,13 @@ from preceptor.store.inbox import (
     label_state,
     project_guideline,
     recent_tasks,
+    set_accepts_sensitive,
 )
 from preceptor.store.labels import save_draft, submit, undo
 from preceptor.store.projects import ProjectOptions, create_project, set_guideline
 from preceptor.store.queue import claim, skip
 from preceptor.store.standing import set_state
-from preceptor.store.tables import Project
+from preceptor.store.tables import Project, Task
 
 
 def test_the_inbox_has_what_may_be_claimed(store: Store):
@@ -36,24 +41,75 @@ def test_the_inbox_has_what_may_be_claimed(store: Store):
             ProjectOptions(purpose="eval", groups=("heldout",)),
             now=at(3),
         )
-        cards = inbox(session, ann)
+        cards = inbox(session, ann, now=START)
         assert [(c.task_type, c.number, c.screening) for c in cards] == [
             ("ranking", 1, False),
             ("ranking", 2, False),
         ]
         assert (cards[0].id, cards[0].held, cards[0].num_done) == (project, None, 0)
-        assert [c.task_type for c in inbox(session, held_out)] == ["evaluation"]
+        assert [c.task_type for c in inbox(session, held_out, now=START)] == ["evaluation"]
         assert not {"second", "final"} & {str(v) for v in dataclasses.asdict(cards[1]).values()}
         task = claim(session, project, ann, now=START)
-        assert inbox(session, ann)[0].held == task.id
+        assert inbox(session, ann, now=START)[0].held == task.id
         submit(session, task.id, ann, key=task.key, form=fill_in(task), now=START)
-        assert [(c.held, c.num_done) for c in inbox(session, ann)][0] == (None, 1)
+        assert [(c.held, c.num_done) for c in inbox(session, ann, now=START)][0] == (None, 1)
         session.get_one(Project, project).state = "paused"
-        assert [c.number for c in inbox(session, ann)] == [1]
+        assert [c.number for c in inbox(session, ann, now=START)] == [1]
         set_state(session, ann, "screening", now=START)
-        assert [c.screening for c in inbox(session, ann)] == [True]
+        assert [c.screening for c in inbox(session, ann, now=START)] == [True]
         set_state(session, ann, "paused", now=START)
-        assert inbox(session, ann) == []
+        assert inbox(session, ann, now=START) == []
+
+
+def works(session: Session, account: uuid.UUID, *, now: datetime = START) -> list[bool]:
+    return [card.has_work for card in inbox(session, account, now=now)]
+
+
+def test_there_is_work_where_a_claim_would_find_some(store: Store):
+    with store.write() as session:
+        ann, bob = (add_labeler(session, store, name) for name in ("ann", "bob"))
+        project = add_project(session, num_tasks=2, overlap=2, num_calibration=1)
+        create_project(session, "empty", "ranking", ProjectOptions(), now=at(1))
+        assert works(session, ann) == [True, False]
+        for _ in range(2):
+            task = claim(session, project, ann, now=START)
+            assert works(session, ann)[0], "a task in hand is work"
+            submit(session, task.id, ann, key=task.key, form=fill_in(task), now=START)
+        # Her part of a task that wants another label, and of the pool, is done.
+        assert claim(session, project, ann, now=START) is None
+        assert works(session, ann) == [False, False] and works(session, bob) == [True, False]
+
+
+def test_a_lease_that_ran_out_is_work_for_others(store: Store):
+    with store.write() as session:
+        ann, bob = (add_labeler(session, store, name) for name in ("ann", "bob"))
+        project = add_project(session, num_tasks=1)
+        claim(session, project, ann, now=START)
+        assert works(session, bob) == [False]
+        assert works(session, bob, now=at(3601)) == [True]
+        assert claim(session, project, bob, now=at(3601)) is not None
+
+
+def test_sensitive_work_is_none_for_who_does_not_accept_it(store: Store):
+    with store.write() as session:
+        ann = add_labeler(session, store, "ann")
+        add_project(session, num_tasks=2)
+        session.query(Task).update({"sensitive": True})
+        assert works(session, ann) == [False]
+        set_accepts_sensitive(session, ann, True)
+        assert works(session, ann) == [True]
+
+
+def test_of_very_many_tasks_a_few_are_looked_at(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """What may be behind them is not hidden."""
+    monkeypatch.setattr(queue, "LOOK", 2)
+    with store.write() as session:
+        ann = add_labeler(session, store, "ann")
+        project = add_project(session, num_tasks=3, overlap=2)
+        for done in range(3):
+            task = claim(session, project, ann, now=START)
+            submit(session, task.id, ann, key=task.key, form=fill_in(task), now=START)
+            assert works(session, ann) == [True], done
 
 
 def test_a_guideline_is_unread_until_its_newest_version_is_confirmed(store: Store):
@@ -63,14 +119,14 @@ def test_a_guideline_is_unread_until_its_newest_version_is_confirmed(store: Stor
         assert project_guideline(session, project, ann) is None
         publish_guideline(session, "rules", "one", now=START)
         set_guideline(session, project, "rules")
-        assert inbox(session, ann)[0].unread == "rules@1"
+        assert inbox(session, ann, now=START)[0].unread == "rules@1"
         shown = project_guideline(session, project, ann)
         assert (shown.markdown, shown.confirmed) == ("one", False)
         acknowledge(session, ann, shown.id, now=START)
-        assert inbox(session, ann)[0].unread is None
+        assert inbox(session, ann, now=START)[0].unread is None
         task = claim(session, project, ann, now=START)
         publish_guideline(session, "rules", "two", now=START)
-        assert inbox(session, ann)[0].unread == "rules@2"
+        assert inbox(session, ann, now=START)[0].unread == "rules@2"
         assert assignment_guideline(session, task.id, ann).markdown == "one"
         bob = add_labeler(session, store, "bob")
         assert assignment_guideline(session, task.id, bob) is None

@@ -70,10 +70,10 @@ def my_tasks(
 
 
 @router.get("/projects")
-def projects(visitor: Labeler, store: AStore) -> ProjectsToWorkIn:
-    """Where you may work."""
+def projects(visitor: Labeler, store: AStore, now: Now) -> ProjectsToWorkIn:
+    """Where you may work, and whether there is a task for you now."""
     with store.read() as session:
-        found = inbox.inbox(session, visitor.member.id)
+        found = inbox.inbox(session, visitor.member.id, now=now)
     names = ProjectToWorkIn.model_fields
     return ProjectsToWorkIn(
         items=[ProjectToWorkIn(**{n: getattr(card, n) for n in names}) for card in found]

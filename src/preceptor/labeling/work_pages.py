@@ -41,7 +41,7 @@ def work(
 ) -> HTMLResponse:
     account = visitor.member.id
     with store.read() as session:
-        cards = inbox(session, account)
+        cards = inbox(session, account, now=now)
         recent = recent_tasks(session, account, limit=5)
         label = label_state(session, done, account, now=now) if done else None
     return render(

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
 from preceptor.store.accounts import account_of, guideline_name, newest_guideline
-from preceptor.store.queue import LEASED, may_claim
+from preceptor.store.queue import LEASED, has_work, may_claim
 from preceptor.store.tables import (
     Account,
     Acknowledgement,
@@ -38,6 +38,7 @@ class ProjectCard:
     num_done: int  # by this account
     held: uuid.UUID | None  # the task in hand
     unread: str | None  # the guideline that is to be read first
+    has_work: bool  # a task in hand, or one to be had
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class LabelState:
     surplus: bool
 
 
-def inbox(session: Session, account_id: uuid.UUID) -> list[ProjectCard]:
+def inbox(session: Session, account_id: uuid.UUID, *, now: datetime) -> list[ProjectCard]:
     """The projects that the account may claim from, oldest first."""
     account = account_of(session, account_id)
     done = dict(
@@ -109,6 +110,7 @@ def inbox(session: Session, account_id: uuid.UUID) -> list[ProjectCard]:
                 num_done=done.get(project.id, 0),
                 held=held.get(project.id),
                 unread=guideline.name if guideline and not guideline.confirmed else None,
+                has_work=project.id in held or has_work(session, project, account, now=now),
             )
         )
     return cards

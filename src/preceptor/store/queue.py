@@ -47,6 +47,9 @@ LEASED = literal("leased", literal_execute=True)
 # After an expiry or a release the same labeler may have a task again.
 DONE = ("submitted", "skipped", "leased")
 
+LOOK = 500
+"""Open tasks that the start page looks at to tell whether there is work."""
+
 WINDOW = 100
 """Partly filled tasks that are tried before a fresh one.
 
@@ -503,7 +506,24 @@ def _first(
     conditions: Sequence[ColumnElement[bool]],
     order: Sequence[Any],
 ) -> Task | None:
-    """The first open task that is for this labeler: not sensitive, not done, not their own."""
+    """The first open task that is for this labeler."""
+    return session.scalar(
+        select(Task)
+        .where(
+            Task.project_id == project.id,
+            Task.state == OPEN,
+            *conditions,
+            *_is_for(project, account),
+        )
+        .order_by(*order)
+        .limit(1)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def _is_for(project: Project, account: Account) -> list[ColumnElement[bool]]:
+    """Of an open task, that it is for this labeler: not sensitive, not done, not their own."""
     own_response = aliased(Response)
     written = (
         TaskResponse.task_id == Task.id,
@@ -515,22 +535,45 @@ def _first(
         _askable(project),
         or_(Prompt.author_id.is_(None), Prompt.author_id != account.id),
     )
-    return session.scalar(
-        select(Task)
-        .where(
-            Task.project_id == project.id,
-            Task.state == OPEN,
-            *conditions,
-            *_suitable(account),
-            ~_done(account),
-            ~exists().where(*written),
-            exists().where(*asked),
+    return [
+        *_suitable(account),
+        ~_done(account),
+        ~exists().where(*written),
+        exists().where(*asked),
+    ]
+
+
+def has_work(session: Session, project: Project, account: Account, *, now: datetime) -> bool:
+    """Whether a claim would find something, by a look that is short however many tasks there are.
+
+    Of more than LOOK open tasks that are all done by this labeler, or not for them, it says yes:
+    there may be others behind them.
+    """
+    order = [Task.taken.desc(), Task.priority.desc(), Task.draw]
+    for conditions in (
+        (Task.kind == "calibration",),
+        (Task.kind == "normal", Task.taken == 0),
+        (Task.kind == "normal", Task.taken > 0),
+    ):
+        first = (
+            select(Task.id)
+            .where(Task.project_id == project.id, Task.state == OPEN, *conditions)
+            .order_by(*order)
+            .limit(LOOK)
         )
-        .order_by(*order)
-        .limit(1)
-        .with_for_update()
-        .execution_options(populate_existing=True)
+        ids = session.scalars(first).all()
+        for_them = select(Task.id).where(Task.id.in_(ids), *_is_for(project, account)).limit(1)
+        if len(ids) == LOOK or (ids and session.scalar(for_them) is not None):
+            return True
+    # A lease that ran out gives its place back with the next claim, whoever's.
+    over = select(Assignment.task_id).where(
+        Assignment.state == LEASED, Assignment.lease_expires <= now
     )
+    ids = session.scalars(over).all()
+    back = select(Task.id).where(
+        Task.id.in_(ids), Task.project_id == project.id, *_is_for(project, account)
+    )
+    return bool(ids) and session.scalar(back.limit(1)) is not None
 
 
 def _askable(project: Project) -> ColumnElement[bool]:
