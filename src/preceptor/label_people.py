@@ -30,7 +30,6 @@ def guideline(
     keeps the version it was made under. Prints name and version.
     """
     from preceptor.store.accounts import publish_guideline
-    from preceptor.store.names import NAME
     from preceptor.store.projects import project_named, set_guideline
 
     with opened(store) as there, there.write() as session:
@@ -43,10 +42,6 @@ def guideline(
         if not markdown.strip():
             raise DataError(f"{path}: empty. Labelers need something to go by.")
         named = name or found.guideline or found.task_type
-        if not NAME.fullmatch(named):
-            raise StoreError(
-                f"--name {named}: lower case letters, digits, dots, dashes, at most 64."
-            )
         published = publish_guideline(session, named, markdown, now=now())
         set_guideline(session, found.id, named)
     typer.echo(published)
@@ -185,7 +180,7 @@ def serve(
     from preceptor.store.accounts import has_accounts
 
     try:
-        from preceptor.labeling.server import address_of, run_server, settings_for
+        from preceptor.labeling.server import address_of, listen, run_server, settings_for
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("preceptor"):
             raise
@@ -202,14 +197,16 @@ def serve(
                     "nobody has an account yet: `preceptor label invite LOGIN --role admin`",
                     err=True,
                 )
-        shown = url or address_of(host, port, https=settings.https)
-        typer.echo(f"{shown}   (Ctrl-C stops it; requests that have begun are finished)", err=True)
-        run_server(
-            there,
-            settings,
-            host=host,
-            port=port,
-            behind_proxy=url is not None and certificate is None,
-            certificate=certificate,
-            key=key,
-        )
+        with listen(host, port) as listening:
+            own = address_of(host, listening.getsockname()[1], https=settings.https)
+            typer.echo(
+                f"{url or own}   (Ctrl-C stops it; requests that have begun are finished)", err=True
+            )
+            run_server(
+                there,
+                settings,
+                listening,
+                behind_proxy=url is not None and certificate is None,
+                certificate=certificate,
+                key=key,
+            )

@@ -33,11 +33,15 @@ from preceptor.store.tables import (
     Assignment,
     Guideline,
     Project,
+    Prompt,
+    PromptUser,
     Submission,
     Task,
 )
 
 ROLES = ("labeler", "researcher", "admin")
+SPARE = "usr_" + "a" * 26
+"""A user who may be erased."""
 SCOPE_OF = {"label": ROLES, "research": ROLES[1:], "admin": ROLES[2:]}
 NASTY = (
     "",
@@ -174,6 +178,8 @@ def world(store: Store, clock: Clock) -> Iterator[Any]:
     assert answer.status_code == 200
     with store.write() as session:
         publish_guideline(session, "rules", "Help first.", now=clock())
+        values = {"split": "train", "policy": "opt_in", "first_seen": clock()}
+        session.add(PromptUser(id=uuid.UUID(int=7), pseudonym=SPARE, **values))
         for _ in range(3):
             make_key(session, account, "spare", ["label"], now=clock())
     for role in ROLES:  # something to begin with
@@ -193,6 +199,7 @@ TABLES = {
     "account_id": Account,
     "task_id": Task,
     "guideline_id": Guideline,
+    "prompt_id": Prompt,
 }
 
 
@@ -238,7 +245,15 @@ def fill(
         value = {"key": key_for(store, chosen), "body": a_form(draws)}
     if path.endswith("/skip") and draws.random() < 0.5:
         value = {"reason": draws.choice(SKIP_REASONS), "comment": a_text(draws)}
-    if "/tasks" in path and draws.random() < 0.5:
+    if path.endswith("/guidelines") and draws.random() < 0.5:
+        value = {"name": "rules", "markdown": a_text(draws)}
+    if path.endswith("/erase") and draws.random() < 0.7:
+        value = {"pseudonym": SPARE, "dry_run": draws.random() < 0.5}
+    if path.endswith("/labels") and draws.random() < 0.8:
+        value = {"labels": {"ambiguous": draws.choice([True, False, None])}}
+    if "/ingest" in path and draws.random() < 0.9:
+        value = {"prompt": a_text(draws), "response": "a", "responses": ["a", "b"], "ranks": [1, 2]}
+    if "/tasks" in path and draws.random() < 0.8:
         value = {"prompt": a_text(draws), "responses": [a_text(draws), "b"]}
     return path, json.dumps(value).encode()
 
@@ -283,7 +298,8 @@ def test_made_up_requests_break_nothing(world: Any, store: Store, clock: Clock):
     for _ in range(1_000):
         operation = draws.choice(interface.operations)
         path, body = fill(draws, interface, operation, store)
-        owner = owner_of(store, path) or draws.choice(ROLES)
+        who = allowed(operation) if draws.random() < 0.5 else ROLES
+        owner = owner_of(store, path) or draws.choice(who)
         role = owner if draws.random() < 0.7 else draws.choice(ROLES)
         headers = {"authorization": f"Bearer {keys[role]}", "host": "localhost"}
         if body is not None:
@@ -329,6 +345,8 @@ def restore(store: Store) -> None:
         for account in session.scalars(select(Account).where(Account.login.in_(ROLES))):
             assert account.role == account.login, "somebody changed their role"
             account.state = "active"
+        for key in session.scalars(select(ApiKey).where(ApiKey.name == "tests")):
+            key.revoked_at = None  # with an account that left
 
 
 def assert_adds_up(store: Store) -> None:

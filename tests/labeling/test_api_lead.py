@@ -15,6 +15,7 @@ from preceptor.store.tables import (
     Account,
     Policy,
     Prompt,
+    PromptLabel,
     PromptUser,
     Task,
     TaskResponse,
@@ -256,6 +257,8 @@ def test_a_guideline_gets_a_version_by_its_text(admin: Program):
     assert admin("POST /guidelines", body).json() == {"name": "ranking@1"}
     assert admin("POST /guidelines", body).json() == {"name": "ranking@1"}
     assert admin("POST /guidelines", body | {"markdown": "x"}).json() == {"name": "ranking@2"}
+    for wrong in ("a b", "Upper", "-x", "y" * 65):  # the rule of the page and the command
+        assert "a name has small letters" in admin("POST /guidelines", body | {"name": wrong}).text
 
 
 def test_sources_are_policies_and_slots_are_shuffled(lead: Program, store: Store):
@@ -311,3 +314,51 @@ def test_an_admin_erases_a_person_and_looks_first(
         one, other = session.scalars(log)
         assert [one.object, other.what] == [pseudonym, "erased a labeler and their texts"]
         assert session.get_one(Account, one.account_id).login == "ada"
+
+
+def test_a_lead_says_what_a_prompt_is_and_takes_it_back(lead: Program, store: Store):
+    make_project(store, tasks={"a question": ["a", "b"]})
+    [prompt] = lead("GET /prompts").json()["items"]
+    assert prompt["labels"] == {}
+    path = f"PUT /prompts/{prompt['id']}/labels"
+
+    def say(**labels: Any) -> Any:
+        return lead(path, {"labels": labels})
+
+    assert say(ambiguous=True, use_case="open_qa").json() == {
+        "labels": {"ambiguous": True, "use_case": "open_qa"}
+    }
+    assert say(ambiguous=False).json()["labels"] == {"ambiguous": False, "use_case": "open_qa"}
+    assert say(ambiguous=None).json()["labels"] == {"use_case": "open_qa"}
+    assert say(use_case="open_qa").status_code == 200  # nothing new
+    [prompt] = lead("GET /prompts").json()["items"]
+    assert (prompt["use_case"], prompt["labels"]) == ("open_qa", {"use_case": "open_qa"})
+    with store.read() as session:
+        added = session.scalars(select(PromptLabel).order_by(PromptLabel.id)).all()
+        values = [(row.key, row.value) for row in added]
+    assert values == [
+        *(("ambiguous", True), ("use_case", "open_qa")),
+        *(("ambiguous", False), ("ambiguous", None)),
+    ]
+    for odd in ({"odd": True}, {"ambiguous": "yes"}, {"use_case": "anything"}, {}):
+        assert say(**odd).status_code == 400, odd
+    other = path.replace(prompt["id"], str(uuid.UUID(int=1)))
+    assert lead(other, {"labels": {"ambiguous": True}}).status_code == 404
+
+
+def test_records_come_in_as_by_the_command(lead: Program, store: Store):
+    declared = "licence=CC0&consent=yes&source=mine"
+    rows = [{"prompt": "one", "user": "u"}, {"prompt": "ONE", "user": "v"}, {"prompt": 3}]
+    path = f"POST /ingest?kind=prompts&{declared}"
+    refused = lead(path, content=lines_of(rows))
+    assert refused.status_code == 400
+    message = error_of(refused)["message"]
+    assert message.startswith("upload.jsonl:3: ") and "nothing was imported" in message
+    counts = lead(f"{path}&skip_broken=true", content=lines_of(rows)).json()["counts"]
+    assert counts["added"] == 1 and sum(counts.values()) == 3
+    written = [{"prompt": "p", "response": "r", "user": "u"}]
+    path = f"POST /ingest?kind=demonstrations&{declared}&project=theirs"
+    assert lead(path, content=lines_of(written)).json()["counts"] == {"added": 1}
+    assert lead(path, content=lines_of(written)).json()["counts"] == {"there already": 1}
+    assert lead(f"POST /ingest?kind=prompts&{declared}&project=p", content=b"").status_code == 400
+    assert lead(f"POST /ingest?kind=prompts&{declared}", content=b"").status_code == 400

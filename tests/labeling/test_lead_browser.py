@@ -18,9 +18,9 @@ from sqlalchemy import select
 
 from preceptor.labeling.app import create_app
 from preceptor.labeling.settings import Settings
-from preceptor.store.accounts import publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.labels import submit
+from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, ProjectOptions, add_tasks, create_project
 from preceptor.store.queue import claim
 from preceptor.store.tables import Guideline, Prompt, Task
@@ -105,7 +105,9 @@ def add_hostile_work(store: Store) -> list[str]:
         add_rejected(session, 1)
         left = session.scalars(select(Prompt).where(Prompt.status == "rejected")).one()
         left.reason = f"reason {attack}"
-        publish_guideline(session, f"guideline {attack}", f"# {attack}", now=START)
+        id = identify("guideline", f"guideline {attack}", 1)  # of before names had a rule
+        values = {"name": f"guideline {attack}", "version": 1, "markdown": f"# {attack}"}
+        session.add(Guideline(id=id, **values, sha256="", imported=False, at=START))
         for i, name in enumerate((f"ann {attack}", "bob")):
             who = add_member_of(session, store, name)
             view = claim(session, project, who, now=START)

@@ -29,7 +29,7 @@ from preceptor.labeling.app import create_app
 from preceptor.labeling.charts import Mark
 from preceptor.labeling.settings import Settings
 from preceptor.statistics import Estimate
-from preceptor.store.accounts import accept_invitation, invite, publish_guideline
+from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store, create_store, open_store
 from preceptor.store.labels import submit
 from preceptor.store.names import identify
@@ -378,7 +378,8 @@ def test_a_guideline_is_published_in_versions(store: Store, admin: Browser):
     assert "<strong>true</strong>" in admin.get(f"/lead/guidelines/{found[1].id}").text
     page = admin.get("/lead/guidelines").text
     assert "ranking@2" in page and page.count(">shown<") == 1
-    for wrong in ({"name": "a b", "markdown": "x"}, {"name": "a", "markdown": " "}):
+    names = ("a b", "Upper", "", "-x", "y" * 65)
+    for wrong in (*({"name": n, "markdown": "x"} for n in names), {"name": "a", "markdown": " "}):
         assert admin.submit("/lead/guidelines", **wrong).status_code == 400
 
 
@@ -531,7 +532,9 @@ def test_no_text_breaks_out_of_any_page(store: Store, admin: Browser, attack: st
         add_rejected(session, 1)
         left = session.scalars(select(Prompt).where(Prompt.status == "rejected")).one()
         left.reason = f"r {attack}"
-        publish_guideline(session, f"g {attack}", f"# {attack}\n\n[x]({attack})", now=START)
+        values = {"name": f"g {attack}", "version": 1, "markdown": f"# {attack}\n\n[x]({attack})"}
+        id = identify("guideline", values["name"], 1)  # of before names had a rule
+        session.add(Guideline(id=id, **values, sha256="", imported=False, at=START))
         people = [add_member_of(session, store, name) for name in (f"l {attack}", "other")]
         for i, who in enumerate(people):
             view = claim(session, project, who, now=START)

@@ -1,5 +1,6 @@
 """How it is served: for this machine alone, unless passwords are safe, or somebody insists."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -182,7 +183,10 @@ def test_a_guideline_is_published_by_version(here: Path):
     for wrong in ("empty.md", "bytes.md", "nowhere.md"):
         assert wrong in label("guideline", "rankings", wrong)[2]
     assert "no such project" in label("guideline", "others")[2]
-    assert "--name" in label("guideline", "rankings", "own.md", "--name", "A B")[2]
+    assert (
+        "guideline 'A B': a name has"
+        in label("guideline", "rankings", "own.md", "--name", "A B")[2]
+    )
 
 
 def test_serve_says_what_is_missing(here: Path):
@@ -197,3 +201,22 @@ def test_serve_says_what_is_missing(here: Path):
     assert "pip install 'preceptor[label]'" in done.stderr
     assert label("serve", "--host", "0.0.0.0")[0] == 2
     assert "no label store" in label("serve", "--store", "nowhere.db")[2]
+
+
+def test_a_port_that_is_taken_is_named_with_the_way_out(here: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, out, err = label("serve", "--port", port)
+    assert (code, out) == (2, "")
+    assert f"--port {port} on 127.0.0.1: another program listens there" in err
+    assert "take another with --port" in err and "Ctrl-C" not in err
+    code, _, err = label("serve", "--host", "192.0.2.1", "--insecure")
+    assert code == 2 and "--host 192.0.2.1: cannot be listened on" in err
+
+
+def test_an_invitation_that_was_taken_back_has_no_password_to_reset(here: Path):
+    label("invite", "ann")
+    label("account", "ann", "--state", "left")
+    code, _, err = label("invite", "ann", "--reset")
+    assert code == 2 and "taken back before anybody accepted it" in err and "anew" in err
+    assert "Activate" not in err

@@ -11,14 +11,16 @@ from browsers import PASSWORD, Browser, Clock, Enter, Page, make_project
 from people import START
 from sqlalchemy import func, select
 
+from preceptor.errors import StoreError
 from preceptor.labeling.settings import Settings
 from preceptor.store.accounts import acknowledge, publish_guideline
+from preceptor.store.competence import set_competence
 from preceptor.store.database import Busy, Store
 from preceptor.store.export import Filter, export_records
 from preceptor.store.forms import FLAGS, SKIP_REASONS
 from preceptor.store.inbox import set_accepts_sensitive
 from preceptor.store.projects import set_guideline
-from preceptor.store.tables import Assignment, Guideline, Submission, SubmissionText, Task
+from preceptor.store.tables import Account, Assignment, Guideline, Submission, SubmissionText, Task
 
 
 def begin(browser: Browser, project: uuid.UUID) -> Page:
@@ -804,3 +806,29 @@ def test_two_hundred_steps_in_any_order_lose_nothing(store: Store, enter: Enter)
 def test_the_default_settings_have_no_debugging():
     assert Settings().https is False
     assert Settings().max_body_bytes <= 2_000_000
+
+
+def test_labelers_say_what_they_know_and_the_lead_reads_it(store: Store, enter: Enter):
+    ann = enter("ann")
+    with store.write() as session:
+        session.get_one(Account, ann.account).state = "screening"  # type: ignore[attr-defined]
+    lead = enter("lea", role="researcher", group="researcher")
+    card = f"/lead/screening/{ann.account}"
+    assert "Not said yet" in lead.get(card).text and "not said" in lead.get("/lead/screening").text
+    page = ann.open("/profile")
+    assert "You have not said yet" in page.text
+    page = page.press(ending="/competence", topic_law="on", topic_speech_age="on", language_de="on")
+    assert "Your lead sees it" in page.text and "You have not said yet" not in page.text
+    fields = page.form("/competence")["fields"]
+    assert {name for name in fields if name != "csrf"} == {
+        "topic_law",
+        "topic_speech_age",
+        "language_de",
+    }
+    told = " ".join(lead.open(card).text.split())
+    assert "Subjects Law" in told and "it about age" in told and "well German" in told
+    assert "2 topics, de" in " ".join(lead.open("/lead/screening").text.split())
+    ann.submit("/profile/competence")
+    assert "0 topics, no language" in " ".join(lead.open("/lead/screening").text.split())
+    with store.write() as session, pytest.raises(StoreError, match="x: not on the list"):
+        set_competence(session, ann.account, ["x"], [])

@@ -67,6 +67,8 @@ SAMPLES = {
     "export_row": "(record_id, export_id) SELECT u.id, export.id FROM prompt_user u, export",
     "screening_score": "(id, account_id, part, value, card, decided_by, at) SELECT 1, id, "
     "'competence', 5, '{}', id, created_at FROM account",
+    "prompt_label": "(id, prompt_id, key, account_id, at) SELECT 1, prompt.id, 'ambiguous', "
+    "account.id, created_at FROM prompt, account LIMIT 1",
     "access_log": "(id, account_id, what, object, at) SELECT 1, id, 'prompt', '', created_at "
     "FROM account",
 }

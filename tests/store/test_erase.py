@@ -47,6 +47,8 @@ LATER = at(3600)
 HOLD_TEXT_OF_PEOPLE = {
     "account.login",
     "account.password_hash",
+    "account.topics",  # choices, that may tell who it is
+    "account.languages",
     "api_key.name",
     "assignment.meta",
     "assignment.skip_comment",
@@ -75,6 +77,7 @@ HOLD_NONE = {
     *("key_check.value", "left_out.reason", "login_session.token_sha256", "policy.name"),
     *("policy.run", "policy.weights_sha256", "project.groups", "project.guideline"),
     *("project.name", "project.purpose", "project.state", "project.task_type", "prompt.origin"),
+    *("prompt_label.key", "prompt_label.value"),
     *("prompt.split", "prompt.status", "prompt_user.policy", "prompt_user.pseudonym"),
     *("prompt_user.split", "screening_score.card", "screening_score.part"),
     *("submission.body", "submission.form_sha256", "submission.kind"),  # choices, checked

@@ -33,6 +33,13 @@ from preceptor.store.accounts import (
     open_invitation,
     set_password,
 )
+from preceptor.store.competence import (
+    LANGUAGES,
+    SPEECH,
+    SUBJECTS,
+    TOPICS,
+    set_competence,
+)
 from preceptor.store.inbox import set_accepts_sensitive
 from preceptor.store.logins import close_login, close_logins, member_named, open_login
 
@@ -115,9 +122,37 @@ def accept(
 
 
 @router.get("/profile")
-def profile(request: Request, visitor: Everyone, saved: str = "") -> HTMLResponse:
-    messages = {"sensitive": words.SAVED, "password": words.PASSWORD_CHANGED}
-    return render(request, "profile.html", message=messages.get(saved), kind="good")
+def profile(request: Request, visitor: Everyone, store: AStore, saved: str = "") -> HTMLResponse:
+    messages = {
+        "sensitive": words.SAVED,
+        "competence": words.COMPETENCE_SAVED,
+        "password": words.PASSWORD_CHANGED,
+    }
+    return _profile(request, store, visitor, message=messages.get(saved))
+
+
+def _profile(
+    request: Request,
+    store: AStore,
+    visitor: Visitor,
+    *,
+    status: int = 200,
+    message: str | None = None,
+) -> HTMLResponse:
+    with store.read() as session:
+        account = account_of(session, visitor.member.id)
+        known = {"topics": account.topics, "languages": account.languages}
+    kind = "good" if status == 200 else "wrong"
+    lists = {"subjects": SUBJECTS, "speech": SPEECH, "languages": LANGUAGES}
+    return render(
+        request,
+        "profile.html",
+        status=status,
+        message=message,
+        kind=kind,
+        known=known,
+        lists=lists,
+    )
 
 
 @router.post("/profile")
@@ -125,6 +160,14 @@ def change_profile(visitor: Everyone, store: AStore, form: Form) -> Response:
     accepts = "accepts_sensitive" in form
     store.run(lambda session: set_accepts_sensitive(session, visitor.member.id, accepts))
     return RedirectResponse("/profile?saved=sensitive", 303)
+
+
+@router.post("/profile/competence")
+def change_competence(visitor: Everyone, store: AStore, form: Form) -> Response:
+    topics = [name for name in TOPICS if f"topic_{name}" in form]
+    languages = [name for name in LANGUAGES if f"language_{name}" in form]
+    store.run(lambda session: set_competence(session, visitor.member.id, topics, languages))
+    return RedirectResponse("/profile?saved=competence", 303)
 
 
 @router.post("/profile/password")
@@ -136,7 +179,7 @@ def change_password(
     throttle: Throttle = request.app.state.throttle
 
     def again(status: int, message: str) -> Response:
-        return render(request, "profile.html", status=status, message=message, kind="wrong")
+        return _profile(request, store, visitor, status=status, message=message)
 
     if wait := throttle.admit(member.login, address, now):
         return again(429, words.SIGN_IN_WAIT.format(minutes=-(-wait // 60)))

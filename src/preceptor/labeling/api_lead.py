@@ -1,6 +1,7 @@
 """The REST interface for those who lead: projects, tasks, progress, agreement."""
 
 import hashlib
+import tempfile
 import uuid
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,8 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from preceptor.data.records import Prompt, parse_line, parse_record
+from preceptor.data.hygiene import why_dropped
+from preceptor.data.records import Demonstration, Prompt, Ranking, parse_line, parse_record
 from preceptor.errors import DataError, StoreError
 from preceptor.labeling.agreement import NEWEST, agreement_of, people_of
 from preceptor.labeling.api_shapes import (
@@ -20,10 +22,12 @@ from preceptor.labeling.api_shapes import (
     Gold,
     Labelers,
     LabelerView,
+    LabelsOfPrompt,
     ProjectBody,
     ProjectChange,
     ProjectView,
     ProjectViews,
+    PromptLabels,
     Prompts,
     PromptView,
     Split,
@@ -33,15 +37,21 @@ from preceptor.labeling.judgements import read_judgements
 from preceptor.labeling.labelers import Record, read_records
 from preceptor.labeling.security import AStore, Now, Visitor, api_roles
 from preceptor.statistics import Estimate
-from preceptor.store import projects, screening
+from preceptor.store import ingest, projects, prompt_labels, screening
 from preceptor.store.asking import Question, ask, read_question
 from preceptor.store.rows import SCOPES, Provenance
 from preceptor.store.status import ProjectStatus, project_status
 from preceptor.store.tables import Assignment, Project
+from preceptor.store.tables import Prompt as PromptRow
 
 router = APIRouter(tags=["researcher"])
 
 Lead = Annotated[Visitor, Depends(api_roles("researcher", "admin", scope="research"))]
+KINDS: dict[str, Any] = {
+    "prompts": Prompt,
+    "demonstrations": Demonstration,
+    "rankings": Ranking,
+}
 UPLOADED = Path("upload.jsonl")
 """What the errors call the lines that were sent."""
 
@@ -192,13 +202,76 @@ def prompts(
         shown = f"{split or 'all'} {status} after {after}"
         screening.note_access(session, visitor.member.id, "prompts", shown, now=now)
         names = ("id", "split", "status", "reason", "use_case", "origin")
+        labels = prompt_labels.labels_of(session, [row.id for row in rows])
         return [
-            PromptView(**{name: getattr(row, name) for name in names}, prompt=row.content)
+            PromptView(
+                **{name: getattr(row, name) for name in names},
+                prompt=row.content,
+                labels=labels.get(row.id, {}),
+            )
             for row in rows
         ]
 
     found = store.run(read)
     return Prompts(items=found, next=found[-1].id if len(found) == limit else None)
+
+
+@router.put("/prompts/{prompt_id}/labels")
+def label_prompt(
+    prompt_id: uuid.UUID, body: PromptLabels, visitor: Lead, store: AStore, now: Now
+) -> LabelsOfPrompt:
+    """Say what a prompt is, one label or more; others stay. The use case becomes the prompt's."""
+
+    def put(session: Session) -> dict[str, Any]:
+        if session.get(PromptRow, prompt_id) is None:
+            raise HTTPException(404)
+        by = visitor.member.id
+        return prompt_labels.label_prompt(session, prompt_id, body.labels, by, now=now)
+
+    return LabelsOfPrompt(labels=store.run(put))
+
+
+@router.post(
+    "/ingest",
+    openapi_extra={"requestBody": {"content": {"application/jsonl": {"schema": {}}}}},
+)
+async def ingest_lines(
+    request: Request,
+    visitor: Lead,
+    store: AStore,
+    now: Now,
+    kind: Literal["prompts", "demonstrations", "rankings"],
+    licence: Annotated[Text, Query(min_length=1, max_length=500)],
+    consent: Annotated[Text, Query(min_length=1, max_length=2000)],
+    source: Annotated[Text, Query(max_length=200)] = "",
+    project: Annotated[Text | None, Query(min_length=1, max_length=200)] = None,
+    skip_broken: bool = False,
+    keep_all: bool = False,
+) -> Counts:
+    """Records, a line each, as `preceptor label import` takes a file: all of them or none."""
+    body = await request.body()
+    if kind == "prompts" and project is not None:
+        raise StoreError("A project goes with labels; tasks are asked about prompts later.")
+
+    def bring() -> dict[str, int]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / UPLOADED
+            path.write_bytes(body)
+            provenance = Provenance(path, licence, consent, now, source=source, scopes=SCOPES)
+            try:
+                file = ingest.read_file(
+                    provenance,
+                    KINDS[kind],
+                    skip_broken=skip_broken,
+                    hygiene=why_dropped if kind == "prompts" and not keep_all else None,
+                )
+            except (DataError, StoreError) as error:
+                raise StoreError(str(error).replace(f"{folder}/", "")) from None
+        if kind == "prompts":
+            return store.run(lambda s: ingest.import_prompts(s, store.site_key, file))
+        return store.run(lambda s: ingest.import_labels(s, store.site_key, file, project=project))
+
+    return Counts(counts=await run_in_threadpool(bring))
 
 
 def read_lines(body: bytes) -> list[Question]:

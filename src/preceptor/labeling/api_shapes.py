@@ -14,7 +14,7 @@ from preceptor.data.records import Messages
 from preceptor.store import logins
 from preceptor.store.accounts import GROUPS
 from preceptor.store.desk import OwnTask
-from preceptor.store.forms import require_storable
+from preceptor.store.forms import PROMPT_LABELS, require_storable
 
 
 def _storable(text: str) -> str:
@@ -253,6 +253,19 @@ class PromptView(BaseModel):
     reason: str
     use_case: str
     origin: str
+    labels: dict[str, Any] = Field(description="What those who lead said of it.")
+
+
+class PromptLabels(Body):
+    """Yes or no by name, the use case by its name; null takes one back."""
+
+    labels: dict[Text, bool | Text | None] = Field(min_length=1, max_length=len(PROMPT_LABELS))
+
+
+class LabelsOfPrompt(BaseModel):
+    """All that holds of a prompt now."""
+
+    labels: dict[str, Any]
 
 
 class Prompts(BaseModel):

@@ -21,6 +21,9 @@ from preceptor.labeling.people import (
 from preceptor.labeling.screening import CUT_OFFS, read_cards, read_demonstrations
 from preceptor.labeling.security import AStore, Form, Now, Visitor, roles
 from preceptor.store.accounts import invite, invite_again, invite_to_reset, publish_guideline
+from preceptor.store.competence import SPEECH
+from preceptor.store.database import Busy
+from preceptor.store.forms import require_storable
 from preceptor.store.screening import decide, score_competence, score_demonstration
 from preceptor.store.standing import set_state
 from preceptor.store.tables import Account, Guideline
@@ -72,6 +75,7 @@ def card(
         "lead/card.html",
         card=found[0],
         demonstrations=demonstrations,
+        speech=SPEECH,
         cut_offs=CUT_OFFS,
         said=said,
     )
@@ -139,12 +143,12 @@ def publish(
     request: Request, visitor: Lead, store: AStore, form: Form, now: Now
 ) -> HTMLResponse | RedirectResponse:
     name, markdown = form.get("name", "").strip(), form.get("markdown", "").strip()
-    message = ""
-    if not name or len(name) > 60 or not name.replace("-", "").replace("_", "").isalnum():
-        message = "A guideline's name has letters, digits, - and _ alone: its labels hold it."
-    elif not markdown:
-        message = "The text is empty. Labelers would have nothing to read."
-    if message:
+    try:
+        require_storable([name, markdown], "The guideline")
+        store.run(lambda session: publish_guideline(session, name, markdown, now=now))
+    except Busy:
+        raise
+    except StoreError as error:
         with store.read() as session:
             versions = read_guidelines(session)
         return render(
@@ -153,10 +157,9 @@ def publish(
             status=400,
             versions=versions,
             said="",
-            message=message,
+            message=str(error),
             form=form,
         )
-    store.run(lambda session: publish_guideline(session, name, markdown, now=now))
     return RedirectResponse("/lead/guidelines?said=published", 303)
 
 

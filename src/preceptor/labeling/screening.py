@@ -51,7 +51,8 @@ class Card:
     flags           of responses with a gold answer, how often both or neither saw sensitive content
     rankings        of the pairs that they and the gold answer order, the share ordered alike
     demonstrations  mean score, 1 to 7, of their demonstrations in screening
-    competence      the newest self-assessment as a researcher noted it, 1 to 7
+    competence      how well that covers what is asked, as a researcher noted it last, 1 to 7
+    topics          that they say they know, and languages; None: they have not said
     """
 
     account_id: uuid.UUID
@@ -63,6 +64,8 @@ class Card:
     demonstrations: Estimate
     num_unscored: int
     competence: float | None
+    topics: tuple[str, ...] | None
+    languages: tuple[str, ...] | None
     decision: bool | None
     decided_at: datetime | None
 
@@ -70,6 +73,7 @@ class Card:
         """As they are kept with a decision."""
         parts = ("flags", "rankings", "demonstrations")
         found: dict[str, Any] = {name: getattr(self, name).as_dict() for name in parts}
+        # Not what they know: it is theirs to change, and this is kept for good.
         return found | {"competence": self.competence, "cut_offs": CUT_OFFS}
 
 
@@ -119,6 +123,8 @@ def read_cards(session: Session, account_id: uuid.UUID | None = None) -> list[Ca
                 demonstrations=demonstrations,
                 num_unscored=unscored,
                 competence=competence.value if competence else None,
+                topics=None if account.topics is None else tuple(account.topics),
+                languages=None if account.languages is None else tuple(account.languages),
                 decision=bool(decision.value) if decision else None,
                 decided_at=decision.at if decision else None,
             )

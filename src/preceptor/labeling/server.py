@@ -1,5 +1,7 @@
 """The server process: where it listens, and whether passwords are safe on their way to it."""
 
+import contextlib
+import errno
 import ipaddress
 import socket
 from pathlib import Path
@@ -57,21 +59,40 @@ def settings_for(
     return Settings(https=https, hosts=hosts, exports=exports)
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """The socket that is served on, made before anybody is told the address; port 0 is any.
+
+    Raises:
+        StoreError: the port is taken, or is not ours to take.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            why = "another program listens there, perhaps this one. Stop that, or take another"
+        elif error.errno == errno.EACCES:
+            why = "a port below 1024 is the administrator's. Take another"
+        else:
+            raise StoreError(
+                f"--host {host}: cannot be listened on ({error.strerror}). Name an address of "
+                "this machine."
+            ) from None
+        raise StoreError(f"--port {port} on {host}: {why} with --port.") from None
+
+
 def run_server(
     store: Store,
     settings: Settings,
+    listening: socket.socket,
     *,
-    host: str,
-    port: int,
     behind_proxy: bool,
     certificate: Path | None,
     key: Path | None,
 ) -> None:
     """Serve until it is told to stop; requests that have begun are finished."""
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(store, settings),
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,  # an invitation's token stands in its path
         server_header=False,
@@ -82,6 +103,9 @@ def run_server(
         ssl_keyfile=key,
         timeout_graceful_shutdown=10,
     )
+    # Ctrl-C is how it is stopped, not a failure.
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def address_of(host: str, port: int, *, https: bool) -> str:

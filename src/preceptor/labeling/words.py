@@ -49,6 +49,76 @@ SENSITIVE_TEXT = (
     "any time, and skip any task."
 )
 SENSITIVE_ACCEPT = "I accept such tasks"
+COMPETENCE_TITLE = "What you know"
+COMPETENCE_TEXT = (
+    "Your lead sees this beside your score card, to choose a team that knows many things. Tick "
+    "what you would judge with confidence; none is an answer, too."
+)
+COMPETENCE_OPEN = "You have not said yet."
+COMPETENCE_SUBJECTS = "Subjects"
+COMPETENCE_SPEECH = "Speech that hurts: you would notice it about"
+COMPETENCE_LANGUAGES = "Languages that you read and write well"
+COMPETENCE_SAVED = "Saved. Your lead sees it."
+TOPICS = {
+    "everyday_life": "Everyday life",
+    "business": "Business",
+    "law": "Law",
+    "medicine": "Medicine",
+    "finance": "Money and taxes",
+    "mathematics": "Mathematics",
+    "programming": "Programming",
+    "science": "Natural science",
+    "history": "History",
+    "literature": "Literature",
+    "writing": "Writing and editing",
+    "speech_gender": "women and men",
+    "speech_sexuality": "sexual orientation",
+    "speech_ethnicity": "ethnicity",
+    "speech_nationality": "nationality, migration",
+    "speech_religion": "religion",
+    "speech_politics": "politics",
+    "speech_disability": "disability, illness",
+    "speech_age": "age",
+    "speech_self_harm": "self-harm",
+    "speech_violence": "violence, terrorism",
+}
+LANGUAGES = {
+    "ar": "Arabic",
+    "bn": "Bengali",
+    "cs": "Czech",
+    "da": "Danish",
+    "de": "German",
+    "el": "Greek",
+    "en": "English",
+    "es": "Spanish",
+    "fa": "Persian",
+    "fi": "Finnish",
+    "fr": "French",
+    "he": "Hebrew",
+    "hi": "Hindi",
+    "hu": "Hungarian",
+    "id": "Indonesian",
+    "it": "Italian",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "ms": "Malay",
+    "nb": "Norwegian",
+    "nl": "Dutch",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ro": "Romanian",
+    "ru": "Russian",
+    "sv": "Swedish",
+    "sw": "Swahili",
+    "ta": "Tamil",
+    "th": "Thai",
+    "tl": "Tagalog",
+    "tr": "Turkish",
+    "uk": "Ukrainian",
+    "ur": "Urdu",
+    "vi": "Vietnamese",
+    "zh": "Chinese",
+}
 SAVE = "Save"
 SAVED = "Saved."
 PASSWORD_TITLE = "Password"

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
-from preceptor.store.names import SiteKey, identify, sha256_of
+from preceptor.store.names import NAME, SiteKey, identify, sha256_of
 from preceptor.store.tables import (
     Account,
     Acknowledgement,
@@ -128,6 +128,11 @@ def invite_to_reset(session: Session, account_id: uuid.UUID, *, now: datetime) -
         raise StoreError(
             f"{account.login}: the invitation was not accepted yet. Send a new invitation instead."
         )
+    if never_came(account):
+        raise StoreError(
+            f"{account.login}: the invitation was taken back before anybody accepted it, so there "
+            "is no password. Invite them anew."
+        )
     if account.state == "left":
         raise StoreError(f"{account.login}: this account is ended. Activate it first.")
     return _new_link(session, account_id, now=now, screened=False)
@@ -231,8 +236,19 @@ def all_accounts(session: Session) -> list[Account]:
 
 
 def publish_guideline(session: Session, name: str, markdown: str, *, now: datetime) -> str:
-    """Add a version, and return what labels call it; the same text again changes nothing."""
+    """Add a version, and return what labels call it; the same text again changes nothing.
+
+    Raises:
+        StoreError: a new name that is none, or a text of nothing.
+    """
     newest = newest_guideline(session, name)
+    if newest is None and not NAME.fullmatch(name):  # one of before this rule stays
+        raise StoreError(
+            f"guideline {name!r}: a name has small letters, digits, dots, dashes and underscores, "
+            "begins with a letter or digit, and is at most 64 long: labels hold it."
+        )
+    if not markdown.strip():
+        raise StoreError(f"guideline {name}: the text is empty. Labelers need something to go by.")
     if newest is not None and newest.markdown == markdown:
         return guideline_name(newest)
     last = session.scalar(select(func.max(Guideline.version)).where(Guideline.name == name)) or 0

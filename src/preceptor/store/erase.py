@@ -452,4 +452,5 @@ def _close_account(session: Session, account: Account, now: datetime) -> None:
     session.execute(delete(ApiKey).where(ApiKey.account_id == account.id))
     account.login = account.password_hash = None
     account.accepts_sensitive = False
+    account.topics = account.languages = None
     account.erased_at = account.erased_at or now

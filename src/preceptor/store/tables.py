@@ -34,6 +34,7 @@ APPEND_ONLY = (
     "export_row",
     "screening_score",
     "access_log",
+    "prompt_label",
 )
 """Triggers refuse UPDATE and DELETE on these, in both databases."""
 
@@ -73,7 +74,7 @@ class Base(DeclarativeBase):
         datetime: UTCDateTime(),
         str: Text(),
         dict[str, Any]: JSON(),
-        list[str]: JSON(),
+        list[str]: JSON(none_as_null=True),
         Any: JSON(none_as_null=True),
     }
 
@@ -178,6 +179,18 @@ class Prompt(Base):
     meta: Mapped[dict[str, Any]]
 
 
+class PromptLabel(Base):
+    """What those who lead say of a prompt; append-only, the newest of a key counts."""
+
+    __tablename__ = "prompt_label"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    prompt_id: Mapped[uuid.UUID] = reference("prompt", index=True)
+    key: Mapped[str]
+    value: Mapped[Any | None]  # a choice; null: taken back
+    account_id: Mapped[uuid.UUID] = reference("account")
+    at: Mapped[datetime]
+
+
 class Policy(Base):
     """One row a model version; never shown to labelers."""
 
@@ -215,6 +228,8 @@ class Account(Base):
     labeler_group: Mapped[str]
     state: Mapped[str]
     accepts_sensitive: Mapped[bool]
+    topics: Mapped[list[str] | None]  # that they say they know; null: not asked yet
+    languages: Mapped[list[str] | None]
     created_at: Mapped[datetime]
     erased_at: Mapped[datetime | None]
 
