@@ -219,6 +219,20 @@ def test_demonstrations_need_no_model_and_no_torch(here: Path):
     assert read_records(path, Prompt)
 
 
+def test_labelers_are_asked_for_prompts(here: Path):
+    told("init")
+    assert told("add", "--task", "prompt_plain", "--prompts", "7") == "       7  added\n"
+    assert told("add", "--task", "prompt_plain", "--prompts", "2") == "       2  added\n"
+    (here / "purposes.txt").write_text("Plan meals\n\nSort feedback\n")
+    purposes = ["--task", "prompt_user_based", "--descriptions", "purposes.txt", "--overlap", "3"]
+    assert told("add", *purposes) == "       2  added\n"
+    assert told("add", *purposes) == "       2  there already\n"
+    assert "wants 3 labels of each task" in refused("add", *purposes[:4], "--overlap", "2")
+    status = told("status")
+    assert "plain prompts (prompt_plain, open)\n  tasks 9" in status
+    assert "user-based prompts (prompt_user_based, open)\n  tasks 2" in status
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -229,6 +243,13 @@ def test_demonstrations_need_no_model_and_no_torch(here: Path):
         (["init", "--store", "postgresql://a:secret@127.0.0.1:1/b"], "PRECEPTOR_SITE_KEY is not"),
         (["add"], "a ranking compares responses of models: name the run"),
         (["add", "--task", "demonstration", "--model", "sft"], "written by hand"),
+        (["add", "--task", "prompt_plain", "--run", "x"], "do not go with prompt_plain"),
+        (["add", "--task", "prompt_user_based"], "with one on each line: --descriptions FILE"),
+        (["add", "--descriptions", "x"], "--descriptions goes with --task prompt_user_based"),
+        (
+            ["add", "--task", "prompt_user_based", "--descriptions", "none.txt"],
+            "none.txt: cannot be read as text",
+        ),
         (["add", "--run", "nowhere"], "nowhere: not a run folder"),
         (["add", "--run", "x", "--model", "a", "--model", "a"], "name each once"),
         (

@@ -16,6 +16,10 @@ from preceptor.label_simulate import simulate_app
 from preceptor.label_store import STORE, Where, now, opened
 
 if TYPE_CHECKING:
+    import uuid
+
+    from sqlalchemy.orm import Session
+
     from preceptor.store.database import Store
     from preceptor.store.projects import AskedPrompt, ProjectOptions
 
@@ -23,8 +27,17 @@ DEFAULT_GROUPS = {
     "ranking": ("training", "researcher"),
     "demonstration": ("training", "researcher"),
     "evaluation": ("training", "researcher", "heldout"),
+    "prompt_plain": ("training", "researcher"),
+    "prompt_few_shot": ("training", "researcher"),
+    "prompt_user_based": ("training", "researcher"),
 }
 OPTIONS = {"overlap": "--overlap", "groups": "--group"}
+PROJECTS = {
+    "prompt_plain": "plain prompts",
+    "prompt_few_shot": "few-shot prompts",
+    "prompt_user_based": "user-based prompts",
+}
+"""What a project is called if nobody names it; of other tasks their plural."""
 
 label_app = typer.Typer(
     help="Prompts, tasks for labelers, and their labels.",
@@ -136,8 +149,15 @@ def import_file(
 @label_app.command()
 def add(
     task: Annotated[
-        Literal["ranking", "demonstration", "evaluation"],
-        typer.Option("--task", help="What labelers do with each prompt."),
+        Literal[
+            "ranking",
+            "demonstration",
+            "evaluation",
+            "prompt_plain",
+            "prompt_few_shot",
+            "prompt_user_based",
+        ],
+        typer.Option("--task", help="What labelers do with each prompt, or that they write some."),
     ] = "ranking",
     run: Annotated[
         Path | None, typer.Option("--run", metavar="RUN", help="The run folder with the models.")
@@ -167,6 +187,12 @@ def add(
     temperature: Annotated[
         float, typer.Option("--temperature", min=0, help="Of sampling; 0 takes the likeliest.")
     ] = 1.0,
+    descriptions: Annotated[
+        Path | None,
+        typer.Option(
+            "--descriptions", metavar="FILE", help="For prompt_user_based: a purpose on each line."
+        ),
+    ] = None,
     sensitive: Annotated[
         bool,
         typer.Option("--sensitive", help="They may disturb: only for labelers who accept such."),
@@ -184,25 +210,19 @@ def add(
     ] = None,
     store: Where = STORE,
 ) -> None:
-    """Ask labelers about prompts and models' responses.
+    """Ask labelers about prompts and models' responses, or for prompts.
 
     Rankings and evaluations need --run; several models share the K responses in turn. Prompts that
-    the project asks about already are left out. Simulated labelers get none without --group
-    simulated. A project that is there keeps what it was made with: another --overlap or --group is
-    refused. Prints what was added.
+    the project asks about already are left out; tasks to write prompts in are added to those that
+    are there. Simulated labelers get none without --group simulated. A project that is there keeps
+    what it was made with: another --overlap or --group is refused. Prints what was added.
     """
     from preceptor.store.accounts import GROUPS
+    from preceptor.store.forms import PROMPT_TYPES
     from preceptor.store.projects import ProjectOptions
 
-    if task == "demonstration" and (run or model):
-        raise StoreError("--run and --model go with rankings; a demonstration is written by hand.")
-    if task != "demonstration" and run is None:
-        raise StoreError(f"a {task} compares responses of models: name the run with --run RUN.")
     if strange := sorted(set(group or ()) - set(GROUPS)):
         raise StoreError(f"--group {strange[0]}: no such group. There are {', '.join(GROUPS)}.")
-    names = model or ["sft"]
-    if len(names) > k or len(set(names)) < len(names):
-        raise StoreError(f"--k {k} responses of {', '.join(names)}: name each once, at most K.")
     evaluation = task == "evaluation"
     options = ProjectOptions(
         purpose="eval" if evaluation else "train",
@@ -212,6 +232,28 @@ def add(
     )
     named = {"overlap": overlap, "groups": group and sorted(set(group))}
     named = {key: value for key, value in named.items() if value}
+    if task in PROMPT_TYPES:
+        if run or model or split or calibration:
+            raise StoreError(
+                f"--run, --model, --split and --calibration do not go with {task}: labelers write."
+            )
+        lines = _descriptions(task, descriptions)
+        name = project or PROJECTS[task]
+        with opened(store) as there:
+            _print_counts(
+                _add_writing(there, name, task, options, named, prompts, lines, sensitive)
+            )
+        return
+    if descriptions:
+        raise StoreError("--descriptions goes with --task prompt_user_based.")
+
+    if task == "demonstration" and (run or model):
+        raise StoreError("--run and --model go with rankings; a demonstration is written by hand.")
+    if task != "demonstration" and run is None:
+        raise StoreError(f"a {task} compares responses of models: name the run with --run RUN.")
+    names = model or ["sft"]
+    if len(names) > k or len(set(names)) < len(names):
+        raise StoreError(f"--k {k} responses of {', '.join(names)}: name each once, at most K.")
     name = project or f"{task}s"
     folders = _folders(run, names) if run else {}
     with opened(store) as there:
@@ -327,15 +369,10 @@ def _prompts(
     limit: int,
 ) -> "list[AskedPrompt]":
     """Prompts to ask about; what is wrong with the project is told before anything is sampled."""
-    from preceptor.store.projects import create_project, prompts_without_task, require_same
-    from preceptor.store.tables import Project
+    from preceptor.store.projects import prompts_without_task
 
     with store.write() as session:
-        id = create_project(session, project, task, options, now=now())
-        way_out = f"leave out {' and '.join(OPTIONS[name] for name in named)}, or take another"
-        found = session.get_one(Project, id)
-        require_same(found, named, f"{way_out} --project.")
-        order = found.seed
+        id, order = _project(session, project, task, options, named)
     if options.seed and options.seed != order:
         typer.echo(
             f"{project} asks in the order of seed {order}, since it was made; prompts and "
@@ -357,6 +394,54 @@ def _prompts(
             "`preceptor label import FILE --kind prompts` brings more."
         )
     return chosen
+
+
+def _project(
+    session: "Session", name: str, task: str, options: "ProjectOptions", named: Mapping[str, Any]
+) -> "tuple[uuid.UUID, int]":
+    """The project of this name and its seed, made if there is none; what was `named` must fit."""
+    from preceptor.store.projects import create_project, require_same
+    from preceptor.store.tables import Project
+
+    id = create_project(session, name, task, options, now=now())
+    way_out = f"leave out {' and '.join(OPTIONS[key] for key in named)}, or take another"
+    found = session.get_one(Project, id)
+    require_same(found, named, f"{way_out} --project.")
+    return id, found.seed
+
+
+def _descriptions(task: str, file: Path | None) -> list[str]:
+    """The lines of the lead's file; what is wrong with it is told before the store is opened."""
+    if task != "prompt_user_based":
+        if file:
+            raise StoreError("--descriptions goes with --task prompt_user_based.")
+        return []
+    if file is None:
+        raise StoreError(
+            "prompt_user_based: labelers write after purposes told in general words. Name a file "
+            "with one on each line: --descriptions FILE."
+        )
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read as text: {error}.") from None
+
+
+def _add_writing(
+    store: "Store",
+    name: str,
+    task: str,
+    options: "ProjectOptions",
+    named: Mapping[str, Any],
+    num: int,
+    descriptions: list[str],
+    sensitive: bool,
+) -> dict[str, int]:
+    from preceptor.store.writing import add_writing
+
+    with store.write() as session:
+        id, _ = _project(session, name, task, options, named)
+        return add_writing(session, id, num=num, descriptions=descriptions, sensitive=sensitive)
 
 
 def _add_tasks(

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store
+from preceptor.store.forms import PROMPT_TYPES
 from preceptor.store.projects import (
     Candidate,
     ProjectOptions,
@@ -20,6 +21,7 @@ from preceptor.store.projects import (
     add_tasks,
     create_project,
 )
+from preceptor.store.writing import add_writing
 
 PASSWORD = "correct horse battery staple"
 # As argon2 is meant to be slow, tests take its cheapest form.
@@ -87,11 +89,14 @@ def make_project(
     name: str = "a project named ppo_ptx",
     **options: Any,
 ) -> uuid.UUID:
-    """An open project; `tasks` are prompts with the responses to each."""
+    """An open project; `tasks` are prompts, or purposes, with the responses to each."""
     options.setdefault("calibration_fraction", 0.0)
     responses = () if task_type == "demonstration" else ("one", "two", "three")
     with store.write() as session:
         project = create_project(session, name, task_type, ProjectOptions(**options), now=START)
+        if task_type in PROMPT_TYPES:
+            add_writing(session, project, num=3, descriptions=list(tasks or ()))
+            return project
         policy = add_policy(session, "ppo_ptx", run="runs/secret", weights_sha256="f" * 64)
         add_tasks(
             session,

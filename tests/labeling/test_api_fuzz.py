@@ -168,6 +168,7 @@ def world(store: Store, clock: Clock) -> Iterator[Any]:
         groups=("training", "researcher"),
         overlap=2,
     )
+    make_project(store, "prompt_plain", name="written", groups=("training", "researcher"))
     browser = Browser(app)
     browser.headers.clear()
     browser._transport.raise_server_exceptions = False  # type: ignore[attr-defined]
@@ -211,6 +212,9 @@ def ids_in(store: Store) -> dict[str, list[str]]:
             rows = session.scalars(select(table.id)).all()
             found[name] = [str(id) for id in rows[-12:]]
         spare = select(ApiKey.id).where(ApiKey.name == "spare")
+        for name, task_type in (("project_id", "ranking"), ("written", "prompt_plain")):
+            of_type = select(Project.id).where(Project.task_type == task_type)
+            found[name] = [str(id) for id in session.scalars(of_type)]
         found["key_id"] = list(session.scalars(spare))
     return found | {"version": ["1", "2"]}
 
@@ -226,7 +230,8 @@ def fill(
         name = parameter["name"]
         if parameter["in"] == "path":
             chance = draws.random()
-            right = ids.get(name) or [a_text(draws)]
+            written = "written" if spec["operationId"].startswith("add_writing") else name
+            right = ids.get(written) or [a_text(draws)]
             anything = [id for some in ids.values() for id in some]
             chosen = draws.choice(right if chance < 0.8 else anything)
             if chance > 0.95:
@@ -254,7 +259,7 @@ def fill(
     if "/ingest" in path and draws.random() < 0.9:
         value = {"prompt": a_text(draws), "response": "a", "responses": ["a", "b"], "ranks": [1, 2]}
     if "/tasks" in path and draws.random() < 0.8:
-        value = {"prompt": a_text(draws), "responses": [a_text(draws), "b"]}
+        value = {"prompt": a_text(draws) + "?", "responses": [a_text(draws), "b"]}
     return path, json.dumps(value).encode()
 
 
@@ -295,7 +300,9 @@ def test_made_up_requests_break_nothing(world: Any, store: Store, clock: Clock):
     browser, keys, interface = world
     draws = Random(20)
     seen: dict[str, Counter[int]] = {}
-    for _ in range(1_000):
+    for number in range(3_000):
+        if number >= 1_000 and not undone(seen):
+            break
         operation = draws.choice(interface.operations)
         path, body = fill(draws, interface, operation, store)
         who = allowed(operation) if draws.random() < 0.5 else ROLES
@@ -321,11 +328,17 @@ def test_made_up_requests_break_nothing(world: Any, store: Store, clock: Clock):
     assert_adds_up(store)
     # It got somewhere: everything was tried, and nearly all of it was done once at least.
     assert len(seen) == len(interface.operations)
-    undone = {name: dict(statuses) for name, statuses in seen.items() if min(statuses) >= 300}
-    assert set(undone) <= {"PUT /api/v1/tasks/{task_id}/gold"}, undone
+    assert not undone(seen)
     with store.read() as session:
         kinds = Counter(session.scalars(select(Submission.kind)))
         assert kinds["submitted"] > 12 and kinds["withdrawn"] > 0
+
+
+def undone(seen: dict[str, Counter[int]]) -> dict[str, dict[int, int]]:
+    """What was refused each time; a gold answer needs a researcher's label of that very task."""
+    found = {name: dict(statuses) for name, statuses in seen.items() if min(statuses) >= 300}
+    found.pop("PUT /api/v1/tasks/{task_id}/gold", None)
+    return found
 
 
 def check_answer(interface: Interface, operation: Any, answer: Any) -> None:

@@ -19,7 +19,7 @@ from preceptor.store.database import Store
 from preceptor.store.inbox import set_accepts_sensitive
 from preceptor.store.projects import set_guideline
 from preceptor.store.queue import view
-from preceptor.store.tables import Assignment, Draft, Submission, SubmissionText
+from preceptor.store.tables import Assignment, Draft, Prompt, Submission, SubmissionText
 
 pytestmark = [
     pytest.mark.browser,
@@ -416,6 +416,30 @@ def test_sensitive_texts_are_blurred_until_asked_for(page: Chromium, store: Stor
     assert page.js(blur) == "none"
 
 
+def test_a_prompt_is_written_by_keys_alone_and_saves_itself(page: Chromium, store: Store):
+    make_project(store, "prompt_few_shot")
+    page.open(page.site + "/")
+    page.tab_to("form[action$='/claim'] button")
+    page.leave(lambda: page.press("Enter"))
+    for name, text in (("instruction", "Opposites."), ("query_1", "hot"), ("response_1", "cold")):
+        page.tab_to(f"[name={name}]")
+        page.write(text)
+    saved(store, lambda draft: draft["pairs"][0] == {"query": "hot", "response": "cold"})
+    page.tab_to("[value=pair]")
+    page.leave(lambda: page.press("Enter"))
+    assert page.js("location.hash") == "#pair-3"
+    for name, text in (("query_2", "up"), ("response_2", "down")):
+        page.tab_to(f"[name={name}]")
+        page.write(text)
+    page.tab_to("input[name=use_case]")
+    page.press("Space")
+    page.press("ArrowRight")
+    page.leave(lambda: page.press("Enter", CTRL))
+    with store.read() as session:
+        [prompt] = session.scalars(select(Prompt))
+    assert (prompt.content, prompt.use_case) == ("Opposites.\n\nhot\ncold\n\nup", "open_qa")
+
+
 ATTACKS = [
     "<script>document.title='attacked'</script>",
     "<img src=x onerror=\"document.title='attacked'\">",
@@ -465,7 +489,9 @@ def everything(store: Store) -> dict[str, Any]:
         now = datetime.now(UTC)
         publish_guideline(session, "ranking", "# Ranking\n\n* Be fair\n* Be kind", now=now)
         set_guideline(session, ranking, "ranking")
-    return {"ranking": ranking, "writing": writing}
+    few_shot = make_project(store, "prompt_few_shot", name="f")
+    purpose = make_project(store, "prompt_user_based", {"Plan meals for a week": []}, name="u")
+    return {"ranking": ranking, "writing": writing, "few-shot": few_shot, "purpose": purpose}
 
 
 def walk(page: Chromium, projects: dict[str, Any]) -> Iterator[str]:
@@ -505,6 +531,14 @@ def walk(page: Chromium, projects: dict[str, Any]) -> Iterator[str]:
     page.write("Rain on the window")
     page.leave(lambda: page.click("[data-submit]"))
     yield "done"
+    page.open(page.site + "/")
+    begin(page, projects["few-shot"])
+    page.leave(lambda: page.click("[value=pair]"))
+    yield "few-shot"
+    page.open(page.site + "/")
+    begin(page, projects["purpose"])
+    page.leave(lambda: page.click("[data-submit]"))
+    yield "purpose, refused"
     page.open(page.site + "/recent")
     yield "recent"
 

@@ -39,6 +39,7 @@ def test_all_work_of_an_app_is_done_and_the_same_ones_come_back(store: Store, ur
         publish_guideline(session, "rules", "Help first.", now=datetime.now(UTC))
     tasks = {f"what is {i}?": [f"it is {i}.", "no", f"{i} {i}"] for i in range(6)}
     make_project(store, tasks=tasks, overlap=2, guideline="rules", groups=SIMULATED)
+    make_project(store, "prompt_plain", name="for people", groups=("training", "simulated"))
     with_store = ("--url", url, "--store", "labels.db")
     done = simulate(*with_store, "--labelers", "3", "--habit", "all_tie=1")
     assert done.exit_code == 0, done.output

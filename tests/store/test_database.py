@@ -12,7 +12,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from people import START, Fresh, add_labeler, add_project, add_prompt
+from people import START, Fresh, add_labeler, add_project, add_prompt, fill_in
 from sqlalchemy import CheckConstraint, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
@@ -29,8 +29,12 @@ from preceptor.store.database import (
     url_of,
     version_of,
 )
+from preceptor.store.labels import submit
 from preceptor.store.names import SiteKey
+from preceptor.store.projects import ProjectOptions, create_project
+from preceptor.store.queue import claim
 from preceptor.store.tables import APPEND_ONLY, Base, Prompt, Task
+from preceptor.store.writing import add_writing
 
 
 def test_the_migrations_make_the_tables_that_the_code_has(store: Store):
@@ -49,6 +53,44 @@ def test_the_migrations_go_down_to_nothing_and_up_again(fresh: Fresh):
     with store.engine.execution_options(writes=True).begin() as connection:
         command.upgrade(migrations(connection), "head")
     test_the_migrations_make_the_tables_that_the_code_has(store)
+    store.close()
+
+
+def test_rows_of_an_older_version_stay_as_they_are_and_new_tasks_have_their_place(fresh: Fresh):
+    store = fresh()
+    rows = {}
+    with store.write() as session:
+        project = add_project(session, num_tasks=3, num_calibration=1)
+        ann = add_labeler(session, store, "ann")
+        view = claim(session, project, ann, now=START)
+        assert view is not None
+        submit(session, view.id, ann, key=view.key, form=fill_in(view), now=START)
+    for version in ("0003", "head"):
+        with store.engine.execution_options(writes=True).begin() as connection:
+            move = command.upgrade if version == "head" else command.downgrade
+            move(migrations(connection), version)
+        with store.engine.connect() as connection:
+            rows[version] = {
+                table: sorted(map(str, connection.execute(text(f"SELECT {columns} FROM {table}"))))
+                for table, columns in (
+                    ("project", "id, name, task_type, seed, groups, created_at"),
+                    ("task", "id, project_id, prompt_id, kind, target, taken, draw, sensitive"),
+                    ("assignment", "id, task_id, state"),
+                )
+            }
+            if store.engine.dialect.name == "sqlite":
+                assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+    assert rows["0003"] == rows["head"] and len(rows["head"]["task"]) == 3
+    test_the_migrations_make_the_tables_that_the_code_has(store)
+    with store.write() as session:
+        # The work goes on, and what only the new version has is taken; what it has not is refused.
+        assert claim(session, project, ann, now=START) is not None
+        other = create_project(session, "p", "prompt_plain", ProjectOptions(), now=START)
+        assert add_writing(session, other, num=1)["added"] == 1
+        assert claim(session, other, ann, now=START) is not None
+    for change in ("UPDATE project SET task_type = 'x'", "UPDATE task SET kind = 'x'"):
+        with pytest.raises(IntegrityError), store.write() as session:
+            session.execute(text(change))
     store.close()
 
 
@@ -82,8 +124,6 @@ def test_what_is_added_is_never_changed(store: Store, table: str, change: str):
         add_prompt(session, "q")
         ann = add_labeler(session, store, "ann")
         project = add_project(session, num_tasks=1)
-        from preceptor.store.queue import claim
-
         assert claim(session, project, ann, now=START)
         before = {"acknowledgement": "guideline", "export_row": "export"}
         for name in filter(None, (before.get(table), table)):

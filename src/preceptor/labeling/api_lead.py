@@ -32,12 +32,13 @@ from preceptor.labeling.api_shapes import (
     PromptView,
     Split,
     Text,
+    WritingBody,
 )
 from preceptor.labeling.judgements import read_judgements
 from preceptor.labeling.labelers import Record, read_records
 from preceptor.labeling.security import AStore, Now, Visitor, api_roles
 from preceptor.statistics import Estimate
-from preceptor.store import ingest, projects, prompt_labels, screening
+from preceptor.store import ingest, projects, prompt_labels, screening, writing
 from preceptor.store.asking import Question, ask, read_question
 from preceptor.store.rows import SCOPES, Provenance
 from preceptor.store.status import ProjectStatus, project_status
@@ -133,6 +134,22 @@ async def add_tasks(
         )
 
     return Counts(counts=await run_in_threadpool(store.run, put))
+
+
+@router.post("/projects/{project_id}/writing")
+def add_writing(project_id: uuid.UUID, body: WritingBody, visitor: Lead, store: AStore) -> Counts:
+    """Tasks in which labelers write prompts; the same description again adds nothing."""
+
+    def put(session: Session) -> dict[str, int]:
+        return writing.add_writing(
+            session,
+            project_id,
+            num=body.num_tasks,
+            descriptions=body.descriptions,
+            sensitive=body.sensitive,
+        )
+
+    return Counts(counts=store.run(put))
 
 
 @router.get("/projects/{project_id}/progress")

@@ -14,7 +14,7 @@ from preceptor.data.records import Messages
 from preceptor.store import logins
 from preceptor.store.accounts import GROUPS
 from preceptor.store.desk import OwnTask
-from preceptor.store.forms import PROMPT_LABELS, require_storable
+from preceptor.store.forms import PROMPT_LABELS, TASK_TYPES, require_storable
 
 
 def _storable(text: str) -> str:
@@ -27,7 +27,7 @@ Text = Annotated[str, AfterValidator(_storable)]
 KeyId = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 Version = Annotated[int, Field(ge=0, le=2**31 - 1)]
-TaskType = Literal["demonstration", "ranking", "evaluation"]
+TaskType = Annotated[str, Field(pattern=f"^({'|'.join(TASK_TYPES)})$")]
 Split = Literal["train", "valid", "test"]
 Purpose = Literal["train", "eval", "screening"]
 Kind = Literal["prompts", "demonstrations", "rankings", "evaluations"]
@@ -188,6 +188,14 @@ class ProjectView(BaseModel):
     overlap: int
     groups: list[str]
     guideline: str | None
+
+
+class WritingBody(Body):
+    """Tasks to write prompts in: so many more, or one for each description of a use case."""
+
+    num_tasks: int = Field(0, ge=0, le=10_000)
+    descriptions: list[Text] = Field([], max_length=10_000)
+    sensitive: bool = False
 
 
 class ProjectViews(BaseModel):

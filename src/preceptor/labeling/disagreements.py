@@ -119,8 +119,8 @@ def read_discussion(session: Session, task_id: uuid.UUID) -> Discussion:
         StoreError: there is no such task.
     """
     task = session.get(Task, task_id)
-    if task is None:
-        raise StoreError("There is no such task.")
+    if task is None or task.prompt_id is None:
+        raise StoreError("There is no such task, or one in which a prompt is written.")
     project, prompt = (
         session.get_one(Project, task.project_id),
         session.get_one(Prompt, task.prompt_id),

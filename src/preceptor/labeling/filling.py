@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from preceptor.store.forms import FLAGS, PROMPT_LABELS, USE_CASES
+from preceptor.store.forms import FLAGS, NUM_PAIRS, PROMPT_LABELS, USE_CASES
 
 Fields = Mapping[str, str]
 Filled = dict[str, Any]
@@ -29,6 +29,34 @@ def as_form(draft: Any) -> Filled:
 def with_writing(draft: Any, fields: Fields) -> Filled:
     """The draft with what stands on the page where a response is written."""
     return as_form(draft) | {"response": fields.get("response", "")} | _around(fields)
+
+
+def with_prompt(draft: Any, fields: Fields) -> Filled:
+    """The draft with what stands on the page where a prompt is written."""
+    return as_form(draft) | {"prompt": fields.get("prompt", "")} | _around_prompt(fields)
+
+
+def with_few_shot(draft: Any, fields: Fields) -> Filled:
+    """The draft with instruction and pairs; the button for one more adds an empty one."""
+    names = [number for number in range(1, NUM_PAIRS[-1] + 1) if f"query_{number}" in fields]
+    pairs = [
+        {field: fields.get(f"{field}_{number}", "") for field in ("query", "response")}
+        for number in names
+    ]
+    if fields.get("action") == "pair" and len(pairs) < NUM_PAIRS[-1]:
+        pairs.append({"query": "", "response": ""})
+    written = {"instruction": fields.get("instruction", ""), "pairs": pairs}
+    return as_form(draft) | written | _around_prompt(fields)
+
+
+def pairs_in(draft: Any) -> list[dict[str, str]]:
+    """The pairs of a few-shot prompt, and as many empty ones as a page begins with."""
+    pairs = as_form(draft).get("pairs")
+    found = [
+        {field: text_in(pair, field) for field in ("query", "response")}
+        for pair in (pairs if isinstance(pairs, list) else [])[: NUM_PAIRS[-1]]
+    ]
+    return found + [{"query": "", "response": ""}] * (NUM_PAIRS[0] - len(found))
 
 
 def with_rating(draft: Any, position: str, fields: Fields) -> Filled:
@@ -136,6 +164,13 @@ def _around(fields: Fields) -> Filled:
         elif said in TRI_STATE:
             labels[name] = TRI_STATE[said]
     return {"prompt_labels": labels, "comment": fields.get("comment", "")}
+
+
+def _around_prompt(fields: Fields) -> Filled:
+    """What stands below a prompt that is written: its use case, and a comment."""
+    use_case = fields.get("use_case", "")
+    chosen = {"use_case": use_case} if use_case in USE_CASES else {}
+    return chosen | {"comment": fields.get("comment", "")}
 
 
 def _ratings(form: Filled) -> Filled:

@@ -25,6 +25,7 @@ from preceptor.labeling.pages import render
 from preceptor.labeling.progress import read_leases, read_progress
 from preceptor.labeling.security import AStore, Now, Visitor, roles
 from preceptor.store.database import Store
+from preceptor.store.forms import COMPARISONS
 from preceptor.store.screening import note_access
 from preceptor.store.tables import Judgement, Project
 
@@ -215,7 +216,7 @@ def choose(session: Session, chosen: uuid.UUID | None) -> tuple[list[Project], P
     """Projects in which responses are compared, and the one asked for; else that of most labels."""
     projects = list(
         session.scalars(
-            select(Project).where(Project.task_type != "demonstration").order_by(Project.name)
+            select(Project).where(Project.task_type.in_(COMPARISONS)).order_by(Project.name)
         )
     )
     if chosen is not None:

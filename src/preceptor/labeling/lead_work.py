@@ -17,6 +17,7 @@ from preceptor.labeling.projects import (
     read_sources,
 )
 from preceptor.labeling.security import AStore, Form, Now
+from preceptor.store.forms import TASK_TYPES
 from preceptor.store.projects import set_project_state
 from preceptor.store.queue import ask_once_more, release
 from preceptor.store.screening import drop_gold, set_gold
@@ -116,6 +117,7 @@ def _projects_page(
         progress=progress,
         sources=sources,
         guidelines=guidelines,
+        task_types=TASK_TYPES,
         said=said,
         message=message,
         form=form or {},

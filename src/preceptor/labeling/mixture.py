@@ -1,6 +1,7 @@
 """What prompts there are: by use case and split, and why others are left out."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -98,6 +99,14 @@ def read_mixture(session: Session) -> Mixture:
             Import(i.file_name, i.kind, i.licence, dict(i.counts), i.at) for i in ingests
         ),
     )
+
+
+def most_wanted(written: Mapping[str, int], limit: int = 3) -> list[str]:
+    """Use cases that are the furthest below the paper's share, the most wanted first."""
+    total = sum(written.values()) + 1
+    missing = {name: share * total - written.get(name, 0) for name, share in PAPER_SHARES.items()}
+    wanted = [name for name in sorted(missing, key=lambda n: -missing[n]) if missing[name] > 0]
+    return wanted[:limit]
 
 
 def read_samples(session: Session, reason: str, *, limit: int = 20) -> list[Sample]:

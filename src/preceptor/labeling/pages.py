@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from preceptor.labeling import showing, words
 from preceptor.labeling.filling import (
     labels_in,
+    pairs_in,
     ranks_in,
     rating_in,
     ratings_json,
@@ -35,7 +36,7 @@ def environment() -> Environment:
     made.globals["words"] = words
     made.filters["shown"] = showing.shown
     made.filters["markdown"] = showing.markdown
-    for read in (text_in, ranks_in, rating_in, labels_in, ratings_json, unrated):
+    for read in (text_in, ranks_in, rating_in, labels_in, ratings_json, unrated, pairs_in):
         made.filters[read.__name__] = read
     return made
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.data.records import text_of
 from preceptor.errors import StoreError
+from preceptor.store.forms import COMPARISONS, PROMPT_TYPES
 from preceptor.store.names import seeded
 from preceptor.store.projects import (
     Candidate,
@@ -33,6 +34,7 @@ from preceptor.store.tables import (
     Task,
     TaskResponse,
 )
+from preceptor.store.writing import add_writing
 
 GOLD_PAGE = 25
 GROUPS = ("training", "heldout", "researcher", "simulated")
@@ -54,6 +56,7 @@ class NewProject:
     source: str
     sensitive: bool
     options: ProjectOptions
+    descriptions: tuple[str, ...] = ()
 
     @classmethod
     def of_form(cls, form: Mapping[str, str]) -> "NewProject":
@@ -88,6 +91,7 @@ class NewProject:
             source=form.get("source", ""),
             sensitive=bool(form.get("sensitive")),
             options=options,
+            descriptions=tuple(form.get("descriptions", "").splitlines()),
         )
 
 
@@ -107,7 +111,8 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
 
     A demonstration project asks about the split's prompts. Others need responses: they take those
     of another project to prompts of the split. Only users who consent to the purpose are asked
-    about. Of a screening all tasks are in the pool, so that everybody gets them.
+    about. Of a screening all tasks are in the pool, so that everybody gets them. Where prompts are
+    written, there are that many tasks more, or one for each purpose that the form names.
 
     Raises:
         StoreError: nothing is left to ask about, or there is another project of this name.
@@ -122,6 +127,14 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
     named = {name: getattr(options, name) for name in FIELDS}
     found = session.get_one(Project, project)
     require_same(found, named, "say the same again, or take another name.")
+    if wanted.task_type in PROMPT_TYPES:
+        return add_writing(
+            session,
+            project,
+            num=wanted.num_tasks,
+            descriptions=wanted.descriptions,
+            sensitive=wanted.sensitive,
+        )["added"]
     scope = "evaluate" if options.purpose == "eval" else "train"
     if wanted.task_type == "demonstration":
         asked = prompts_without_task(
@@ -159,7 +172,7 @@ def read_sources(session: Session) -> list[str]:
     """Projects whose responses can be judged once more."""
     return list(
         session.scalars(
-            select(Project.name).where(Project.task_type != "demonstration").order_by(Project.name)
+            select(Project.name).where(Project.task_type.in_(COMPARISONS)).order_by(Project.name)
         )
     )
 

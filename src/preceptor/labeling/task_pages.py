@@ -23,18 +23,26 @@ from preceptor.labeling.filling import (
     Filled,
     positions_of,
     unrated,
+    with_few_shot,
+    with_prompt,
     with_ranking,
     with_rating,
     with_writing,
 )
 from preceptor.labeling.guard import error_body
+from preceptor.labeling.mixture import most_wanted
 from preceptor.labeling.pages import render
 from preceptor.labeling.security import AStore, Form, Now
 from preceptor.labeling.work_pages import Labeler, label_after, next_task
 from preceptor.store.database import Busy, Store
+from preceptor.store.forms import PROMPT_TYPES
 from preceptor.store.inbox import assignment_guideline
 from preceptor.store.labels import StaleDraft, save_draft, submit
 from preceptor.store.queue import AssignmentView, NoSuchTask, view
+from preceptor.store.writing import use_cases_written
+
+WRITTEN = ("demonstration", *PROMPT_TYPES)
+"""On one page, by hand."""
 
 router = APIRouter(prefix="/tasks/{task_id}")
 
@@ -152,8 +160,12 @@ def show_step(
 ) -> Response:
     """A step's page with the draft's answers, or with those that were just posted."""
     template = {"write": "write.html", "rank": "rank.html"}.get(step, "rate.html")
+    more: dict[str, Any] = {}
     with desk.store.read() as session:
         guideline = assignment_guideline(session, desk.task.id, desk.account)
+        if desk.task.task_type in PROMPT_TYPES:
+            template = "prompt.html"
+            more["wanted"] = most_wanted(use_cases_written(session, desk.task.project_id))
     return desk.page(
         template,
         status=status,
@@ -164,6 +176,7 @@ def show_step(
         guideline=guideline,
         done=done,
         label=label,
+        **more,
     )
 
 
@@ -174,7 +187,7 @@ def is_over(task: AssignmentView) -> bool:
 
 def step_for(desk: Desk) -> str:
     """The first page that is not done."""
-    if desk.task.task_type == "demonstration":
+    if desk.task.task_type in WRITTEN:
         return "write"
     missing = unrated(desk.task.draft, desk.positions)
     return missing[0] if missing else "rank"
@@ -182,7 +195,7 @@ def step_for(desk: Desk) -> str:
 
 def require_step(desk: Desk, step: str) -> None:
     """404 for a page that this task does not have."""
-    written = desk.task.task_type == "demonstration"
+    written = desk.task.task_type in WRITTEN
     if step not in (["write"] if written else [*desk.positions, "rank"]):
         raise HTTPException(404)
 
@@ -193,7 +206,11 @@ def require_step(desk: Desk, step: str) -> None:
 @router.post("/write")
 def write(desk: ADesk, fields: Form) -> Response:
     require_step(desk, "write")
-    return receive(desk, "write", fields, with_writing(desk.task.draft, fields))
+    fill = {
+        "demonstration": with_writing,
+        "prompt_few_shot": with_few_shot,
+    }.get(desk.task.task_type, with_prompt)
+    return receive(desk, "write", fields, fill(desk.task.draft, fields))
 
 
 @router.post("/rate/{position}")
@@ -236,12 +253,14 @@ def keep(desk: Desk, posted: Posted, action: str) -> Response:
         return RedirectResponse(f"{desk.home}/skip", 303)
     if action == "next" and posted.step in unrated(posted.form, desk.positions):
         return again(desk, replace(posted, version=version), words.RATE_THIS_FIRST)
-    return RedirectResponse(desk.path(target_of(desk, posted.step, action)), 303)
+    pairs = posted.form.get("pairs")
+    last = f"#pair-{len(pairs)}" if action == "pair" and pairs else ""
+    return RedirectResponse(desk.path(target_of(desk, posted.step, action)) + last, 303)
 
 
 def target_of(desk: Desk, step: str, action: str) -> str:
     """The page that a button leads to: the same one, unless it says otherwise."""
-    if desk.task.task_type == "demonstration":
+    if desk.task.task_type in WRITTEN:
         return step
     steps = [*desk.positions, "rank"]
     if action in ("next", "back"):

@@ -135,11 +135,17 @@ TASK_TYPES = {
     "demonstration": "Write responses",
     "ranking": "Rate and rank responses",
     "evaluation": "Evaluate responses",
+    "prompt_plain": "Write prompts",
+    "prompt_few_shot": "Write prompts with examples",
+    "prompt_user_based": "Write prompts for a purpose",
 }
 TASK_TEXTS = {
     "demonstration": "You get a prompt and write the best answer you can.",
     "ranking": "You get a prompt and several responses, rate each, then put all in order.",
     "evaluation": "The same as ranking, by the guideline for final evaluations.",
+    "prompt_plain": "You think of any task for an assistant, and write it down.",
+    "prompt_few_shot": "You write an instruction, and a few queries with the right response.",
+    "prompt_user_based": "You get a purpose in general words, and write a prompt that serves it.",
 }
 SCREENING = "screening"
 DONE_COUNT = "{count:,} done by you"
@@ -165,7 +171,15 @@ TASK_STATES = {
 }
 HAS_DRAFT = "with a draft"
 SURPLUS = "kept as an extra"
-KINDS = {"demonstration": "writing", "ranking": "ranking", "evaluation": "evaluation"}
+KINDS = {
+    "demonstration": "writing",
+    "ranking": "ranking",
+    "evaluation": "evaluation",
+    "prompt_plain": "a prompt",
+    "prompt_few_shot": "a prompt with examples",
+    "prompt_user_based": "a prompt for a purpose",
+}
+NOTHING_WRITTEN = "Nothing written yet"
 
 # A task
 WRITE_TITLE = "Write a response"
@@ -174,6 +188,26 @@ RANK_TITLE = "Rank all {count}"
 RESPONSE = "Response"
 RESPONSE_N = "Response {position}"
 WRITE_HINT = "Write what the person would be glad to get: helpful, true, harmless."
+ASKED = "What to write"
+PURPOSE = "What somebody wants to do"
+WRITE_PROMPT = "Write a prompt"
+WRITE_FEW_SHOT = "Write a prompt with examples"
+PROMPT_TASKS = {
+    "prompt_plain": "Think of a task that you would give to an assistant, and write it as you "
+    "would say it. Anything goes; the more they differ from each other, the better.",
+    "prompt_few_shot": "Write an instruction, then queries with the response that each should "
+    "get. Each pair becomes an example of its own, with the others before it.",
+    "prompt_user_based": "Write a prompt that somebody with this purpose might send, with what "
+    "such a person would have at hand. Make names and facts up.",
+}
+PROMPT_HINT = "One prompt, whole: with the text it is about, if it is about one."
+WANTED = "More wanted now"
+INSTRUCTION = "Instruction"
+INSTRUCTION_HINT = "What is to be done with each query."
+PAIR_N = "Pair {number}"
+QUERY = "Query"
+ADD_PAIR = "Add a pair"
+PAIRS_HINT = "Two pairs at least, eight at most. An empty one is left out."
 ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
 GUIDELINE = "Guideline"
 STEPS = "Steps of this task"
@@ -344,7 +378,17 @@ ERROR_400_TIME = "before: a time with its zone, as in 2026-03-01T09:00:00+00:00.
 ERROR_404 = "There is no such page, or it is not yours."
 ERROR_500 = "Something is broken here. What you saved is safe. Try again, or tell the lead."
 SENT_MEANWHILE = "This task was submitted meanwhile. Open it again to revise it."
-TYPED = {"response": "Your response", "comment": "Your comment"}
+TYPED = {
+    "response": "Your response",
+    "prompt": "Your prompt",
+    "instruction": "Your instruction",
+    **{
+        f"{field}_{number}": f"{name} {number}"
+        for number in range(1, 9)
+        for field, name in (("query", "Query"), ("response", "Response"))
+    },
+    "comment": "Your comment",
+}
 TYPED_TEXT = "Nothing of this was stored. Here is what you wrote, to be copied:"
 BACK_TO_WORK = "Back to work"
 

@@ -24,6 +24,9 @@ from preceptor.store.forms import FLAGS, LIKERT, Groups, groups_of
 Habit = Literal["honest", "straight_liner", "random", "all_tie", "speeder", "flag_everything"]
 BAD_HABITS: tuple[Habit, ...] = get_args(Habit)[1:]
 
+DOES = ("demonstration", "ranking", "evaluation")
+"""Types of tasks that they can do; a prompt is for people to think of."""
+
 # What a fault in a part of the judgement is called on the page; of both judges' parts.
 FLAG_OF_PART = {
     "task": "fails_task",

@@ -12,7 +12,7 @@ from preceptor.data.records import Demonstration, Prompt, read_records, text_of
 from preceptor.errors import StoreError
 from preceptor.evaluation.judges import judge_of, labelers_of
 from preceptor.labeling.client import Client
-from preceptor.simulation.answers import BAD_HABITS, Habit, Knowledge, Worker
+from preceptor.simulation.answers import BAD_HABITS, DOES, Habit, Knowledge, Worker
 from preceptor.simulation.work import (
     Accounts,
     SignedIn,
@@ -122,7 +122,7 @@ def work_shift(people: Sequence[SignedIn], known: Knowledge) -> Counter[tuple[st
     def one(person: SignedIn) -> Counter[tuple[str, str]]:
         found: Counter[tuple[str, str]] = Counter()
         finish_held(person, known)
-        projects = person.client.projects()
+        projects = [p for p in person.client.projects() if p["task_type"] in DOES]
         read_guidelines(person, projects)
         for project in projects:
             for outcome, count in work_until_done(person, str(project["id"]), known).items():

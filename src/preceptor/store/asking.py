@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from preceptor.data.records import Prompt
 from preceptor.errors import StoreError
 from preceptor.store.consent import erased_people
-from preceptor.store.forms import require_storable
+from preceptor.store.forms import PROMPT_TYPES, require_storable
 from preceptor.store.layout import SCHEMAS, with_foreign
 from preceptor.store.names import SiteKey
 from preceptor.store.projects import ERASED, SLOTS, Candidate, add_policy, add_tasks
@@ -94,6 +94,8 @@ def ask(
     project = session.get(Project, project_id, with_for_update=True)
     if project is None:
         raise StoreError("There is no such project.")
+    if project.task_type in PROMPT_TYPES:
+        raise StoreError(f"{project.name}: prompts are written there, none is asked about.")
     writes = project.task_type == "demonstration"
     for number, question in enumerate(questions, 1):
         if bool(question.responses) == writes:

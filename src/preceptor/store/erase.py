@@ -400,7 +400,7 @@ def _older(session: Session, reach: Reach) -> Iterator[Holding]:
     ).all()
     if not exports:
         return
-    kinds = {task_type: kind for kind, task_type in TASK_TYPES.items()}
+    kinds = {task_type: kind for kind, types in TASK_TYPES.items() for task_type in types}
     labels = session.execute(
         select(Project.task_type, Project.name, Prompt.split, func.min(Submission.at))
         .select_from(Submission)

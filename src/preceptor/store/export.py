@@ -17,9 +17,10 @@ from preceptor.data.records import write_records, write_text
 from preceptor.errors import StoreError
 from preceptor.store.consent import covered, willing_users
 from preceptor.store.database import Store
-from preceptor.store.forms import ranks_of
+from preceptor.store.examples import examples_of
+from preceptor.store.forms import EVALUATIONS, ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
-from preceptor.store.names import canonical
+from preceptor.store.names import canonical, identify
 from preceptor.store.tables import (
     Account,
     Assignment,
@@ -36,12 +37,13 @@ from preceptor.store.tables import (
     SubmissionText,
     Task,
     TaskResponse,
+    Written,
 )
 
 TASK_TYPES = {
-    "demonstrations": "demonstration",
-    "rankings": "ranking",
-    "evaluations": "evaluation",
+    "demonstrations": ("demonstration", "prompt_few_shot"),  # its pairs are examples
+    "rankings": ("ranking",),
+    "evaluations": EVALUATIONS,
 }
 
 
@@ -78,7 +80,7 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
             records = list(_prompts(session, wanted, left_out))
             guidelines = {}
         else:
-            records = list(_labels(session, wanted, left_out, now))
+            records = sorted(_labels(session, wanted, left_out, now), key=_by_label)
             guidelines = _markdown(session, {r["meta"]["guideline"] for r in records} - {None})
     if not records:
         reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
@@ -147,7 +149,7 @@ def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterat
                 "prompt_id": str(prompt.id),
                 "split": prompt.split,
                 "origin": prompt.origin,
-            }
+            } | ({"kind": prompt.kind} if prompt.kind != "customer" else {})
             yield {
                 "prompt": prompt.content,
                 "user": user.pseudonym,
@@ -159,11 +161,11 @@ def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterat
 def _labels(
     session: Session, wanted: Filter, left_out: Counter[str], now: datetime
 ) -> Iterator[dict[str, Any]]:
-    """The newest revision of each label that counts, by id."""
+    """The newest revision of each label that counts."""
     willing = set(session.scalars(willing_users(_scope(wanted))))
     slots = _slots(session, wanted)
     texts = _texts(session, wanted)
-    for row in session.execute(_chosen(wanted).order_by(Submission.id)):
+    for row in session.execute(_chosen(wanted)):
         if reason := _reason(row, wanted, willing, now):
             left_out[reason] += 1
             continue
@@ -193,6 +195,9 @@ def _labels(
             "comment": texts[label.id].get("comment"),
             "prompt_labels": label.body.get("prompt_labels", {}),
         }
+        if row.Project.task_type == "prompt_few_shot":
+            yield from _examples(row, own, texts[label.id])
+            continue
         record = {
             "prompt": row.Prompt.content,
             "user": row.PromptUser.pseudonym,
@@ -209,6 +214,31 @@ def _labels(
             }
             own |= _ranking_meta(label.body, responses, row.Assignment)
         yield record | {"meta": with_foreign(own, row.Prompt.meta | row.Assignment.meta)}
+
+
+def _by_label(record: dict[str, Any]) -> str:
+    return str(record["meta"]["label_id"])
+
+
+def _examples(
+    row: Row[Any], own: dict[str, Any], texts: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    """A few-shot prompt as its K examples, with the ids that they will have where they come in."""
+    project = f"{row.Project.name}, examples"
+    for example in examples_of(texts):
+        prompt = identify("prompt", row.PromptUser.pseudonym, example.prompt)
+        task = identify("task", identify("project", project), prompt, [])
+        label = identify(
+            "submission", identify("assignment", task, row.Account.id), row.Submission.revision
+        )
+        ids = {"label_id": str(label), "task_id": str(task), "prompt_id": str(prompt)}
+        yield {
+            "prompt": example.prompt,
+            "response": example.response,
+            "user": row.PromptUser.pseudonym,
+            "use_case": row.Prompt.use_case,
+            "meta": with_foreign(own | ids | {"project": project}, example.meta),
+        }
 
 
 def _chosen(wanted: Filter) -> Any:
@@ -239,11 +269,12 @@ def _chosen(wanted: Filter) -> Any:
         .join(Assignment, Assignment.id == Submission.assignment_id)
         .join(Task, Task.id == Assignment.task_id)
         .join(Project, Project.id == Task.project_id)
-        .join(Prompt, Prompt.id == Task.prompt_id)
+        .outerjoin(Written, Written.assignment_id == Assignment.id)
+        .join(Prompt, Prompt.id == func.coalesce(Task.prompt_id, Written.prompt_id))
         .join(PromptUser, PromptUser.id == Prompt.user_id)
         .join(Account, Account.id == Assignment.account_id)
         .outerjoin(Guideline, Guideline.id == Submission.guideline_id)
-        .where(Prompt.split == wanted.split, Project.task_type == TASK_TYPES[wanted.kind])
+        .where(Prompt.split == wanted.split, Project.task_type.in_(TASK_TYPES[wanted.kind]))
     )
     return chosen.where(Project.name == wanted.project) if wanted.project else chosen
 
@@ -296,7 +327,7 @@ def _slots(session: Session, wanted: Filter) -> dict[uuid.UUID, list[dict[str, A
         .join(Project, Project.id == Task.project_id)
         .outerjoin(Policy, Policy.id == Response.policy_id)
         .outerjoin(Account, Account.id == Response.author_id)
-        .where(Project.task_type == TASK_TYPES[wanted.kind])
+        .where(Project.task_type.in_(TASK_TYPES[wanted.kind]))
         .order_by(TaskResponse.task_id, TaskResponse.slot)
     )
     for row in rows:
@@ -312,7 +343,7 @@ def _texts(session: Session, wanted: Filter) -> dict[uuid.UUID, dict[str, str]]:
         .join(Assignment)
         .join(Task)
         .join(Project)
-        .where(Project.task_type == TASK_TYPES[wanted.kind], SubmissionText.erased_at.is_(None))
+        .where(Project.task_type.in_(TASK_TYPES[wanted.kind]), SubmissionText.erased_at.is_(None))
     )
     for submission, field, text in rows:
         found[submission][field] = text

@@ -6,6 +6,9 @@ A form speaks of positions "1".."K" as the labeler sees them; the store keeps sl
     ranking        {"ratings": {"1": {"likert": 5, "flags": {"hallucination": true}}, ...},
                     "rank_groups": [["2"], ["1", "4"], ["3"]], "unacceptable": ["3"]}
     evaluation     the same, under the guideline for evaluations
+    prompt_plain   {"prompt": "...", "use_case": "rewriting"}; prompt_user_based the same
+    prompt_few_shot  {"instruction": "...", "pairs": [{"query": "...", "response": "..."}, ...],
+                    "use_case": "classification"}
 """
 
 import math
@@ -15,6 +18,14 @@ from typing import Any
 from preceptor.data.records import MOST_NESTED
 from preceptor.errors import StoreError
 
+PROMPT_TYPES = ("prompt_plain", "prompt_few_shot", "prompt_user_based")
+"""Labelers write prompts: how the first ones came about (InstructGPT section 3.2)."""
+EVALUATIONS = ("evaluation",)
+COMPARISONS = ("ranking", *EVALUATIONS)
+TASK_TYPES = ("demonstration", *COMPARISONS, *PROMPT_TYPES)
+
+NUM_PAIRS = range(2, 9)
+"""Of a few-shot prompt: each is an example with the others as context, so one alone has none."""
 LIKERT = range(1, 8)
 FLAGS = (  # InstructGPT, Table 3 and the labelers' instructions
     "fails_task",
@@ -65,6 +76,16 @@ SKIP_REASONS = (
     "other",
 )
 
+RANKING = {"ratings", "rank_groups", "unacceptable", "prompt_labels"}
+FIELDS = {  # of each form, besides the comment
+    "demonstration": {"response", "prompt_labels"},
+    "ranking": RANKING,
+    "evaluation": RANKING,
+    "prompt_plain": {"prompt", "use_case"},
+    "prompt_few_shot": {"instruction", "pairs", "use_case"},
+    "prompt_user_based": {"prompt", "use_case"},
+}
+
 Groups = list[list[str]]
 
 
@@ -78,9 +99,7 @@ def check_form(
     """
     if not isinstance(form, dict):
         raise StoreError(f"A form is a JSON object, this is {type(form).__name__}.")
-    known = {"demonstration": {"response", "prompt_labels", "comment"}}.get(
-        task_type, {"ratings", "rank_groups", "unacceptable", "prompt_labels", "comment"}
-    )
+    known = FIELDS[task_type] | {"comment"}
     if unknown := sorted(map(str, form.keys() - known)):
         raise StoreError(
             f"{', '.join(unknown)}: no such field here. There are {', '.join(sorted(known))}."
@@ -96,11 +115,62 @@ def check_form(
         if not response.strip():
             raise StoreError("The response is empty. Write it, or skip the task with a reason.")
         return choices, texts | {"response": response}
+    if task_type in PROMPT_TYPES:
+        texts |= few_shot_of(form) if task_type == "prompt_few_shot" else prompt_of(form)
+        if form.get("use_case") not in USE_CASES:
+            raise StoreError("Choose the kind of task that the prompt is.")
+        return {"use_case": form["use_case"]}, texts
     choices["ratings"] = ratings_of(form.get("ratings"), positions)
     unacceptable = form.get("unacceptable") or []
     choices["rank_groups"] = check_groups(form.get("rank_groups"), unacceptable, positions)
     choices["unacceptable"] = sorted(unacceptable)
     return choices, texts
+
+
+def form_of(task_type: str, choices: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
+    """The form that these choices and texts came from."""
+    if task_type != "prompt_few_shot":
+        return {**choices, **texts}
+    pairs = [
+        {"query": texts[f"query_{number}"], "response": texts[f"response_{number}"]}
+        for number in range(1, NUM_PAIRS[-1] + 1)
+        if f"query_{number}" in texts
+    ]
+    named = {field: texts[field] for field in ("instruction", "comment") if field in texts}
+    return {**choices, **named, "pairs": pairs}
+
+
+def prompt_of(form: Mapping[str, Any]) -> dict[str, str]:
+    prompt = _text(form, "prompt")
+    if not prompt.strip():
+        raise StoreError("The prompt is empty. Write it, or skip the task with a reason.")
+    return {"prompt": prompt}
+
+
+def few_shot_of(form: Mapping[str, Any]) -> dict[str, str]:
+    """Instruction, query_1, response_1, query_2, ..: pairs with nothing in them are left out."""
+    instruction = _text(form, "instruction")
+    if not instruction.strip():
+        raise StoreError("The instruction is empty. Say what is to be done with each query.")
+    pairs = form.get("pairs") or []
+    if not isinstance(pairs, list) or not all(isinstance(pair, dict) for pair in pairs):
+        raise StoreError('"pairs" is a list of {"query": "...", "response": "..."}.')
+    texts = {"instruction": instruction}
+    number = 0
+    for at, pair in enumerate(pairs, 1):
+        both = {field: _text(pair, field) for field in ("query", "response")}
+        if not any(text.strip() for text in both.values()):
+            continue
+        if empty := [field for field, text in both.items() if not text.strip()]:
+            raise StoreError(f"Pair {at} has no {empty[0]}. Write it, or empty the pair.")
+        number += 1
+        texts |= {f"{field}_{number}": text for field, text in both.items()}
+    if number not in NUM_PAIRS:
+        raise StoreError(
+            f"{number} {'pair' if number == 1 else 'pairs'} of query and response; a few-shot "
+            f"prompt has {NUM_PAIRS[0]} to {NUM_PAIRS[-1]}."
+        )
+    return texts
 
 
 def check_groups(groups: Any, unacceptable: Any, positions: Sequence[str]) -> Groups:

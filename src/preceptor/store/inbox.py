@@ -24,6 +24,7 @@ from preceptor.store.tables import (
     Prompt,
     Submission,
     Task,
+    Written,
 )
 
 
@@ -58,7 +59,7 @@ class RecentTask:
     id: uuid.UUID
     task_type: str
     state: str
-    prompt: str | Messages
+    prompt: str | Messages  # or the one that was written; before that what the lead describes
     at: datetime  # when it was last touched
     has_draft: bool
     surplus: bool
@@ -147,10 +148,11 @@ def recent_tasks(
     """What the account had in hand, the last first; `before` gives the next page."""
     has_draft = exists().where(Draft.assignment_id == Assignment.id)
     query = (
-        select(Assignment, Project.task_type, Prompt.content, has_draft)
+        select(Assignment, Project.task_type, Prompt.content, Task.brief, has_draft)
         .join(Task, Task.id == Assignment.task_id)
         .join(Project, Project.id == Task.project_id)
-        .join(Prompt, Prompt.id == Task.prompt_id)
+        .outerjoin(Written, Written.assignment_id == Assignment.id)
+        .outerjoin(Prompt, Prompt.id == func.coalesce(Task.prompt_id, Written.prompt_id))
         .where(Assignment.account_id == account_id)
         .order_by(Assignment.last_seen.desc(), Assignment.id)
         .limit(limit)
@@ -162,13 +164,13 @@ def recent_tasks(
             id=assignment.id,
             task_type=task_type,
             state=assignment.state,
-            prompt=content,
+            prompt=content or brief or "",
             at=assignment.last_seen,
             has_draft=drafted,
             surplus=assignment.state == "submitted" and not assignment.counted,
             skip_reason=assignment.skip_reason,
         )
-        for assignment, task_type, content, drafted in session.execute(query)
+        for assignment, task_type, content, brief, drafted in session.execute(query)
     ]
 
 

@@ -47,7 +47,7 @@ def note_labels(session: Session, assignment_ids: Sequence[uuid.UUID]) -> None:
             )
             .join(Assignment, Assignment.id == Submission.assignment_id)
             .join(Task, Task.id == Assignment.task_id)
-            .join(Prompt, Prompt.id == Task.prompt_id)
+            .outerjoin(Prompt, Prompt.id == Task.prompt_id)
             .where(Submission.kind == "submitted")
         ).all()
         texts = _texts(session, {row.Task.id for row in rows})
@@ -58,9 +58,10 @@ def note_labels(session: Session, assignment_ids: Sequence[uuid.UUID]) -> None:
                 "task_id": row.Task.id,
                 "account_id": row.Assignment.account_id,
                 "task_kind": row.Task.kind,
-                "use_case": row.use_case,
+                # Of a prompt that was written the label itself says it.
+                "use_case": row.use_case or row.Submission.body.get("use_case", ""),
                 "counted": row.Assignment.counted,
-                "num_chars": len(text_of(row.content)) + sum(map(len, texts[row.Task.id].values())),
+                "num_chars": _length(row.content) + sum(map(len, texts[row.Task.id].values())),
                 "active_seconds": row.Submission.active_seconds,
                 "at": row.Submission.at,
                 **in_short(row.Submission.body, row.Assignment.display_order, texts[row.Task.id]),
@@ -101,6 +102,10 @@ def in_short(
         ),
         "num_unacceptable": len(body.get("unacceptable", [])),
     }
+
+
+def _length(content: Any) -> int:
+    return 0 if content is None else len(text_of(content))
 
 
 def _texts(session: Session, tasks: set[uuid.UUID]) -> dict[uuid.UUID, dict[str, str]]:

@@ -12,7 +12,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
-from preceptor.store.forms import check_form, relabel, require_storable
+from preceptor.store.examples import prompt_in
+from preceptor.store.forms import (
+    PROMPT_TYPES,
+    check_form,
+    form_of,
+    relabel,
+    require_storable,
+)
 from preceptor.store.judgements import note_labels
 from preceptor.store.names import identify, sha256_of
 from preceptor.store.queue import (
@@ -27,6 +34,7 @@ from preceptor.store.queue import (
     take_place,
 )
 from preceptor.store.tables import Assignment, Draft, Project, Submission, SubmissionText
+from preceptor.store.writing import note_written, require_new
 
 
 class StaleDraft(StoreError):
@@ -172,6 +180,8 @@ def submit(
     # 2. What is wrong is told by position; what is right is kept by slot.
     positions = [str(i + 1) for i in range(len(assignment.display_order))]
     choices, texts = check_form(project.task_type, form, positions)
+    if project.task_type in PROMPT_TYPES:
+        require_new(session, assignment, prompt_in(project.task_type, texts))
     slots = dict(zip(positions, _slots_shown(session, assignment), strict=True))
     # 3. The label, and its place among the labels of the task.
     counted = take_place(task, assignment)
@@ -194,7 +204,7 @@ def submit(
     for draft in drafts_of(session, assignment_id):
         if draft.version == draft_version or draft.body == form:
             session.delete(draft)
-    note_labels(session, [assignment_id])
+    _note(session, assignment, project)
     return Receipt("counted" if counted else "surplus", label.id, revision, now)
 
 
@@ -219,7 +229,7 @@ def undo(
             f"Undo is possible for {project.undo_seconds} seconds. Open the task again to revise "
             "it; the label counts until the new one is sent."
         )
-    _keep_draft(session, assignment, _form_of(session, assignment, label), now)
+    _keep_draft(session, assignment, _form_of(session, assignment, project, label), now)
     assignment.last_seen = now
     revision = label.revision + 1
     before = session.scalar(
@@ -257,7 +267,7 @@ def undo(
         )
         assignment.state = "leased"
         assignment.lease_expires = now + timedelta(seconds=project.lease_seconds)
-    note_labels(session, [assignment_id])
+    _note(session, assignment, project)
     return next_key(session, assignment_id)
 
 
@@ -275,7 +285,8 @@ def reopen(
     if assignment.state != "submitted" or label is None:
         raise StoreError("This task is not submitted; it is among your open ones.")
     _require_open(project)
-    return _form_of(session, assignment, label), next_key(session, assignment_id)
+    form = _form_of(session, assignment, project, label)
+    return form, next_key(session, assignment_id)
 
 
 @dataclass(frozen=True)
@@ -306,8 +317,8 @@ def undo_submission(
         key = undo(session, label.assignment_id, account_id, now=now)
     else:
         raise Outdated
-    assignment = session.get_one(Assignment, label.assignment_id)
-    return FormAgain(label.assignment_id, _form_of(session, assignment, label), key)
+    assignment, _, project = lock(session, label.assignment_id, account_id)
+    return FormAgain(label.assignment_id, _form_of(session, assignment, project, label), key)
 
 
 def reopen_submission(
@@ -388,10 +399,20 @@ def _slots_shown(session: Session, assignment: Assignment) -> list[list[str]]:
     return [equal[slot] for slot in assignment.display_order]
 
 
-def _form_of(session: Session, assignment: Assignment, label: Submission) -> dict[str, Any]:
+def _note(session: Session, assignment: Assignment, project: Project) -> None:
+    """What is made of the newest revision: the label in short, and the prompt that was written."""
+    note_labels(session, [assignment.id])
+    if project.task_type in PROMPT_TYPES:
+        note_written(session, assignment, project.task_type)
+
+
+def _form_of(
+    session: Session, assignment: Assignment, project: Project, label: Submission
+) -> dict[str, Any]:
     """The form as the labeler had it: by position, with its texts."""
     positions = {slot: [str(i + 1)] for i, slot in enumerate(assignment.display_order)}
-    return relabel(label.body, positions) | _texts_of(session, label)
+    choices = relabel(label.body, positions)
+    return form_of(project.task_type, choices, _texts_of(session, label))
 
 
 def _texts_of(session: Session, label: Submission) -> dict[str, str]:

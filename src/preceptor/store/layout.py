@@ -26,6 +26,7 @@ OWN_KEYS = {  # of `meta`; whatever else stands there was somebody else's, and c
     "task_kind",
     "split",
     "origin",
+    "kind",
     "labeler",
     "labeler_group",
     "guideline",
@@ -67,6 +68,7 @@ class OwnMeta(BaseModel):
     task_kind: Literal["normal", "calibration"] = "normal"
     split: Literal["train", "valid", "test"] | None = None
     origin: Literal["api", "chat_page", "labeler", "import", "miniature"] = "import"
+    kind: Literal["customer", "plain", "few_shot", "user_based"] = "customer"
     labeler: str = ""
     labeler_group: Literal["training", "heldout", "researcher", "simulated", "imported"] = (
         "imported"

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
 from preceptor.store.consent import covered, willing_users
-from preceptor.store.forms import require_storable
+from preceptor.store.forms import COMPARISONS, PROMPT_TYPES, TASK_TYPES, require_storable
 from preceptor.store.names import identify, seeded
 from preceptor.store.tables import (
     Base,
@@ -82,9 +82,10 @@ def create_project(
     session: Session, name: str, task_type: str, options: ProjectOptions, *, now: datetime
 ) -> uuid.UUID:
     """A new project, or the one of this name if it asks for the same thing."""
-    wanted = ("demonstration", "ranking", "evaluation")
-    if task_type not in wanted:
-        raise StoreError(f"task type {task_type}: no such type. There are {', '.join(wanted)}.")
+    if task_type not in TASK_TYPES:
+        raise StoreError(f"task type {task_type}: no such type. There are {', '.join(TASK_TYPES)}.")
+    if task_type in PROMPT_TYPES and options.purpose != "train":
+        raise StoreError(f"{name}: prompts are written for training; make the purpose train.")
     if options.purpose == "train" and "heldout" in options.groups:
         raise StoreError(
             f"{name}: held-out labelers make no training data. Leave the group out, or make the "
@@ -261,6 +262,8 @@ def add_tasks(
     without it in the order of the project's seed.
     """
     project = session.get_one(Project, project_id)
+    if project.task_type in PROMPT_TYPES:
+        raise StoreError(f"{project.name}: prompts are written there, none is asked about.")
     erased = _erased_prompts(session, list(prompts))
     prompts = {id: candidates for id, candidates in prompts.items() if id not in erased}
     counts = {"added": 0, "there already": 0, EQUAL: 0, NOT_TEXT: 0, ERASED: len(erased)}
@@ -269,7 +272,7 @@ def add_tasks(
     tasks: dict[uuid.UUID, dict[str, Any]] = {}
     places: list[dict[str, Any]] = []
     for place, (prompt_id, candidates) in enumerate(prompts.items()):
-        ranked = project.task_type != "demonstration"
+        ranked = project.task_type in COMPARISONS
         if ranked and not 2 <= len(candidates) <= len(SLOTS):
             raise StoreError(
                 f"{len(candidates)} responses to one prompt; labelers compare 2 to {len(SLOTS)}."
@@ -335,9 +338,10 @@ def is_storable(text: str) -> bool:
 
 
 def task_row(
-    project: Project, prompt_id: uuid.UUID, response_ids: Sequence[uuid.UUID]
+    project: Project, prompt_id: uuid.UUID | None, response_ids: Sequence[uuid.UUID], *more: Any
 ) -> dict[str, Any]:
-    id = identify("task", project.id, prompt_id, list(response_ids))
+    """A task with one place for each label wanted; `more` tells tasks without a prompt apart."""
+    id = identify("task", project.id, prompt_id, list(response_ids), *more)
     return {
         "id": id,
         "project_id": project.id,

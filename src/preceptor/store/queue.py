@@ -23,7 +23,7 @@ from preceptor.data.records import Messages
 from preceptor.errors import StoreError
 from preceptor.store.accounts import account_of, guideline_name, newest_guideline
 from preceptor.store.consent import still_willing
-from preceptor.store.forms import SKIP_REASONS, require_storable
+from preceptor.store.forms import EVALUATIONS, PROMPT_TYPES, SKIP_REASONS, require_storable
 from preceptor.store.names import identify, seeded
 from preceptor.store.tables import (
     Account,
@@ -82,7 +82,7 @@ class AssignmentView:
     task_type: str
     state: str
     sensitive: bool  # may disturb: shown when the labeler asks for it
-    prompt: str | Messages
+    prompt: str | Messages  # where one is written: what the lead describes, or nothing
     responses: list[str]
     key: uuid.UUID  # goes into the form; the same form sent twice is one label
     draft: Any
@@ -114,7 +114,7 @@ def claim(
         task = session.get_one(Task, held.task_id)
         suitable = account.accepts_sensitive or not task.sensitive
         askable = select(Prompt.id).where(Prompt.id == task.prompt_id, _askable(project))
-        if suitable and session.scalar(askable):
+        if suitable and (task.prompt_id is None or session.scalar(askable)):
             _renew(held, project, now)
             return view(session, held.id, account_id)
         # Its user said no meanwhile, or the labeler to what may disturb.
@@ -175,7 +175,9 @@ def view(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID) -> A
         task_type=project.task_type,
         state=assignment.state,
         sensitive=task.sensitive,
-        prompt=session.get_one(Prompt, task.prompt_id).content,
+        prompt=session.get_one(Prompt, task.prompt_id).content
+        if task.prompt_id
+        else task.brief or "",
         responses=[shown(texts[slot]) for slot in assignment.display_order],
         key=next_key(session, assignment.id),
         draft=drafts[0].body if drafts else None,
@@ -539,7 +541,7 @@ def _is_for(project: Project, account: Account) -> list[ColumnElement[bool]]:
         *_suitable(account),
         ~_done(account),
         ~exists().where(*written),
-        exists().where(*asked),
+        *([] if project.task_type in PROMPT_TYPES else [exists().where(*asked)]),
     ]
 
 
@@ -578,7 +580,7 @@ def has_work(session: Session, project: Project, account: Account, *, now: datet
 
 def _askable(project: Project) -> ColumnElement[bool]:
     """Whether a prompt may be asked about today: its user may have said no since it was added."""
-    scope = "evaluate" if project.task_type == "evaluation" else "train"
+    scope = "evaluate" if project.task_type in EVALUATIONS else "train"
     return and_(Prompt.status == "active", still_willing(scope))
 
 

@@ -147,6 +147,7 @@ class Rows:
                 "user_id": user,
                 "ingest_id": self.ingest,
                 "origin": own.get("origin", "import"),
+                "kind": own.get("kind", "customer"),
                 "content": prompt.prompt,
                 "normal_sha256": normal_hash(prompt.prompt),
                 "use_case": prompt.use_case,

@@ -160,6 +160,7 @@ class Prompt(Base):
     __tablename__ = "prompt"
     __table_args__ = (
         one_of("origin", "api", "chat_page", "labeler", "import", "miniature"),
+        one_of("kind", "customer", "plain", "few_shot", "user_based"),
         one_of("status", "active", "quarantined", "rejected", "erased"),
         Index("ix_prompt_choice", "status", "split", "use_case"),
         Index("ix_prompt_normal_sha256", "normal_sha256"),
@@ -169,6 +170,7 @@ class Prompt(Base):
     author_id: Mapped[uuid.UUID | None] = reference("account")  # a labeler who wrote it
     ingest_id: Mapped[uuid.UUID | None] = reference("ingest")
     origin: Mapped[str]
+    kind: Mapped[str] = mapped_column(default="customer", server_default="customer")
     content: Mapped[Any]  # free text: a string or messages
     normal_sha256: Mapped[str] = mapped_column(default="")  # of the text without case and spacing
     use_case: Mapped[str]
@@ -292,7 +294,17 @@ class Acknowledgement(Base):
 class Project(Base):
     __tablename__ = "project"
     __table_args__ = (
-        one_of("task_type", "demonstration", "ranking", "evaluation"),
+        one_of(
+            "task_type",
+            "demonstration",
+            "ranking",
+            "evaluation",
+            "evaluation_ab",
+            "toxicity",
+            "prompt_plain",
+            "prompt_few_shot",
+            "prompt_user_based",
+        ),
         one_of("purpose", "train", "eval", "screening"),
         one_of("state", "open", "paused", "closed"),
     )
@@ -323,14 +335,15 @@ class Seat(Base):
 class Task(Base):
     __tablename__ = "task"
     __table_args__ = (
-        one_of("kind", "normal", "calibration"),
+        one_of("kind", "normal", "calibration", "attention"),
         one_of("state", "open", "full", "closed"),
         CheckConstraint("target IS NULL OR taken <= target", name="taken"),
         Index("ix_task_asked", "project_id", "prompt_id"),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     project_id: Mapped[uuid.UUID] = reference("project")
-    prompt_id: Mapped[uuid.UUID] = reference("prompt", index=True)
+    prompt_id: Mapped[uuid.UUID | None] = reference("prompt", index=True)  # null: one is written
+    brief: Mapped[str | None]  # the lead's, of a prompt that is to be written
     kind: Mapped[str]
     target: Mapped[int | None]  # labels wanted; null: everybody's (calibration)
     taken: Mapped[int]  # assignments that count: live leases and labels; open when below target
@@ -404,6 +417,14 @@ class Assignment(Base):
     skip_comment: Mapped[str | None]  # free text
     meta: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what an imported row had besides
     draft_version: Mapped[int] = mapped_column(default=0)  # of the last draft; never starts again
+
+
+class Written(Base):
+    """The prompt that a labeler wrote in a task: what the newest revision of the label made."""
+
+    __tablename__ = "written"
+    assignment_id: Mapped[uuid.UUID] = reference("assignment", primary_key=True)
+    prompt_id: Mapped[uuid.UUID] = reference("prompt", index=True)
 
 
 class Draft(Base):
