@@ -27,12 +27,14 @@ DEFAULT_GROUPS = {
     "ranking": ("training", "researcher"),
     "demonstration": ("training", "researcher"),
     "evaluation": ("training", "researcher", "heldout"),
+    "evaluation_ab": ("training", "researcher", "heldout"),
     "prompt_plain": ("training", "researcher"),
     "prompt_few_shot": ("training", "researcher"),
     "prompt_user_based": ("training", "researcher"),
 }
 OPTIONS = {"overlap": "--overlap", "groups": "--group"}
 PROJECTS = {
+    "evaluation_ab": "comparisons",
     "prompt_plain": "plain prompts",
     "prompt_few_shot": "few-shot prompts",
     "prompt_user_based": "user-based prompts",
@@ -153,6 +155,7 @@ def add(
             "ranking",
             "demonstration",
             "evaluation",
+            "evaluation_ab",
             "prompt_plain",
             "prompt_few_shot",
             "prompt_user_based",
@@ -166,7 +169,12 @@ def add(
         list[str] | None,
         typer.Option("--model", help="Whose responses; repeat it to mix.  [sft]"),
     ] = None,
-    k: Annotated[int, typer.Option("--k", min=2, max=9, help="Responses to a prompt.")] = 4,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "--k", min=2, max=9, help="Responses to a prompt.  [4; 2 for evaluation_ab, always]"
+        ),
+    ] = None,
     prompts: Annotated[
         int, typer.Option("--prompts", metavar="N", min=1, help="At most so many new tasks.")
     ] = 500,
@@ -218,12 +226,12 @@ def add(
     what it was made with: another --overlap or --group is refused. Prints what was added.
     """
     from preceptor.store.accounts import GROUPS
-    from preceptor.store.forms import PROMPT_TYPES
+    from preceptor.store.forms import EVALUATIONS, PROMPT_TYPES
     from preceptor.store.projects import ProjectOptions
 
     if strange := sorted(set(group or ()) - set(GROUPS)):
         raise StoreError(f"--group {strange[0]}: no such group. There are {', '.join(GROUPS)}.")
-    evaluation = task == "evaluation"
+    evaluation = task in EVALUATIONS
     options = ProjectOptions(
         purpose="eval" if evaluation else "train",
         overlap=overlap or 1,
@@ -251,10 +259,13 @@ def add(
         raise StoreError("--run and --model go with rankings; a demonstration is written by hand.")
     if task != "demonstration" and run is None:
         raise StoreError(f"a {task} compares responses of models: name the run with --run RUN.")
+    if task == "evaluation_ab" and k not in (None, 2):
+        raise StoreError("an evaluation_ab compares two responses: leave --k out.")
+    k = k or (2 if task == "evaluation_ab" else 4)
     names = model or ["sft"]
     if len(names) > k or len(set(names)) < len(names):
         raise StoreError(f"--k {k} responses of {', '.join(names)}: name each once, at most K.")
-    name = project or f"{task}s"
+    name = project or PROJECTS.get(task, f"{task}s")
     folders = _folders(run, names) if run else {}
     with opened(store) as there:
         side = split or ("test" if evaluation else "train")
@@ -386,7 +397,7 @@ def _prompts(
             split=split,
             limit=limit,
             seed=options.seed,
-            scope="evaluate" if task == "evaluation" else "train",
+            scope="evaluate" if options.purpose == "eval" else "train",
         )
     if not chosen:
         raise StoreError(

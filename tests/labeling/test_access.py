@@ -42,6 +42,8 @@ MATRIX = {
     "POST /tasks/{task_id}/rate/{position}": ALL,
     "GET /tasks/{task_id}/rank": ALL,
     "POST /tasks/{task_id}/rank": ALL,
+    "GET /tasks/{task_id}/compare": ALL,
+    "POST /tasks/{task_id}/compare": ALL,
     "POST /tasks/{task_id}/choose": ALL,
     "GET /tasks/{task_id}/kept": ALL,
     "POST /tasks/{task_id}/kept/{version}": ALL,

@@ -416,6 +416,21 @@ def test_sensitive_texts_are_blurred_until_asked_for(page: Chromium, store: Stor
     assert page.js(blur) == "none"
 
 
+def test_two_are_compared_by_keys_alone(page: Chromium, store: Store):
+    make_project(store, "evaluation_ab", {"which?": ["alpha", "beta"]}, purpose="eval")
+    page.open(page.site + "/")
+    page.tab_to("form[action$='/claim'] button")
+    page.leave(lambda: page.press("Enter"))
+    page.press("2")
+    assert page.text("#said") == "Chosen: Response 2 is better"
+    saved(store, lambda draft: draft["choice"] == "2")
+    page.press("=")
+    page.press("0")
+    assert page.text("#said") == "Chosen: Both bad"
+    page.leave(lambda: page.press("Enter", CTRL))
+    assert label_of(store)["unacceptable"] == ["1", "2"]
+
+
 def test_a_prompt_is_written_by_keys_alone_and_saves_itself(page: Chromium, store: Store):
     make_project(store, "prompt_few_shot")
     page.open(page.site + "/")
@@ -491,7 +506,11 @@ def everything(store: Store) -> dict[str, Any]:
         set_guideline(session, ranking, "ranking")
     few_shot = make_project(store, "prompt_few_shot", name="f")
     purpose = make_project(store, "prompt_user_based", {"Plan meals for a week": []}, name="u")
-    return {"ranking": ranking, "writing": writing, "few-shot": few_shot, "purpose": purpose}
+    two = make_project(
+        store, "evaluation_ab", {"Which?": [long, "Short."]}, name="c", purpose="eval"
+    )
+    found = {"ranking": ranking, "writing": writing, "two": two}
+    return found | {"few-shot": few_shot, "purpose": purpose}
 
 
 def walk(page: Chromium, projects: dict[str, Any]) -> Iterator[str]:
@@ -539,6 +558,11 @@ def walk(page: Chromium, projects: dict[str, Any]) -> Iterator[str]:
     begin(page, projects["purpose"])
     page.leave(lambda: page.click("[data-submit]"))
     yield "purpose, refused"
+    page.open(page.site + "/")
+    begin(page, projects["two"])
+    page.press("=")
+    page.js("document.querySelector('.about').open = true")
+    yield "two side by side"
     page.open(page.site + "/recent")
     yield "recent"
 

@@ -12,6 +12,7 @@ from preceptor.store.forms import (
     SKIP_REASONS,
     check_form,
     check_groups,
+    form_of,
     groups_of,
     ranks_of,
     relabel,
@@ -95,3 +96,34 @@ def test_a_form_is_an_object(form: Any):
 
 def test_every_task_can_be_skipped_for_seven_reasons():
     assert len(SKIP_REASONS) == len(set(SKIP_REASONS)) == 7
+
+
+@pytest.mark.parametrize("choice", ["1", "2", "tie", "both_bad"])
+def test_a_choice_between_two_is_a_ranking_and_comes_back(choice: str):
+    form = {"choice": choice, "confidence": 7, "ratings": {"2": {"likert": 3}}}
+    choices, texts = check_form("evaluation_ab", form, ["1", "2"])
+    ranks = ranks_of(choices["rank_groups"])
+    assert (ranks["1"], ranks["2"]) == {"1": (1, 2), "2": (2, 1)}.get(choice, (1, 1))
+    assert choices["unacceptable"] == (["1", "2"] if choice == "both_bad" else [])
+    back = form_of("evaluation_ab", choices, texts)
+    assert (back["choice"], back["confidence"]) == (choice, 7)
+    assert back["ratings"].keys() == {"2"}  # what was not said is not there
+    assert check_form("evaluation_ab", back, ["1", "2"]) == (choices, texts)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"choice": "3"}, "Choose: the first is better"),
+        ({"choice": None}, "Choose: the first is better"),
+        ({"choice": ["1"]}, "Choose: the first is better"),
+        ({"confidence": 0}, "The confidence is 1 to 9, not 0"),
+        ({"confidence": True}, "The confidence is 1 to 9, not True"),
+        ({"ratings": {"1": {"likert": 8}}}, "Response 1: the quality is 1 to 7"),
+        ({"ratings": {"3": {}}}, "there is no such response"),
+        ({"rank_groups": []}, "rank_groups: no such field here"),
+    ],
+)
+def test_a_choice_that_is_none_says_what_is_missing(change: Any, told: str):
+    with pytest.raises(StoreError, match=told):
+        check_form("evaluation_ab", {"choice": "1"} | change, ["1", "2"])

@@ -8,7 +8,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from preceptor.store.forms import FLAGS, NUM_PAIRS, PROMPT_LABELS, USE_CASES
+from preceptor.store.forms import (
+    CHOICES,
+    CONFIDENCE,
+    FLAGS,
+    LIKERT,
+    NUM_PAIRS,
+    PROMPT_LABELS,
+    USE_CASES,
+)
 
 Fields = Mapping[str, str]
 Filled = dict[str, Any]
@@ -64,9 +72,37 @@ def with_rating(draft: Any, position: str, fields: Fields) -> Filled:
     form = as_form(draft)
     flags: dict[str, bool | None] = {name: f"flag_{name}" in fields for name in FLAGS}
     flags["satisfies_constraint"] = TRI_STATE.get(fields.get("satisfies_constraint", ""))
-    likert = fields.get("likert", "")
-    rating = {"likert": int(likert) if likert in "1234567" and likert else None, "flags": flags}
+    rating = {"likert": _digit(fields.get("likert", ""), LIKERT), "flags": flags}
     return form | {"ratings": _ratings(form) | {position: rating}}
+
+
+def with_choice(draft: Any, positions: Sequence[str], fields: Fields) -> Filled:
+    """The draft with a choice between two, how sure it is, and ratings that are there."""
+    chosen, sure = fields.get("choice", ""), fields.get("confidence", "")
+    ratings = {}
+    for position in positions:
+        likert = fields.get(f"likert_{position}", "")
+        flags: dict[str, bool | None] = {n: f"flag_{n}_{position}" in fields for n in FLAGS}
+        meets = fields.get(f"satisfies_constraint_{position}", "")
+        flags["satisfies_constraint"] = TRI_STATE.get(meets)
+        ratings[position] = {"likert": _digit(likert, LIKERT), "flags": flags}
+    return as_form(draft) | {
+        "choice": chosen if chosen in CHOICES else None,
+        "confidence": _digit(sure, CONFIDENCE),
+        "ratings": ratings,
+        "comment": fields.get("comment", ""),
+    }
+
+
+def confidence_in(draft: Any) -> Any:
+    """How sure a choice is, or None."""
+    return as_form(draft).get("confidence")
+
+
+def rated_in(draft: Any, positions: Sequence[str]) -> bool:
+    """Whether any response has a rating, or a flag."""
+    ratings = [rating_in(draft, position) for position in positions]
+    return any(r["likert"] or set(r["flags"].values()) - {None, False} for r in ratings)
 
 
 def with_ranking(draft: Any, positions: Sequence[str], fields: Fields) -> Filled:
@@ -171,6 +207,12 @@ def _around_prompt(fields: Fields) -> Filled:
     use_case = fields.get("use_case", "")
     chosen = {"use_case": use_case} if use_case in USE_CASES else {}
     return chosen | {"comment": fields.get("comment", "")}
+
+
+def _digit(said: str, allowed: range) -> int | None:
+    """A number of a field, or None where nothing is said that counts."""
+    found = int(said) if len(said) == 1 and said.isascii() and said.isdigit() else None
+    return found if found in allowed else None
 
 
 def _ratings(form: Filled) -> Filled:

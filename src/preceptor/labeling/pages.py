@@ -10,9 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from preceptor.labeling import showing, words
 from preceptor.labeling.filling import (
+    confidence_in,
     labels_in,
     pairs_in,
     ranks_in,
+    rated_in,
     rating_in,
     ratings_json,
     text_in,
@@ -36,7 +38,17 @@ def environment() -> Environment:
     made.globals["words"] = words
     made.filters["shown"] = showing.shown
     made.filters["markdown"] = showing.markdown
-    for read in (text_in, ranks_in, rating_in, labels_in, ratings_json, unrated, pairs_in):
+    for read in (
+        confidence_in,
+        labels_in,
+        pairs_in,
+        rated_in,
+        ranks_in,
+        rating_in,
+        ratings_json,
+        text_in,
+        unrated,
+    ):
         made.filters[read.__name__] = read
     return made
 

@@ -23,6 +23,7 @@ from preceptor.labeling.filling import (
     Filled,
     positions_of,
     unrated,
+    with_choice,
     with_few_shot,
     with_prompt,
     with_ranking,
@@ -83,7 +84,7 @@ class Desk:
 class Posted:
     """A form that was sent: from which page, and what it makes of the draft."""
 
-    step: str  # write, rank, or the position of the response that was rated
+    step: str  # write, compare, rank, or the position of the response that was rated
     fields: Fields
     form: Filled
     version: int  # of the draft that the page began with or saved last
@@ -129,6 +130,11 @@ def rating_page(desk: ADesk, position: str, done: Done = None, first: bool = Fal
     return open_page(desk, position, done, words.RATE_ALL_FIRST if first else None)
 
 
+@router.get("/compare")
+def comparing_page(desk: ADesk, done: Done = None) -> Response:
+    return open_page(desk, "compare", done)
+
+
 @router.get("/rank")
 def ranking_page(desk: ADesk, done: Done = None) -> Response:
     return open_page(desk, "rank", done)
@@ -159,7 +165,7 @@ def show_step(
     label: Any = None,
 ) -> Response:
     """A step's page with the draft's answers, or with those that were just posted."""
-    template = {"write": "write.html", "rank": "rank.html"}.get(step, "rate.html")
+    template = "rate.html" if step.isdigit() else f"{step}.html"
     more: dict[str, Any] = {}
     with desk.store.read() as session:
         guideline = assignment_guideline(session, desk.task.id, desk.account)
@@ -185,18 +191,23 @@ def is_over(task: AssignmentView) -> bool:
     return task.state == "skipped" or (task.state == "submitted" and task.draft is None)
 
 
+def steps_of(desk: Desk) -> list[str]:
+    """The pages of the task, in their order; the last one has the button that submits."""
+    if desk.task.task_type in WRITTEN:
+        return ["write"]
+    return ["compare"] if desk.task.task_type == "evaluation_ab" else [*desk.positions, "rank"]
+
+
 def step_for(desk: Desk) -> str:
     """The first page that is not done."""
-    if desk.task.task_type in WRITTEN:
-        return "write"
-    missing = unrated(desk.task.draft, desk.positions)
-    return missing[0] if missing else "rank"
+    steps = steps_of(desk)
+    missing = unrated(desk.task.draft, desk.positions) if len(steps) > 1 else []
+    return missing[0] if missing else steps[-1]
 
 
 def require_step(desk: Desk, step: str) -> None:
     """404 for a page that this task does not have."""
-    written = desk.task.task_type in WRITTEN
-    if step not in (["write"] if written else [*desk.positions, "rank"]):
+    if step not in steps_of(desk):
         raise HTTPException(404)
 
 
@@ -219,6 +230,13 @@ def rate(desk: ADesk, position: str, fields: Form) -> Response:
     return receive(desk, position, fields, with_rating(desk.task.draft, position, fields))
 
 
+@router.post("/compare")
+def compare(desk: ADesk, fields: Form) -> Response:
+    require_step(desk, "compare")
+    form = with_choice(desk.task.draft, desk.positions, fields)
+    return receive(desk, "compare", fields, form)
+
+
 @router.post("/rank")
 def rank(desk: ADesk, fields: Form) -> Response:
     require_step(desk, "rank")
@@ -229,7 +247,7 @@ def receive(desk: Desk, step: str, fields: Fields, form: Filled) -> Response:
     """Do what the pressed button says; the page's answers are kept whatever comes of it."""
     posted = Posted(step, fields, form, version_in(fields))
     action = fields.get("action", "save")
-    if action in ("submit", "stop") and step in ("write", "rank"):
+    if action in ("submit", "stop") and step == steps_of(desk)[-1]:
         return send(desk, posted, stop=action == "stop")
     return keep(desk, posted, action)
 
@@ -260,9 +278,7 @@ def keep(desk: Desk, posted: Posted, action: str) -> Response:
 
 def target_of(desk: Desk, step: str, action: str) -> str:
     """The page that a button leads to: the same one, unless it says otherwise."""
-    if desk.task.task_type in WRITTEN:
-        return step
-    steps = [*desk.positions, "rank"]
+    steps = steps_of(desk)
     if action in ("next", "back"):
         index = steps.index(step) + (1 if action == "next" else -1)
         return steps[min(max(index, 0), len(steps) - 1)]

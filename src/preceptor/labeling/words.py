@@ -135,6 +135,7 @@ TASK_TYPES = {
     "demonstration": "Write responses",
     "ranking": "Rate and rank responses",
     "evaluation": "Evaluate responses",
+    "evaluation_ab": "Compare two responses",
     "prompt_plain": "Write prompts",
     "prompt_few_shot": "Write prompts with examples",
     "prompt_user_based": "Write prompts for a purpose",
@@ -143,6 +144,7 @@ TASK_TEXTS = {
     "demonstration": "You get a prompt and write the best answer you can.",
     "ranking": "You get a prompt and several responses, rate each, then put all in order.",
     "evaluation": "The same as ranking, by the guideline for final evaluations.",
+    "evaluation_ab": "You get a prompt and two responses, and say which is better.",
     "prompt_plain": "You think of any task for an assistant, and write it down.",
     "prompt_few_shot": "You write an instruction, and a few queries with the right response.",
     "prompt_user_based": "You get a purpose in general words, and write a prompt that serves it.",
@@ -175,6 +177,7 @@ KINDS = {
     "demonstration": "writing",
     "ranking": "ranking",
     "evaluation": "evaluation",
+    "evaluation_ab": "comparison",
     "prompt_plain": "a prompt",
     "prompt_few_shot": "a prompt with examples",
     "prompt_user_based": "a prompt for a purpose",
@@ -185,6 +188,20 @@ NOTHING_WRITTEN = "Nothing written yet"
 WRITE_TITLE = "Write a response"
 RATE_TITLE = "Rate response {position} of {count}"
 RANK_TITLE = "Rank all {count}"
+COMPARE_TITLE = "Which response is better?"
+CHOICE = "Your choice"
+CHOICES = {
+    "1": "Response 1 is better",
+    "2": "Response 2 is better",
+    "tie": "Tie",
+    "both_bad": "Both bad",
+}
+CHOICE_KEYS = "12=0"
+CONFIDENCE = "How sure are you?"
+CONFIDENCE_LOW = "a guess"
+CONFIDENCE_HIGH = "certain"
+CONFIDENCE_ENDS = "From 1, a guess, to 9, certain."
+RATE_TOO = "Rate the two"
 RESPONSE = "Response"
 RESPONSE_N = "Response {position}"
 WRITE_HINT = "Write what the person would be glad to get: helpful, true, harmless."
@@ -332,6 +349,7 @@ KEPT_NONE = "There are no other ones."
 NO_RESPONSE = "nothing written"
 RANK = "Rank"
 NO_RANK = "no rank"
+NO_CHOICE = "nothing chosen"
 
 # Skipping
 SKIP_TITLE = "Skip this task"
@@ -414,6 +432,7 @@ FOR_SCRIPTS = json.dumps(
         "tiedMany": "tied with responses {others}",
         "and": "and",
         "said": "{response}: {place}",
+        "chosen": "Chosen: {choice}",
         "rated": "Quality {likert}",
         "flagOn": "{flag}: yes",
         "flagOff": "{flag}: no",

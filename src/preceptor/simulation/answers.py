@@ -19,12 +19,12 @@ from preceptor.evaluation.labelers import (
     ranks_of_looks,
     stream_of_look,
 )
-from preceptor.store.forms import FLAGS, LIKERT, Groups, groups_of
+from preceptor.store.forms import COMPARISONS, FLAGS, LIKERT, Groups, choice_in, groups_of
 
 Habit = Literal["honest", "straight_liner", "random", "all_tie", "speeder", "flag_everything"]
 BAD_HABITS: tuple[Habit, ...] = get_args(Habit)[1:]
 
-DOES = ("demonstration", "ranking", "evaluation")
+DOES = ("demonstration", *COMPARISONS)
 """Types of tasks that they can do; a prompt is for people to think of."""
 
 # What a fault in a part of the judgement is called on the page; of both judges' parts.
@@ -117,6 +117,8 @@ def answer(worker: Worker, shown: Shown, known: Knowledge) -> Answer:
             return Answer({}, seconds, skip_reason="needs_expertise")
     else:
         form = _ranking(worker, shown, prompt, known, mood)
+        if shown.task_type == "evaluation_ab":
+            form = {"choice": choice_in(form), "ratings": form["ratings"]}
     return Answer(form, seconds, saves_draft=bool(drafts), undoes=bool(undoes))
 
 

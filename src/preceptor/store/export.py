@@ -213,6 +213,9 @@ def _labels(
                 "labeler": row.Account.pseudonym,
             }
             own |= _ranking_meta(label.body, responses, row.Assignment)
+            if row.Project.task_type == "evaluation_ab":
+                own["task_type"] = row.Project.task_type
+                own["confidence"] = label.body.get("confidence")
         yield record | {"meta": with_foreign(own, row.Prompt.meta | row.Assignment.meta)}
 
 

@@ -6,6 +6,8 @@ A form speaks of positions "1".."K" as the labeler sees them; the store keeps sl
     ranking        {"ratings": {"1": {"likert": 5, "flags": {"hallucination": true}}, ...},
                     "rank_groups": [["2"], ["1", "4"], ["3"]], "unacceptable": ["3"]}
     evaluation     the same, under the guideline for evaluations
+    evaluation_ab  {"choice": "1" | "2" | "tie" | "both_bad", "confidence": 7, "ratings": {}}: kept
+                    as a ranking of two, both bad as both unacceptable
     prompt_plain   {"prompt": "...", "use_case": "rewriting"}; prompt_user_based the same
     prompt_few_shot  {"instruction": "...", "pairs": [{"query": "...", "response": "..."}, ...],
                     "use_case": "classification"}
@@ -20,12 +22,14 @@ from preceptor.errors import StoreError
 
 PROMPT_TYPES = ("prompt_plain", "prompt_few_shot", "prompt_user_based")
 """Labelers write prompts: how the first ones came about (InstructGPT section 3.2)."""
-EVALUATIONS = ("evaluation",)
+EVALUATIONS = ("evaluation", "evaluation_ab")
 COMPARISONS = ("ranking", *EVALUATIONS)
 TASK_TYPES = ("demonstration", *COMPARISONS, *PROMPT_TYPES)
 
 NUM_PAIRS = range(2, 9)
 """Of a few-shot prompt: each is an example with the others as context, so one alone has none."""
+CHOICES = ("1", "2", "tie", "both_bad")
+CONFIDENCE = range(1, 10)
 LIKERT = range(1, 8)
 FLAGS = (  # InstructGPT, Table 3 and the labelers' instructions
     "fails_task",
@@ -81,6 +85,7 @@ FIELDS = {  # of each form, besides the comment
     "demonstration": {"response", "prompt_labels"},
     "ranking": RANKING,
     "evaluation": RANKING,
+    "evaluation_ab": {"choice", "confidence", "ratings"},
     "prompt_plain": {"prompt", "use_case"},
     "prompt_few_shot": {"instruction", "pairs", "use_case"},
     "prompt_user_based": {"prompt", "use_case"},
@@ -120,6 +125,8 @@ def check_form(
         if form.get("use_case") not in USE_CASES:
             raise StoreError("Choose the kind of task that the prompt is.")
         return {"use_case": form["use_case"]}, texts
+    if task_type == "evaluation_ab":
+        return choices | comparison_of(form, positions), texts
     choices["ratings"] = ratings_of(form.get("ratings"), positions)
     unacceptable = form.get("unacceptable") or []
     choices["rank_groups"] = check_groups(form.get("rank_groups"), unacceptable, positions)
@@ -129,6 +136,9 @@ def check_form(
 
 def form_of(task_type: str, choices: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
     """The form that these choices and texts came from."""
+    if task_type == "evaluation_ab":
+        given = {name: choices[name] for name in ("confidence", "ratings") if name in choices}
+        return {"choice": choice_in(choices), **given, **texts}
     if task_type != "prompt_few_shot":
         return {**choices, **texts}
     pairs = [
@@ -138,6 +148,29 @@ def form_of(task_type: str, choices: Mapping[str, Any], texts: Mapping[str, str]
     ]
     named = {field: texts[field] for field in ("instruction", "comment") if field in texts}
     return {**choices, **named, "pairs": pairs}
+
+
+def comparison_of(form: Mapping[str, Any], positions: Sequence[str]) -> dict[str, Any]:
+    """A choice between two as rank groups, so that it counts like any other ranking."""
+    choice, confidence = form.get("choice"), form.get("confidence")
+    if choice not in CHOICES or len(positions) != 2:
+        raise StoreError("Choose: the first is better, the second, a tie, or both are bad.")
+    if confidence is not None and (isinstance(confidence, bool) or confidence not in CONFIDENCE):
+        raise StoreError(f"The confidence is 1 to 9, not {confidence!r}.")
+    groups = {"1": [["1"], ["2"]], "2": [["2"], ["1"]]}.get(choice, [["1", "2"]])
+    return {
+        "rank_groups": groups,
+        "unacceptable": ["1", "2"] if choice == "both_bad" else [],
+        "ratings": ratings_of(form.get("ratings"), positions, optional=True),
+    } | ({"confidence": confidence} if confidence is not None else {})
+
+
+def choice_in(choices: Mapping[str, Any]) -> str:
+    """The other way round."""
+    if choices["unacceptable"]:
+        return "both_bad"
+    best: list[str] = choices["rank_groups"][0]
+    return best[0] if len(best) == 1 else "tie"
 
 
 def prompt_of(form: Mapping[str, Any]) -> dict[str, str]:
@@ -272,7 +305,8 @@ def _text(form: Mapping[str, Any], field: str) -> str:
     return text
 
 
-def ratings_of(ratings: Any, positions: Sequence[str]) -> dict[str, Any]:
+def ratings_of(ratings: Any, positions: Sequence[str], *, optional: bool = False) -> dict[str, Any]:
+    """Quality and flags of each response; where they are `optional`, of those that have any."""
     if not isinstance(ratings, dict):
         ratings = {}
     if strange := sorted(str(p) for p in ratings if p not in positions):
@@ -280,12 +314,18 @@ def ratings_of(ratings: Any, positions: Sequence[str]) -> dict[str, Any]:
     rated = {}
     for position in positions:
         rating = ratings.get(position)
-        likert = rating.get("likert") if isinstance(rating, dict) else None
+        if not isinstance(rating, dict):
+            continue
+        likert, flags = rating.get("likert"), rating.get("flags") or {}
         if likert is None:
+            if optional and set(_flags(flags, position).values()) - {None, False}:
+                rated[position] = {"flags": _flags(flags, position)}
             continue
         if isinstance(likert, bool) or likert not in LIKERT:
             raise StoreError(f"Response {position}: the quality is 1 to 7, not {likert!r}.")
-        rated[position] = {"likert": likert, "flags": _flags(rating.get("flags") or {}, position)}
+        rated[position] = {"likert": likert, "flags": _flags(flags, position)}
+    if optional:
+        return rated
     if missing := [p for p in positions if p not in rated]:
         raise StoreError(f"{_subject(missing)} no quality yet. Rate each from 1 to 7 first.")
     return rated

@@ -146,7 +146,7 @@ def import_labels(
             purpose = label.own.get("purpose", "train")
             task_type = "demonstration" if kind is Demonstration else "ranking"
             if purpose == "eval" and kind is Ranking:
-                task_type = "evaluation"
+                task_type = label.own.get("task_type") or "evaluation"
             options = ProjectOptions(purpose=purpose)
             id = create_project(session, into, task_type, options, now=provenance.now)
             # Held like a claim holds it: labels from elsewhere take places, too.
@@ -302,7 +302,10 @@ def _ranking_body(record: Ranking, own: dict[str, Any], where: str) -> dict[str,
     if strange := sorted(set(own.get("display_order", [])) - set(slots)):
         raise DataError(f"{where}: meta.display_order has {strange[0]!r}, which is no slot.")
     body = {"rank_groups": groups, "unacceptable": unacceptable}
-    return body | ({"ratings": ratings_of(own["ratings"], slots)} if own.get("ratings") else {})
+    of_two = own.get("task_type") == "evaluation_ab"
+    if own.get("ratings") or of_two:
+        body["ratings"] = ratings_of(own.get("ratings"), slots, optional=of_two)
+    return body | ({"confidence": own["confidence"]} if own.get("confidence") else {})
 
 
 def _time(text: str | None, otherwise: datetime) -> datetime:

@@ -24,6 +24,8 @@ OWN_KEYS = {  # of `meta`; whatever else stands there was somebody else's, and c
     "project",
     "purpose",
     "task_kind",
+    "task_type",
+    "confidence",
     "split",
     "origin",
     "kind",
@@ -66,6 +68,8 @@ class OwnMeta(BaseModel):
     project: str | None = None
     purpose: Literal["train", "eval", "screening"] = "train"
     task_kind: Literal["normal", "calibration"] = "normal"
+    task_type: Literal["evaluation_ab"] | None = None
+    confidence: Annotated[int, Field(ge=1, le=9)] | None = None
     split: Literal["train", "valid", "test"] | None = None
     origin: Literal["api", "chat_page", "labeler", "import", "miniature"] = "import"
     kind: Literal["customer", "plain", "few_shot", "user_based"] = "customer"

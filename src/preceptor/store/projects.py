@@ -273,6 +273,10 @@ def add_tasks(
     places: list[dict[str, Any]] = []
     for place, (prompt_id, candidates) in enumerate(prompts.items()):
         ranked = project.task_type in COMPARISONS
+        if project.task_type == "evaluation_ab" and len(candidates) != 2:
+            raise StoreError(
+                f"{len(candidates)} responses to one prompt; an evaluation_ab compares two."
+            )
         if ranked and not 2 <= len(candidates) <= len(SLOTS):
             raise StoreError(
                 f"{len(candidates)} responses to one prompt; labelers compare 2 to {len(SLOTS)}."

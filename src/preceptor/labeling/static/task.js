@@ -1,6 +1,7 @@
 // A task's page, with scripts: it saves itself, counts time, and answers to keys.
 
 import { count } from "./clock.js";
+import { compareByKeys } from "./comparing.js";
 import { keepDrafts } from "./drafts.js";
 import { onKeys } from "./keys.js";
 import { setUpRanking } from "./ranking.js";
@@ -15,6 +16,7 @@ function say(text) {
 
 function keysOf(step) {
   if (step === "rank") return setUpRanking(form, say);
+  if (step === "compare") return compareByKeys(form, say);
   return step === "write" ? () => false : rateByKeys(form, say);
 }
 
