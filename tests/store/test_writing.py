@@ -125,6 +125,19 @@ def test_an_undo_takes_the_prompt_back_and_a_revision_replaces_it(store: Store):
         assert status["Write a sonnet about snow."][0] == "rejected"
 
 
+def test_what_was_erased_is_not_brought_back_by_an_undo(store: Store):
+    with store.write() as session:
+        ann = add_labeler(session, store, "ann")
+        task = write(session, project_of(session), ann, PLAIN)
+        form, key = reopen(session, task.id, ann)
+        new = form | {"prompt": "Write a sonnet about snow."}
+        submit(session, task.id, ann, key=key, form=new, now=at(10))
+        [first] = [p for p in prompts(session) if p.status == "rejected"]
+        first.status = "erased"
+        undo(session, task.id, ann, now=at(20))
+        assert {p.status for p in prompts(session)} == {"erased", "rejected"}
+
+
 LONG = "You are the editor of a small newspaper in a town by the sea, and every morning letters "
 REPETITIONS = [
     ("WRITE a limerick\n about rain.", "in the same words but for case and spacing"),

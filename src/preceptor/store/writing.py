@@ -184,7 +184,8 @@ def note_written(session: Session, assignment: Assignment, task_type: str) -> No
         )
         session.add(prompt)
     prompt.use_case = label.body["use_case"]
-    prompt.status, prompt.reason = "active", ""
+    if prompt.status != "erased":  # its text is gone for good
+        prompt.status, prompt.reason = "active", ""
     session.flush()
     if written is None:
         session.add(Written(assignment_id=assignment.id, prompt_id=id))
