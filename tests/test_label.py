@@ -227,7 +227,7 @@ def test_labelers_are_asked_for_prompts(here: Path):
     purposes = ["--task", "prompt_user_based", "--descriptions", "purposes.txt", "--overlap", "3"]
     assert told("add", *purposes) == "       2  added\n"
     assert told("add", *purposes) == "       2  there already\n"
-    assert "wants 3 labels of each task" in refused("add", *purposes[:4], "--overlap", "2")
+    assert "labels of each task 3, not 2" in refused("add", *purposes[:4], "--overlap", "2")
     status = told("status")
     assert "plain prompts (prompt_plain, open)\n  tasks 9" in status
     assert "user-based prompts (prompt_user_based, open)\n  tasks 2" in status

@@ -38,6 +38,7 @@ from preceptor.store.tables import (
     Response,
     Task,
 )
+from preceptor.store.writing import add_writing
 
 CANARY = re.compile(r"zqx\w+")
 """Words that are in no code: those of the user begin with zqxu, those of the labeler with zqxl."""
@@ -77,7 +78,12 @@ HOLD_NONE = {
     *("key_check.value", "left_out.reason", "login_session.token_sha256", "policy.name"),
     *("policy.run", "policy.weights_sha256", "project.groups", "project.guideline"),
     *("project.name", "project.purpose", "project.state", "project.task_type", "prompt.origin"),
-    *("prompt_label.key", "prompt_label.value"),
+    *(
+        "prompt_label.key",
+        "prompt_label.value",
+        "prompt.kind",
+        "task.brief",
+    ),  # a brief is the lead's
     *("prompt.split", "prompt.status", "prompt_user.policy", "prompt_user.pseudonym"),
     *("prompt_user.split", "screening_score.card", "screening_score.part"),
     *("submission.body", "submission.form_sha256", "submission.kind"),  # choices, checked
@@ -265,6 +271,35 @@ def test_of_a_user_s_words_nothing_is_left_anywhere(filled: Store):
     assert "submission_text.text" in places(filled, "zqxlwritten")
     assert "prompt.content" in places(filled, "bystander")
     assert not any(gone(filled, USER).counts.values())
+
+
+@pytest.mark.parametrize("named", ["as a user", "as a labeler"])
+def test_of_prompts_that_a_labeler_wrote_nothing_is_left(store: Store, named: str):
+    examples = {
+        "instruction": "zqxldo",
+        "pairs": [{"query": f"zqxlask{i}", "response": f"zqxlsay{i}"} for i in range(2)],
+        "use_case": "other",
+    }
+    with store.write() as session:
+        lea = add_labeler(session, store, "lea")
+        task_id = uuid.UUID(int=0)
+        for task_type, form in (
+            ("prompt_few_shot", examples),
+            ("prompt_plain", {"prompt": "zqxlplain", "use_case": "generation"}),
+        ):
+            project = create_project(session, task_type, task_type, ProjectOptions(), now=START)
+            add_writing(session, project, num=1)
+            task = claim(session, project, lea, now=START)
+            assert task is not None
+            task_id = task.id
+            submit(session, task_id, lea, key=task.key, form=form, now=START)
+        pseudonym = session.get_one(Account, lea).pseudonym
+        reopen(session, task_id, lea)
+        save_draft(session, task_id, lea, {"prompt": "zqxlagain"}, version=0, now=START)
+    assert {"prompt.content", "submission_text.text", "draft.body"} <= places(store, "zqxl")
+    user = Wanted(pseudonym="usr_" + pseudonym.removeprefix("lab_"))
+    gone(store, user if named == "as a user" else Wanted(pseudonym=pseudonym, texts=True))
+    assert places(store, "zqxl") == set()
 
 
 def test_a_user_who_was_erased_agrees_to_nothing_and_it_is_noted_who_did_it(filled: Store):

@@ -59,6 +59,7 @@ from preceptor.store.tables import (
     SubmissionText,
     Task,
     TaskResponse,
+    Written,
 )
 
 Ids = Select[uuid.UUID]
@@ -290,8 +291,8 @@ def _reach(person: PromptUser | Account, texts: bool, now: datetime | None) -> R
 
 def _places_of(prompts: Ids, tasks: Ids, now: datetime | None) -> list[Place]:
     """Where the texts of prompts and all that was written about them stand."""
-    of_tasks = Assignment.task_id.in_(tasks)
-    assignments = _ids(Assignment.id).where(of_tasks)
+    about = Assignment.task_id.in_(tasks) | Assignment.id.in_(_wrote(prompts))
+    assignments = _ids(Assignment.id).where(about)
     odd = ("", *USE_CASES)  # a file may call its use cases anything
     return [
         Place(
@@ -319,7 +320,7 @@ def _places_of(prompts: Ids, tasks: Ids, now: datetime | None) -> list[Place]:
             Response.prompt_id.in_(prompts) & Response.erased_at.is_(None),
             {"text": "", "sampling": {}, "erased_at": now},
         ),
-        *_places_of_work(of_tasks, assignments),
+        *_places_of_work(about, assignments),
         Place(
             "explanations of gold answers",
             GoldAnswer,
@@ -356,7 +357,13 @@ def _submissions(assignments: Ids) -> Ids:
 
 
 def _records(prompts: Ids, tasks: Ids) -> tuple[Ids, Ids]:
-    return prompts, _submissions(_ids(Assignment.id).where(Assignment.task_id.in_(tasks)))
+    labels = Assignment.task_id.in_(tasks) | Assignment.id.in_(_wrote(prompts))
+    return prompts, _submissions(_ids(Assignment.id).where(labels))
+
+
+def _wrote(prompts: Ids) -> Ids:
+    """The tasks in hand that prompts were written in: their forms hold the same texts."""
+    return _ids(Written.assignment_id).where(Written.prompt_id.in_(prompts))
 
 
 def _tasks_of_labeler(account: Account, reach: Reach) -> Ids:

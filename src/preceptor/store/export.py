@@ -171,7 +171,9 @@ def _labels(
             continue
         label, responses = row.Submission, slots[row.Task.id]
         is_gone = any(response["erased_at"] is not None for response in responses)
-        if is_gone or (wanted.kind == "demonstrations" and "response" not in texts[label.id]):
+        if is_gone or (
+            wanted.kind == "demonstrations" and not texts[label.id].keys() - {"comment"}
+        ):
             left_out["erased"] += 1  # its writer was, and the prompt is there still
             continue
         own = {
