@@ -160,7 +160,13 @@ def add(
             "prompt_few_shot",
             "prompt_user_based",
         ],
-        typer.Option("--task", help="What labelers do with each prompt, or that they write some."),
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="What labelers do with each prompt: ranking, demonstration, evaluation or "
+            "evaluation_ab; or that they write some: prompt_plain, prompt_few_shot or "
+            "prompt_user_based.",
+        ),
     ] = "ranking",
     run: Annotated[
         Path | None, typer.Option("--run", metavar="RUN", help="The run folder with the models.")
