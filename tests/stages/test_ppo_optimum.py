@@ -80,7 +80,10 @@ def first_token_distributions(model):
         ).double()
 
 
-@pytest.mark.parametrize("kl_coef", [0.2, 0.5, 2.0])
+@pytest.mark.parametrize(
+    "kl_coef",
+    [pytest.param(0.2, marks=pytest.mark.slow), 0.5, pytest.param(2.0, marks=pytest.mark.slow)],
+)
 def test_it_reaches_the_optimum_of_a_bandit(tmp_path, kl_coef):
     trained = first_token_distributions(
         train(
