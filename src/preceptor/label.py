@@ -246,23 +246,22 @@ def add(
     )
     named = {"overlap": overlap, "groups": group and sorted(set(group))}
     named = {key: value for key, value in named.items() if value}
+    lines = _descriptions(task, descriptions)
     if task in PROMPT_TYPES:
-        if run or model or split or calibration:
+        if run or model or k or split or calibration:
             raise StoreError(
-                f"--run, --model, --split and --calibration do not go with {task}: labelers write."
+                f"--run, --model, --k, --split and --calibration do not go with {task}: labelers "
+                "write."
             )
-        lines = _descriptions(task, descriptions)
         name = project or PROJECTS[task]
         with opened(store) as there:
-            _print_counts(
-                _add_writing(there, name, task, options, named, prompts, lines, sensitive)
-            )
+            counts = _add_writing(there, name, task, options, named, prompts, lines, sensitive)
+        _print_counts(counts)
         return
-    if descriptions:
-        raise StoreError("--descriptions goes with --task prompt_user_based.")
-
-    if task == "demonstration" and (run or model):
-        raise StoreError("--run and --model go with rankings; a demonstration is written by hand.")
+    if task == "demonstration" and (run or model or k):
+        raise StoreError(
+            "--run, --model and --k go with rankings; a demonstration is written by hand."
+        )
     if task != "demonstration" and run is None:
         raise StoreError(f"a {task} compares responses of models: name the run with --run RUN.")
     if task == "evaluation_ab" and k not in (None, 2):

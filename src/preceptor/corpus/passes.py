@@ -42,6 +42,8 @@ from preceptor.errors import DataError
 from preceptor.randomness import derived_seed
 
 TEXT_PASSES = ("read", "score", "unique", "tokens")
+NOTICED = {"read": "sample", "unique": "search"}
+"""What a pass learns of the documents that it leaves, by the name of its cost."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def run_texts(name: str, plan: Plan, _: Any, piece: int, __: int) -> None:
 
         write_tokens(plan, piece, texts)
     else:
-        texts = _noticed(name, plan, piece, texts)
+        if name in NOTICED:
+            texts = tally.timed(NOTICED[name], _noticed(name, plan, piece, texts))
         texts = tally.timed("write", written(plan.texts(name, piece), texts))
         if name == "score":
             assert plan.recipe.duplicates is not None

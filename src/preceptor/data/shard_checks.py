@@ -63,7 +63,7 @@ class CardFacts(BaseModel):
 
 
 def require_undamaged(folder: str | Path, say: Say) -> None:
-    """Hash every file of the stream and compare; a gigabyte or two take a second.
+    """Hash every file of the stream and compare, in about the time that reading them takes.
 
     Raises:
         DataError: a shard or an index is missing, or has other bytes than were written.
