@@ -300,6 +300,16 @@ def test_of_prompts_that_a_labeler_wrote_nothing_is_left(store: Store, named: st
     user = Wanted(pseudonym="usr_" + pseudonym.removeprefix("lab_"))
     gone(store, user if named == "as a user" else Wanted(pseudonym=pseudonym, texts=True))
     assert places(store, "zqxl") == set()
+    if named == "as a user":  # their account works on; what they write now is not kept either
+        with store.write() as session:
+            add_writing(session, project, num=1)
+            task = claim(session, project, lea, now=LATER)
+            assert task is not None
+        late = {"prompt": "zqxllate", "use_case": "generation"}
+        refused = pytest.raises(StoreError, match="Your prompts were erased on 2026-03-01")
+        with refused, store.write() as session:
+            submit(session, task.id, lea, key=task.key, form=late, now=LATER)
+        assert places(store, "zqxl") == set()
 
 
 def test_a_user_who_was_erased_agrees_to_nothing_and_it_is_noted_who_did_it(filled: Store):

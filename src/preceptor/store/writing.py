@@ -145,7 +145,11 @@ def require_new(session: Session, assignment: Assignment, prompt: str) -> None:
 
 
 def note_written(session: Session, assignment: Assignment, task_type: str) -> None:
-    """Make the prompt of an assignment what its newest revision says; an earlier one goes."""
+    """Make the prompt of an assignment what its newest revision says; an earlier one goes.
+
+    Raises:
+        StoreError: the labeler's prompts were erased, so that no new one is taken in.
+    """
     session.flush()
     label = session.scalars(
         select(Submission)
@@ -167,6 +171,11 @@ def note_written(session: Session, assignment: Assignment, task_type: str) -> No
     )
     content = prompt_in(task_type, dict(rows.all()))
     user = _user_of(session, session.get_one(Account, assignment.account_id), label.at)
+    if user.erased_at is not None:
+        raise StoreError(
+            f"Your prompts were erased on {user.erased_at:%Y-%m-%d}, and no new ones of you are "
+            "kept. Skip this task, and ask your lead for other work."
+        )
     id = identify("prompt", user.pseudonym, content)
     prompt = session.get(Prompt, id)
     if prompt is None:
