@@ -70,12 +70,31 @@ def test_what_was_passed_over_is_said_and_on_the_card(mixed, tmp_path):
     said: list[str] = []
     recipe = recipe_of(tmp_path, sources=[{"name": "s", "files": str(mixed)}])
     page = build(recipe, tmp_path / "out", workers=1, say=said.append)
-    assert "corpus source s: passed over, not read: 1 .html (a.html.gz)" in said
+    at = said.index("corpus source s: passed over, not read")
+    assert (
+        said[at + 1] == "    5 .pdf: 1.pdf, 2.PDF, 4.pdf, ..." and "    1 .html: a.html.gz" in said
+    )
     card = json.loads((tmp_path / "out" / "corpus.json").read_text())
     by_kind = {row["kind"]: (row["source"], row["count"]) for row in card["passed_over"]}
     assert by_kind[".pdf"] == ("s", 5) and len(by_kind) == 5
     text = page.read_text()
     assert "9 files of kinds that are not read" in text and "a.html.gz" in text
+
+
+def test_long_names_are_told_in_80_columns():
+    long = f"reports/{'x' * 200}/2019-final-version.pdf"
+    seen = [
+        pieces.PassedOver("web", ".pdf", 1_200, (long, "a name with blanks.pdf", long)),
+        pieces.PassedOver("web", f".{'e' * 100}", 1, (f"a.{'e' * 100}",)),
+        pieces.PassedOver("books", ".epub", 1, ("b.epub",)),
+    ]
+    said = list(pieces.lines_of(seen))
+    assert all(len(line) <= 80 for line in said)
+    assert [line for line in said if line.startswith("corpus")] == [
+        "corpus source web: passed over, not read", "corpus source books: passed over, not read",
+    ]  # fmt: skip
+    assert said[1].startswith("    1,200 .pdf: reports/xxx") and "…xxx" in said[1]
+    assert "/2019-final-version.pdf" in said[1] and said[-1] == "    1 .epub: b.epub"
 
 
 def test_a_folder_of_nothing_but_other_files_says_what_they_are(mixed, tmp_path):
