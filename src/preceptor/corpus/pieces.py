@@ -18,6 +18,8 @@ PIECE_BYTES = 64 * 2**20
 """Small files are read together up to this; a larger one is a piece of its own."""
 KNOWN = (*rows.SUFFIXES, *WET)
 NAMES_SHOWN = 3
+LONGEST_ENDING = 12
+"""Characters; what is longer, or has a blank, is a part of the name that follows a dot."""
 LONGEST_NAME = 60
 """Characters of a name in the terminal; the card has it whole."""
 NO_ENDING, NO_NAME = "without an ending", "with a name that is not UTF-8"
@@ -175,7 +177,9 @@ def _kind_of(path: Path, known: Sequence[str] | None = None) -> str | None:
     if not path.is_file():
         return NO_FILE
     if known is not None and suffix_of(path) not in known:
-        return printable(suffix_of(path)) or NO_ENDING
+        ending = suffix_of(path)
+        is_one = 0 < len(ending) <= LONGEST_ENDING and " " not in ending
+        return printable(ending) if is_one else NO_ENDING
     return None if is_text(str(path)) else NO_NAME
 
 
