@@ -102,7 +102,7 @@ def test_a_line_of_a_gigabyte_is_counted_under_its_reason_and_never_held(tmp_pat
     assert reason["documents"] == 1 and "over 64 MiB" in reason["reason"]
     # In a list and in a table nothing after it is read, for nobody knows where it would go on.
     assert read["kept"] == (3 if kind in ("jsonl", "txt") else 2)
-    assert int(done.stderr.split()[-1]) < 700 * 1024  # 402 MB of them are libraries
+    assert int(done.stderr.split()[-1]) < 900 * 1024  # 402 MB of them are libraries
 
 
 def run_recipe(tmp_path: Path, corpus: str) -> Recipe:
