@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -56,6 +58,51 @@ def test_wrong_input_ends_with_a_message_and_status_2(tmp_path):
     assert done.stderr.startswith("error: source a: nowhere.jsonl: no such file.")
     done = CliRunner().invoke(app, ["corpus", "build", str(path), "--set", "sede=1"])
     assert done.exit_code == 2 and "Did you mean seed?" in done.stderr
+
+
+MEASURED = """
+import sys
+from preceptor.cli import main
+try:
+    main()
+finally:  # not getrusage: its peak begins with that of the process that started this one
+    status = open("/proc/self/status").read()
+    print(status.split("VmHWM:")[1].split()[0], file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.json", "a.csv"])
+def test_a_line_of_a_gigabyte_is_counted_under_its_reason_and_never_held(tmp_path, name):
+    kind = name[2:]
+    first, last = (json.dumps({"text": document(n)}) for n in (1, 2))
+    begun = '{"text": "'
+    head, tail = {
+        "jsonl": (f"{first}\n{begun}", f'"}}\n{last}\n'),
+        "txt": (f"{document(1)}\n\n", f"\n\n{document(2)}\n"),
+        "json": (f"[{first}, {begun}", f'"}}, {last}]'),
+        "csv": (f"text\n{document(1)}\n", f"\n{document(2)}\n"),
+    }[kind]
+    (tmp_path / "in").mkdir()
+    with (tmp_path / "in" / name).open("w") as file:
+        file.write(head)
+        for _ in range(1024):
+            file.write("x" * 2**20)
+        file.write(tail)
+    write_lines(tmp_path / "in" / "b.jsonl", [document(3)])
+    sources = [{"name": "s", "files": str(tmp_path / "in")}]
+    recipe = recipe_of(tmp_path, sources=sources, on_error="skip")
+    path = tmp_path / "corpus.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True)))
+    words = ["corpus", "build", str(path), "--out", str(tmp_path / "built"), "--workers", "1"]
+    done = subprocess.run([sys.executable, "-c", MEASURED, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    [read, *_] = json.loads((tmp_path / "built" / "corpus.json").read_text())["steps"]
+    [reason] = read["reasons"]
+    assert reason["documents"] == 1 and "over 64 MiB" in reason["reason"]
+    # In a list and in a table nothing after it is read, for nobody knows where it would go on.
+    assert read["kept"] == (3 if kind in ("jsonl", "txt") else 2)
+    assert int(done.stderr.split()[-1]) < 900 * 1024  # 402 MB of them are libraries
 
 
 def run_recipe(tmp_path: Path, corpus: str) -> Recipe:

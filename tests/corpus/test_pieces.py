@@ -50,6 +50,8 @@ def mixed(tmp_path) -> Path:
     (folder / "elsewhere").symlink_to(tmp_path, target_is_directory=True)
     (folder / "lost.jsonl").symlink_to(tmp_path / "nowhere")
     (folder / "two\nlines.pdf").write_text("x")
+    (folder / "1. A report").write_text("x")
+    (folder / f"a.{'report' * 3}").write_text("x")
     write_lines(folder / "deep" / "a.jsonl", [document(n) for n in range(20)])
     return folder
 
@@ -58,7 +60,7 @@ def test_everything_in_a_folder_is_read_or_counted(mixed, tmp_path):
     [piece], passed_over = planned(tmp_path, str(mixed))
     assert piece.paths == (str(mixed / "deep" / "a.jsonl"),)
     assert {one.kind: one.count for one in passed_over} == {
-        ".pdf": 5, ".html": 1, pieces.NO_ENDING: 1, pieces.FOLDER_LINK: 1, pieces.NO_FILE: 1,
+        ".pdf": 5, ".html": 1, pieces.NO_ENDING: 3, pieces.FOLDER_LINK: 1, pieces.NO_FILE: 1,
     }  # fmt: skip
     things = [path for path in mixed.rglob("*") if path.is_symlink() or not path.is_dir()]
     assert len(things) == len(piece.paths) + sum(one.count for one in passed_over)
@@ -70,17 +72,35 @@ def test_what_was_passed_over_is_said_and_on_the_card(mixed, tmp_path):
     said: list[str] = []
     recipe = recipe_of(tmp_path, sources=[{"name": "s", "files": str(mixed)}])
     page = build(recipe, tmp_path / "out", workers=1, say=said.append)
-    assert "corpus source s: passed over, not read: 1 .html (a.html.gz)" in said
+    at = said.index("corpus source s: passed over, not read")
+    assert said[at + 1] == "    5 .pdf: 1.pdf, 2.PDF, 4.pdf, ..."
+    assert "    1 .html: a.html.gz" in said
     card = json.loads((tmp_path / "out" / "corpus.json").read_text())
     by_kind = {row["kind"]: (row["source"], row["count"]) for row in card["passed_over"]}
     assert by_kind[".pdf"] == ("s", 5) and len(by_kind) == 5
     text = page.read_text()
-    assert "9 files of kinds that are not read" in text and "a.html.gz" in text
+    assert "11 files of kinds that are not read" in text and "a.html.gz" in text
+
+
+def test_long_names_are_told_in_80_columns():
+    long = f"reports/{'x' * 200}/2019-final-version.pdf"
+    seen = [
+        pieces.PassedOver("web", ".pdf", 1_200, (long, "a name with blanks.pdf", long)),
+        pieces.PassedOver("web", pieces.NO_FILE, 1, (f"a.{'e' * 100}",)),
+        pieces.PassedOver("books", ".epub", 1, ("b.epub",)),
+    ]
+    said = list(pieces.lines_of(seen))
+    assert all(len(line) <= 80 for line in said)
+    assert [line for line in said if line.startswith("corpus")] == [
+        "corpus source web: passed over, not read", "corpus source books: passed over, not read",
+    ]  # fmt: skip
+    assert said[1].startswith("    1,200 .pdf: reports/xxx") and "…xxx" in said[1]
+    assert "/2019-final-version.pdf" in said[1] and said[-1] == "    1 .epub: b.epub"
 
 
 def test_a_folder_of_nothing_but_other_files_says_what_they_are(mixed, tmp_path):
     (mixed / "deep" / "a.jsonl").unlink()
-    told = r"no file in it ends in .*There are: 5 \.pdf \(1\.pdf, 2\.PDF, 4\.pdf, \.\.\.\); 1 "
+    told = r"no file in it ends in .*There are: 5 \.pdf \(1\.pdf, 2\.PDF, 4\.pdf, \.\.\.\); 3 "
     with pytest.raises(RecipeError, match=told):
         planned(tmp_path, str(mixed))
     with pytest.raises(RecipeError, match=r"no source has a file .*There are: 5 \.pdf"):
@@ -89,7 +109,7 @@ def test_a_folder_of_nothing_but_other_files_says_what_they_are(mixed, tmp_path)
     _, passed_over = planned(
         tmp_path, [str(mixed), str(mixed), str(tmp_path / "b.jsonl")], on_error="skip"
     )
-    assert sum(one.count for one in passed_over) == 9  # each once, though named twice
+    assert sum(one.count for one in passed_over) == 11  # each once, though named twice
 
 
 def test_a_pattern_that_names_folders_says_so(mixed, tmp_path):

@@ -1,5 +1,6 @@
 """The rules on one document, each broken once, against counts by hand and by a double loop."""
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ from preceptor.corpus.quality import (
     quality_problem,
     repeated,
     repeated_chars,
+    runs_said_again,
     top_run,
 )
 from preceptor.corpus.recipe import QualityConfig
@@ -54,6 +56,13 @@ def test_what_is_at_the_limit_stays():
     assert quality_problem(" ".join(words[:-1]), RULES)[0] == "fewer than min_words"
 
 
+def slow_top_run(words: list[str], length: int) -> int:
+    """Characters of the run that comes most often, each time; 0 if none comes twice."""
+    counts = Counter(tuple(words[at : at + length]) for at in range(len(words) - length + 1))
+    most = max(counts.values(), default=0)
+    return max((most * sum(map(len, run)) for run, n in counts.items() if n == most > 1), default=0)
+
+
 def slow_repeated_chars(words: list[str], length: int) -> int:
     """Every run against every earlier one; the words of those said before, each once."""
     marked = [False] * len(words)
@@ -63,21 +72,51 @@ def slow_repeated_chars(words: list[str], length: int) -> int:
     return sum(len(word) for word, is_marked in zip(words, marked, strict=True) if is_marked)
 
 
-@pytest.mark.parametrize("length", [2, 3, 5])
-def test_repeated_runs_are_those_that_a_double_loop_finds(length):
-    random = np.random.default_rng(length)
-    for _ in range(20):
-        words = random.choice(["a", "bb", "ccc", "dddd"], 40).tolist()
-        lengths = np.array([len(word) for word in words])
-        found = repeated_chars(hashed(words), lengths, length)
-        assert found == slow_repeated_chars(words, length)
+def test_repeated_runs_are_those_that_a_double_loop_finds():
+    random = np.random.default_rng(0)
+    for vocabulary in (1, 2, 4, 8) * 10:
+        all_words = ["a", "bb", "ccc", "dddd", "e", "ff", "ggg", "hhhh"][:vocabulary]
+        words = random.choice(all_words, random.integers(0, 60)).tolist()
+        lengths = np.array([len(word) for word in words], dtype=np.int64)
+        found = dict(runs_said_again(hashed(words), 10))
+        for length in range(2, 11):
+            if length not in found:
+                assert slow_top_run(words, length) == slow_repeated_chars(words, length) == 0
+                continue
+            again = found[length]
+            chars = np.array([lengths[at : at + length].sum() for at in again.places])
+            assert top_run(again, chars) == slow_top_run(words, length)
+            assert repeated_chars(again, lengths, length) == slow_repeated_chars(words, length)
+
+
+def test_the_first_run_over_its_limit_is_the_one_that_a_plain_loop_names():
+    """Documents of few words, so that some have a run of each length too often."""
+    random = np.random.default_rng(1)
+    rules = QualityConfig(min_stop_words=0, min_words=1)
+    limits = {2: 0.20, 3: 0.18, 4: 0.16, 5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+    seen = set()
+    for _ in range(300):
+        words = [f"word{n}" for n in random.integers(0, random.choice([6, 30, 300]), 60)]
+        at, length, times = random.integers(0, 50), random.integers(2, 11), random.integers(1, 5)
+        words[at:at] = words[at : at + length] * times
+        total, expected = sum(map(len, words)), None
+        for run, limit in limits.items():
+            count = slow_top_run if run <= 4 else slow_repeated_chars
+            if count(words, run) / total > limit:
+                kind = "one run of {} words again and again" if run <= 4 else "repeated runs of {}"
+                expected = kind.format(run)
+                break
+        found = quality_problem(" ".join(words), rules)
+        assert (found or ("",))[0].startswith(expected or "") and bool(found) == bool(expected)
+        seen.add(expected)
+    assert len(seen) > 5
 
 
 def test_the_commonest_run_counts_its_characters_each_time():
     words = ["to", "be", "or", "not", "to", "be", "to", "be"]
-    lengths = np.array([len(word) for word in words])
-    assert top_run(hashed(words), lengths, 2) == 3 * 4
-    assert top_run(hashed(words[:4]), lengths[:4], 2) == 0  # none comes twice
+    (length, again), *longer = runs_said_again(hashed(words), 10)
+    assert (length, again.places.tolist(), longer) == (2, [0, 4, 6], [])
+    assert top_run(again, np.array([4, 4, 4])) == 3 * 4
     assert sum(pair == ("to", "be") for pair in pairwise(words)) == 3
 
 

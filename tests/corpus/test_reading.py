@@ -3,8 +3,10 @@
 import gzip
 import io
 import json
+import sys
 import tracemalloc
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import zstandard
@@ -170,6 +172,18 @@ def test_a_text_file_can_be_one_document(tmp_path):
 def test_another_key_may_have_the_text(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"content": "one", "text": "no"}\n')
     assert read(tmp_path, str(tmp_path / "a.jsonl"), text_key="content")[0] == ["one"]
+
+
+def test_a_data_set_of_the_hub_is_a_source(tmp_path, monkeypatch):
+    asked = []
+
+    def load_dataset(name, config, *, split, streaming):
+        asked.append((name, config, split, streaming))
+        return [{"text": text} for text in TEXTS]
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    assert read(tmp_path, ["hf:some/set", "hf:some/set:en@valid"])[0] == [*TEXTS, *TEXTS]
+    assert asked == [("some/set", None, "train", True), ("some/set", "en", "valid", True)]
 
 
 def test_a_package_is_a_source(monkeypatch):

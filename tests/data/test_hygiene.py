@@ -233,6 +233,30 @@ def test_languages_are_told(text: str, code: str):
     assert 0 <= found.score <= 1
 
 
+def test_languages_are_those_of_the_library_which_goes_byte_by_byte():
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    library = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    said = (
+        "the of and der die und les est una para что это και είναι 这是 日本語の 한국어 भाषा اللغة "
+        "שלום e\u0301te\u0301 WASSER Straße ii 12 € \x00 \ud800 \U0001f40e"
+    )
+    words = said.split()
+    draw = random.Random(0)
+    texts = ["", "a", "?", "5 + 5", "été", "ALL OF IT IS IN CAPITALS AND ENGLISH"]
+    texts += [" ".join(draw.choices(words, k=draw.randint(1, 40))) for _ in range(200)]
+    texts += ["".join(chr(draw.randint(32, 0x2FFF)) for _ in range(80)) for _ in range(20)]
+    told = set()
+    for text in texts:
+        found, (code, score) = identify_language(text), library.classify(text)
+        if found.score == 0:  # no letter, which is not asked about
+            continue
+        assert found.score == pytest.approx(score, abs=1e-5)
+        assert found.code == (code if score >= 0.5 else "und") or abs(score - 0.5) < 1e-5
+        told.add(code)
+    assert len(told) > 20
+
+
 def test_of_few_words_no_language_is_told_and_they_are_kept():
     assert identify_language("Write a poem.").code == "und"
     assert identify_language("Write a poem.").score > 0

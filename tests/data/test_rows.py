@@ -42,6 +42,10 @@ def as_lines(found: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found).encode()
 
 
+def as_json(found: list[dict[str, Any]]) -> bytes:
+    return json.dumps(found, indent=2, ensure_ascii=False).encode()
+
+
 def as_csv(found: list[dict[str, Any]]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(found[0]))
@@ -60,7 +64,7 @@ def as_parquet(found: list[dict[str, Any]]) -> bytes:
 
 WRITE: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     ".jsonl": as_lines,
-    ".json": lambda found: json.dumps(found, indent=2).encode(),
+    ".json": as_json,
     ".csv": as_csv,
     ".parquet": as_parquet,
 }
@@ -166,6 +170,58 @@ def test_a_row_too_long_is_named_and_passed_over(tmp_path: Path, monkeypatch: An
     assert "a row of over" in str(second)
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
+def test_the_limit_of_a_row_is_in_bytes(tmp_path: Path, monkeypatch: Any, suffix: str):
+    monkeypatch.setattr(rows, "LONGEST_ROW", 2**12)
+    monkeypatch.setattr(rows, "READ_BYTES", 2**10)
+    path = tmp_path / f"d{suffix}"
+    fits, too_long = {"a": "\U0001f40e" * 1000}, {"a": "\U0001f40e" * 4000}
+    write = WRITE[suffix]
+    path.write_bytes(write([fits]))
+    assert [row for _, row in read_rows(path)] == [fits]
+    path.write_bytes(write([fits, too_long]))
+    (_, first), (_, second) = read_rows(path)
+    assert first == fits and "a row of over" in str(second)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
+def test_a_row_just_under_the_limit_takes_a_bounded_memory(
+    tmp_path: Path, monkeypatch: Any, suffix: str
+):
+    """One character of four bytes, and Python holds all of the text at four bytes each."""
+    monkeypatch.setattr(rows, "LONGEST_ROW", 2**20)
+    monkeypatch.setattr(rows, "READ_BYTES", 2**14)
+    path = tmp_path / f"d{suffix}"
+    path.write_bytes(WRITE[suffix]([{"a": "x" * (2**20 - 100) + "\U0001f40e"}]))
+    tracemalloc.start()
+    try:
+        [(_, row)] = read_rows(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(row["a"]) == 2**20 - 99
+    assert peak < 14 * 2**20  # text, row and what is added to them, at 4 MiB each
+
+
+@pytest.mark.parametrize("cell", ["x" * 2**13, '"' + "x,y\n" * 2**11 + '"', "x\r" + "x" * 2**13])
+def test_a_row_of_a_table_that_is_too_long_is_not_cut_into_several(
+    tmp_path: Path, monkeypatch: Any, cell: str
+):
+    monkeypatch.setattr(rows, "LONGEST_ROW", 2**12)
+    path = tmp_path / "d.csv"
+    path.write_bytes(f"a\nfits\n{cell}\n".encode())
+    (_, first), (where, second) = read_rows(path)
+    assert (first, where) == ({"a": "fits"}, f"{path}:2")
+    assert "a row of over" in str(second)
+
+
+def test_lines_of_a_table_may_end_in_a_carriage_return_alone(tmp_path: Path):
+    path = tmp_path / "d.csv"
+    path.write_bytes(b'\xef\xbb\xbfa,b\r1,2\r\n3,"4\r5"\r6,7\n')
+    found = [row for _, row in read_rows(path)]
+    assert found == [{"a": "1", "b": "2"}, {"a": "3", "b": "4\r5"}, {"a": "6", "b": "7"}]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "rule"),
     [
@@ -177,6 +233,7 @@ def test_a_row_too_long_is_named_and_passed_over(tmp_path: Path, monkeypatch: An
         ("d.json", b'[{"a": "caf\xe9"}]', ":1: not UTF-8 after this"),
         ("d.json", b"[" + b'{"a":' * 100_000, ":1: JSON that is nested too deep"),
         ("d.json", b'[{"a": 1},\n{"a": "\\ud800"}]', ":2: half a surrogate pair"),
+        ("d.json", b'[{"a": 1},\n{"a": "\\uDC00"}]', ":2: half a surrogate pair"),
         ("d.csv", b"a,b\n1,2\n3\n", ":3: 1 cells, the header has 2"),
         ("d.csv", b"a,ranks\n1,[1\n", ':2: "ranks" is a list that is not JSON'),
         ("d.csv", b"a,ranks\n1," + b"[" * 50_000, ':2: "ranks" is JSON that is nested too deep'),

@@ -31,13 +31,13 @@ class Blocklist:
         return cls(entries)
 
     def found_in(self, text: str) -> tuple[float, str]:
-        """Which share of a text's words is blocked, and the first entry that it has."""
+        """Which share of a text's words is blocked, each once, and the first entry that it has."""
         words = words_of(text)
-        blocked, first = 0, ""
+        blocked, end, first = 0, 0, ""  # the words before `end` are counted
         for at, word in enumerate(words):
             for entry in self.entries.get(word, ()):
                 if tuple(words[at : at + len(entry)]) == entry:
-                    blocked += len(entry)
                     first = first or " ".join(entry)
-                    break
+                    blocked += max(0, at + len(entry) - max(at, end))
+                    end = max(end, at + len(entry))
         return blocked / max(1, len(words)), first

@@ -14,7 +14,7 @@ import preceptor
 from preceptor.corpus.blocklist import Blocklist
 from preceptor.corpus.card import cost_of, costs
 from preceptor.corpus.passes import Plan
-from preceptor.corpus.pieces import Piece, plan_pieces
+from preceptor.corpus.pieces import Piece, lines_of, plan_pieces
 from preceptor.corpus.recipe import CorpusRecipe, ExecutorName
 from preceptor.corpus.texts import read_json, write_json
 from preceptor.data.catalogue import text_set
@@ -67,8 +67,8 @@ def build(
         say(f"corpus {recipe.name} is built, nothing to do")
         return out / "corpus.html"
     _refuse_foreign(out)
-    for one in passed_over:
-        say(f"corpus source {one.source}: passed over, not read: {one}")
+    for line in lines_of(passed_over):
+        say(line)
     with alone_in(out):
         _begin(plan, key)
         passes: dict[str, Any] = {}

@@ -2,7 +2,8 @@
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,10 @@ PIECE_BYTES = 64 * 2**20
 """Small files are read together up to this; a larger one is a piece of its own."""
 KNOWN = (*rows.SUFFIXES, *WET)
 NAMES_SHOWN = 3
+LONGEST_ENDING = 12
+"""Characters; what is longer, or has a blank, is a part of the name that follows a dot."""
+LONGEST_NAME = 60
+"""Characters of a name in the terminal; the card has it whole."""
 NO_ENDING, NO_NAME = "without an ending", "with a name that is not UTF-8"
 FOLDER, CLOSED, FOLDER_LINK, NO_FILE = (
     "folders that a pattern names",
@@ -172,13 +177,38 @@ def _kind_of(path: Path, known: Sequence[str] | None = None) -> str | None:
     if not path.is_file():
         return NO_FILE
     if known is not None and suffix_of(path) not in known:
-        return printable(suffix_of(path)) or NO_ENDING
+        ending = suffix_of(path)
+        is_one = 0 < len(ending) <= LONGEST_ENDING and " " not in ending
+        return printable(ending) if is_one else NO_ENDING
     return None if is_text(str(path)) else NO_NAME
 
 
 def printable(name: str) -> str:
     """A file's name as it can be shown: it may hold line ends, and bytes that are no UTF-8."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in name)
+
+
+def lines_of(passed_over: Iterable[PassedOver]) -> Iterator[str]:
+    """Lines for a terminal of 80 columns: by source, and under it a kind of files a line or two."""
+    source = None
+    for one in passed_over:
+        if one.source != source:
+            source = one.source
+            yield f"corpus source {source}: passed over, not read"
+        names = [_shortened(name) for name in one.names]
+        more = ", ..." if one.count > len(names) else ""
+        yield from textwrap.wrap(
+            f"{one.count:,} {one.kind}: {', '.join(names)}{more}",
+            80,
+            initial_indent="    ",
+            subsequent_indent="        ",
+            break_on_hyphens=False,
+        )
+
+
+def _shortened(name: str) -> str:
+    """Its beginning and its end, where it is too long for a line."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:20]}…{name[21 - LONGEST_NAME :]}"
 
 
 def _seen(passed_over: Iterable[PassedOver]) -> str:

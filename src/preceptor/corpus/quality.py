@@ -4,13 +4,15 @@ Rae et al. 2021 (arXiv:2112.11446), appendix A.1.1 and Table A1. Words are what 
 blanks. Repeated runs are counted from the second time on; a run that comes once repeats nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import filterfalse
 
 import numpy as np
 import numpy.typing as npt
 
 from preceptor.corpus.recipe import QualityConfig
-from preceptor.corpus.words import Numbers, hashed, runs
+from preceptor.corpus.words import ODD, Numbers, hashed
 from preceptor.data.languages import identify_language
 
 LOOKED_AT = 1_000
@@ -65,7 +67,9 @@ def _of_words(
     dots = sum(line.endswith(("...", "…")) for line in lines) / len(lines)
     if dots > rules.max_ellipsis_lines:
         return "lines that end in dots", f"{dots:.0%}"
-    with_letter = sum(any(map(str.isalpha, word)) for word in words) / count
+    mixed = list(filterfalse(str.isalpha, words))  # most words are letters alone: told at once
+    without_letter = sum(not any(map(str.isalpha, word)) for word in mixed)
+    with_letter = (count - without_letter) / count
     if with_letter < rules.min_letter_words:
         return "words without a letter", f"{1 - with_letter:.0%}"
     stop_words = STOP_WORDS.intersection(words) if rules.min_stop_words else ()
@@ -86,17 +90,19 @@ def _of_repetition(
             return f"repeated {what}", f"{share:.0%} of them, {chars:.0%} of the characters"
     if not rules.repeated_runs:
         return None
-    numbers = hashed(words)
-    total = max(1, int(lengths.sum()))
-    for length, limit in TOP_RUNS.items():
-        if (share := top_run(numbers, lengths, length) / total) > limit:
-            return f"one run of {length} words again and again", f"{share:.0%} of the characters"
-    for length, limit in REPEATED_RUNS.items():
-        chars = repeated_chars(numbers, lengths, length)
-        if chars == 0:
-            break  # a longer run that repeats holds shorter ones that do
-        if chars / total > limit:
-            return f"repeated runs of {length} words", f"{chars / total:.0%} of the characters"
+    ends = np.concatenate(([0], np.cumsum(lengths)))  # characters before each word
+    total = max(1, int(ends[-1]))
+    for length, again in runs_said_again(hashed(words), max(REPEATED_RUNS)):
+        limit = TOP_RUNS.get(length) or REPEATED_RUNS[length]
+        chars_of = ends[again.places + length] - ends[again.places]
+        if int(chars_of.sum()) / total <= limit:
+            continue  # all of them together are not too many
+        if length in TOP_RUNS:
+            if (share := top_run(again, chars_of) / total) > limit:
+                told = f"one run of {length} words again and again"
+                return told, f"{share:.0%} of the characters"
+        elif (share := repeated_chars(again, lengths, length) / total) > limit:
+            return f"repeated runs of {length} words", f"{share:.0%} of the characters"
     return None
 
 
@@ -112,26 +118,51 @@ def repeated(parts: Sequence[str]) -> tuple[float, float]:
     return count / max(1, len(parts)), chars / max(1, sum(map(len, parts)))
 
 
-def top_run(numbers: Numbers, lengths: npt.NDArray[np.int64], length: int) -> int:
-    """Characters of the run of so many words that comes most often; 0 if none comes twice."""
-    found, first, counts = np.unique(runs(numbers, length), return_index=True, return_counts=True)
-    if len(found) == 0 or counts.max() < 2:
-        return 0
-    commonest = np.flatnonzero(counts == counts.max())
-    chars = [int(lengths[at : at + length].sum()) for at in first[commonest]]
-    return max(chars) * int(counts.max())
+@dataclass(frozen=True)
+class Again:
+    """Where runs of one length begin that come at least twice, [M]: run by run, each in order."""
+
+    places: npt.NDArray[np.int64]
+    is_first: npt.NDArray[np.bool_]  # [M]: of its run
 
 
-def repeated_chars(numbers: Numbers, lengths: npt.NDArray[np.int64], length: int) -> int:
+def runs_said_again(numbers: Numbers, longest: int) -> Iterator[tuple[int, Again]]:
+    """For 2, 3, ... words in a row, those that come again; ends with the length that has none.
+
+    A run that comes again begins with a shorter one that does, so each length looks only where the
+    one before found something: in most documents nearly nowhere.
+    """
+    places = np.arange(len(numbers))
+    found = numbers  # [M]: a number for the run that begins at each place
+    for length in range(2, longest + 1):
+        if len(places) and places[-1] > len(numbers) - length:  # the last has no room
+            places, found = places[:-1], found[:-1]
+        found = found * ODD + numbers[places + (length - 1)]
+        order = np.argsort(found, kind="stable")
+        ordered = found[order]
+        is_new = np.ones(len(order) + 1, dtype=bool)
+        np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:-1])
+        again = ~(is_new[:-1] & is_new[1:])
+        where = order[again]
+        if len(where) == 0:
+            return
+        yield length, Again(places[where], is_new[:-1][again])
+        where.sort()
+        places, found = places[where], found[where]
+
+
+def top_run(again: Again, chars_of: npt.NDArray[np.int64]) -> int:
+    """Characters of the run that comes most often, each time; `chars_of` [M] has those of one."""
+    starts = np.flatnonzero(again.is_first)
+    counts = np.diff(starts, append=len(again.places))
+    most = counts.max()
+    return int(chars_of[starts[counts == most]].max() * most)
+
+
+def repeated_chars(again: Again, lengths: npt.NDArray[np.int64], length: int) -> int:
     """Characters of words in runs of this length that were said before, each counted once."""
-    found = runs(numbers, length)
-    first = np.unique(found, return_index=True)[1]
-    if len(first) == len(found):
-        return 0
-    again = np.ones(len(found), dtype=bool)
-    again[first] = False
-    edges = np.zeros(len(numbers) + 1, dtype=np.int64)
-    starts = np.flatnonzero(again)
-    np.add.at(edges, starts, 1)
-    np.add.at(edges, starts + length, -1)
-    return int(lengths[np.cumsum(edges[:-1]) > 0].sum())
+    is_said = np.zeros(len(lengths), dtype=bool)
+    starts = again.places[~again.is_first]
+    for at in range(length):
+        is_said[starts + at] = True
+    return int(lengths[is_said].sum())

@@ -14,7 +14,7 @@ MOST_KNOWN = 300_000
 """Words whose hash is remembered: bounded, since the web has no end of words."""
 _NO_WORD = re.compile(r"[^\w\s]+|_+")
 _TOKEN = re.compile(r"\S+")
-_ODD = np.uint64(0x9E3779B97F4A7C15)
+ODD = np.uint64(0x9E3779B97F4A7C15)
 _MASK = 2**64 - 1
 
 
@@ -57,14 +57,14 @@ def runs(numbers: Numbers, length: int) -> Numbers:
         return np.empty(0, dtype=np.uint64)
     found = numbers[:count].copy()
     for at in range(1, length):
-        found *= _ODD
+        found *= ODD
         found += numbers[at : at + count]
     return mixed(found)
 
 
 def mixed(numbers: Numbers) -> Numbers:
     """Numbers scrambled one to one (the finalizer of splitmix64), so that all bits look random."""
-    found = numbers + _ODD
+    found = numbers + ODD
     found ^= found >> np.uint64(30)
     found *= np.uint64(0xBF58476D1CE4E5B9)
     found ^= found >> np.uint64(27)
@@ -88,7 +88,7 @@ def draw(origin: int, stream: int) -> int:
 
 
 def _mixed(number: int) -> int:
-    number = (number + int(_ODD)) & _MASK
+    number = (number + int(ODD)) & _MASK
     number = ((number ^ number >> 30) * 0xBF58476D1CE4E5B9) & _MASK
     number = ((number ^ number >> 27) * 0x94D049BB133111EB) & _MASK
     return number ^ number >> 31

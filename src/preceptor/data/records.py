@@ -138,7 +138,7 @@ def checked_value(found: tuple[Any, str], where: str) -> Any:
     row, text = found
     if text.count("[") + text.count("{") > MOST_NESTED and not _is_shallow(row):
         raise DataError(f"{where}: JSON that is nested too deep: over {MOST_NESTED} levels.")
-    if "\\ud" in text.lower() and not is_text(row):
+    if ("\\ud" in text or "\\uD" in text) and not is_text(row):
         raise DataError(f"{where}: half a surrogate pair, which is no character.")
     return row
 

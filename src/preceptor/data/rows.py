@@ -233,12 +233,13 @@ def _read_json(path: Path) -> Iterator[Placed]:
                 if opened:
                     yield where, DataError(f"{where}: the list is not closed; the file is cut off.")
                 return
-            if len(rest) - at > LONGEST_ROW:
+            if _num_bytes(rest, at) > LONGEST_ROW:
                 yield where, DataError(f"{where}: {_too_long()}")
                 return
             try:
                 # Twice as much each time: a long element is not parsed again for every piece.
-                piece = text.read(max(READ_BYTES // 4, len(rest) - at))
+                held = len(rest) - at
+                piece = text.read(max(READ_BYTES // 4, min(held, LONGEST_ROW + 1 - held)))
             except UnicodeDecodeError:
                 yield where, DataError(f"{where}: not UTF-8 after this. Save it as UTF-8.")
                 return
@@ -249,20 +250,19 @@ def _read_table(path: Path) -> Iterator[Placed]:
     """Rows of a table with a header; quoted cells may hold line breaks."""
     csv.field_size_limit(LONGEST_ROW)
     with open_bytes(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        lines = _TableLines(file)
         where = f"{path}:1"
         try:
-            first = text.readline(LONGEST_ROW)
+            first = next(lines, "")
             # In half of Europe the comma is taken by numbers, and tables have semicolons.
             delimiter = next((d for d in ("\t", ",", ";") if d in first), ",")
-            lines = itertools.chain([first], iter(lambda: text.readline(LONGEST_ROW), ""))
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter, strict=True)
             header = next(reader, [])
             if len(set(header)) < len(header):
                 raise DataError(f"{where}: two columns have one name in {', '.join(header)}.")
             last = reader.line_num
             for cells in reader:
-                where, last = f"{path}:{last + 1}", reader.line_num
+                where, last, lines.held = f"{path}:{last + 1}", reader.line_num, 0
                 if not cells:
                     continue
                 if len(cells) != len(header):
@@ -275,6 +275,44 @@ def _read_table(path: Path) -> Iterator[Placed]:
             yield where, DataError(f"{where}: not UTF-8 after this. Save it as UTF-8.")
         except csv.Error as error:
             yield where, DataError(f"{where}: not CSV after this ({error}).")
+
+
+class _TableLines:
+    """Lines for a reader of tables, with their ends; `held` is how many bytes its row has so far.
+
+    A row may be of many lines, for a quoted cell may.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.held = 0
+        self._file = file
+        self._parts: Iterator[str] = iter(())
+        self._start = BYTE_ORDER_MARK
+
+    def __iter__(self) -> "_TableLines":
+        return self
+
+    def __next__(self) -> str:
+        for part in self._parts:
+            return part
+        line = self._file.readline(LONGEST_ROW + 1).removeprefix(self._start)
+        self._start = b""
+        if not line:
+            raise StopIteration
+        self.held += len(line)
+        if self.held > LONGEST_ROW:
+            raise csv.Error(_too_long().removesuffix("."))
+        text = line.decode()
+        if text.find("\r", 0, len(text) - 2) < 0:
+            return text
+        self._parts = io.StringIO(text, newline="")  # a carriage return alone ends a line, too
+        return next(self._parts)
+
+
+def _num_bytes(text: str, start: int) -> int:
+    """Bytes of the text from there on, in UTF-8; counted piece by piece, not to hold it twice."""
+    pieces = range(start, len(text), READ_BYTES)
+    return sum(len(text[at : at + READ_BYTES].encode(errors="surrogatepass")) for at in pieces)
 
 
 def _with_lists(row: dict[str, str], where: str) -> Row:
