@@ -30,7 +30,7 @@ Version = Annotated[int, Field(ge=0, le=2**31 - 1)]
 TaskType = Annotated[str, Field(pattern=f"^({'|'.join(TASK_TYPES)})$")]
 Split = Literal["train", "valid", "test"]
 Purpose = Literal["train", "eval", "screening"]
-Kind = Literal["prompts", "demonstrations", "rankings", "evaluations"]
+Kind = Literal["prompts", "demonstrations", "rankings", "evaluations", "toxicity"]
 Group = Annotated[str, Field(pattern=f"^({'|'.join(GROUPS)})$")]
 
 

@@ -18,7 +18,7 @@ from preceptor.errors import StoreError
 from preceptor.store.consent import covered, willing_users
 from preceptor.store.database import Store
 from preceptor.store.examples import examples_of
-from preceptor.store.forms import EVALUATIONS, ranks_of
+from preceptor.store.forms import ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
 from preceptor.store.names import canonical, identify
 from preceptor.store.tables import (
@@ -43,7 +43,8 @@ from preceptor.store.tables import (
 TASK_TYPES = {
     "demonstrations": ("demonstration", "prompt_few_shot"),  # its pairs are examples
     "rankings": ("ranking",),
-    "evaluations": EVALUATIONS,
+    "evaluations": ("evaluation", "evaluation_ab"),
+    "toxicity": ("toxicity",),
 }
 
 
@@ -80,7 +81,7 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
             records = list(_prompts(session, wanted, left_out))
             guidelines = {}
         else:
-            records = sorted(_labels(session, wanted, left_out, now), key=_by_label)
+            records = sorted(label_records(session, wanted, left_out, now), key=_by_label)
             guidelines = _markdown(session, {r["meta"]["guideline"] for r in records} - {None})
     if not records:
         reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
@@ -158,10 +159,10 @@ def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterat
             }
 
 
-def _labels(
+def label_records(
     session: Session, wanted: Filter, left_out: Counter[str], now: datetime
 ) -> Iterator[dict[str, Any]]:
-    """The newest revision of each label that counts."""
+    """The newest revision of each label that counts, as a line of the file; others by reason."""
     willing = set(session.scalars(willing_users(_scope(wanted))))
     slots = _slots(session, wanted)
     texts = _texts(session, wanted)
@@ -218,6 +219,9 @@ def _labels(
             if row.Project.task_type == "evaluation_ab":
                 own["task_type"] = row.Project.task_type
                 own["confidence"] = label.body.get("confidence")
+            if row.Project.task_type == "toxicity":
+                own["task_type"] = row.Project.task_type
+                own["input_toxicity"] = label.body["input_toxicity"]
         yield record | {"meta": with_foreign(own, row.Prompt.meta | row.Assignment.meta)}
 
 
@@ -307,7 +311,7 @@ def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetim
 
 
 def _scope(wanted: Filter) -> str:
-    return "evaluate" if wanted.kind == "evaluations" else "train"
+    return "evaluate" if wanted.kind in ("evaluations", "toxicity") else "train"
 
 
 def _slots(session: Session, wanted: Filter) -> dict[uuid.UUID, list[dict[str, Any]]]:
@@ -371,7 +375,7 @@ def _ranking_meta(
         }
     meta = {
         "rank_groups": body["rank_groups"],
-        "unacceptable": body["unacceptable"],
+        "unacceptable": body.get("unacceptable", []),
         "ratings": body.get("ratings", {}),
         "display_order": assignment.display_order,
         "display_seed": assignment.display_seed,

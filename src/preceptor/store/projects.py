@@ -86,6 +86,8 @@ def create_project(
         raise StoreError(f"task type {task_type}: no such type. There are {', '.join(TASK_TYPES)}.")
     if task_type in PROMPT_TYPES and options.purpose != "train":
         raise StoreError(f"{name}: prompts are written for training; make the purpose train.")
+    if task_type == "toxicity" and options.purpose == "train":
+        raise StoreError(f"{name}: labels of toxicity are an evaluation; make the purpose eval.")
     if options.purpose == "train" and "heldout" in options.groups:
         raise StoreError(
             f"{name}: held-out labelers make no training data. Leave the group out, or make the "
@@ -253,7 +255,7 @@ def add_tasks(
     """A task for each prompt; says how many were added, and what was left out why.
 
     Sensitive tasks go only to labelers who accept such, and are blurred until asked for: all of
-    them, or those of the prompts that `sensitive` names.
+    them, or those of the prompts that `sensitive` names, and those of toxicity always.
 
     The first `num_calibration` by the project's seed go to the pool that every labeler gets. Slots
     are shuffled, so that a slot says nothing of the model. Adding the same again adds nothing.
@@ -293,7 +295,8 @@ def add_tasks(
         )
         slots = [row["id"] for _, row in shuffled]
         task = task_row(project, prompt_id, slots)
-        task["sensitive"] = sensitive if isinstance(sensitive, bool) else prompt_id in sensitive
+        may_disturb = sensitive if isinstance(sensitive, bool) else prompt_id in sensitive
+        task["sensitive"] = task["sensitive"] or may_disturb
         task["priority"] = 0 if first_priority is None else first_priority - place
         responses |= {row["id"]: row for row in rows}
         tasks[task["id"]] = task
@@ -356,7 +359,8 @@ def task_row(
         "state": "open",
         "priority": 0,
         "draw": seeded(project.seed, "draw", id),
-        "sensitive": False,
+        # Whoever opens such a project knows what is in it; a labeler is to be asked before.
+        "sensitive": project.task_type == "toxicity",
     }
 
 
