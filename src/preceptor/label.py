@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from preceptor.errors import DataError, StoreError
+from preceptor.label_attention import attention_app
 from preceptor.label_erase import erase_app
 from preceptor.label_people import people_app
 from preceptor.label_results import results_app
@@ -373,7 +374,7 @@ def status(store: Where = STORE) -> None:
         )
 
 
-for more in (results_app, people_app, erase_app, simulate_app):
+for more in (attention_app, results_app, people_app, erase_app, simulate_app):
     label_app.registered_commands += more.registered_commands
 
 

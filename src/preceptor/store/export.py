@@ -21,6 +21,7 @@ from preceptor.store.examples import examples_of
 from preceptor.store.forms import ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
 from preceptor.store.names import canonical, identify
+from preceptor.store.projects import is_made_up
 from preceptor.store.tables import (
     Account,
     Assignment,
@@ -134,13 +135,15 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
 def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
     willing = set(session.scalars(willing_users(_scope(wanted))))
     rows = session.execute(
-        select(Prompt, PromptUser, covered(_scope(wanted)))
+        select(Prompt, PromptUser, covered(_scope(wanted)), is_made_up())
         .join(PromptUser)
         .where(Prompt.split == wanted.split)
         .order_by(Prompt.id)
     )
-    for prompt, user, is_covered in rows:
-        if prompt.status != "active":
+    for prompt, user, is_covered, made_up in rows:
+        if made_up:
+            left_out["of attention tasks"] += 1
+        elif prompt.status != "active":
             left_out[f"{prompt.status}: {prompt.reason}".removesuffix(": ")] += 1
         elif user.id not in willing or not is_covered:
             left_out["no consent"] += 1
@@ -294,6 +297,8 @@ def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetim
         return "withdrawn"
     if row.Project.purpose == "screening":
         return "screening"
+    if row.Task.kind == "attention":
+        return "of attention tasks"
     if row.is_gold:
         return "of a task with a gold answer"
     if row.Project.purpose == "train" and row.Account.labeler_group == "heldout":

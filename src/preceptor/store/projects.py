@@ -39,6 +39,7 @@ ERASED = "erased"
 IN_WORDS = {
     "overlap": "labels of each task",
     "calibration_fraction": "a share of pool tasks of",
+    "attention_fraction": "a share of attention tasks of",
     "lease_seconds": "a lease of seconds",
     "undo_seconds": "seconds to undo",
     "groups": "groups",
@@ -52,6 +53,7 @@ class ProjectOptions:
     purpose: str = "train"
     overlap: int = 1
     calibration_fraction: float = 0.15
+    attention_fraction: float = 0.02
     lease_seconds: int = 3600
     undo_seconds: int = 60
     groups: tuple[str, ...] = ("training", "researcher")
@@ -101,8 +103,11 @@ def create_project(
                 "Take another name."
             )
         return found.id
-    if options.overlap < 1 or not 0 <= options.calibration_fraction <= 1:
-        raise StoreError(f"{name}: overlap is 1 or more, the calibration fraction from 0 to 1.")
+    shares = (options.calibration_fraction, options.attention_fraction)
+    if options.overlap < 1 or not all(0 <= share <= 1 for share in shares):
+        raise StoreError(
+            f"{name}: overlap is 1 or more, the calibration and attention fractions from 0 to 1."
+        )
     project = Project(
         id=identify("project", name),
         name=name,
@@ -110,6 +115,7 @@ def create_project(
         purpose=options.purpose,
         overlap=options.overlap,
         calibration_fraction=options.calibration_fraction,
+        attention_fraction=options.attention_fraction,
         lease_seconds=options.lease_seconds,
         undo_seconds=options.undo_seconds,
         groups=list(options.groups),
@@ -219,7 +225,8 @@ def prompts_without_task(
 def may_be_asked(project_id: uuid.UUID | None, split: str, scope: str) -> ColumnElement[bool]:
     """Active prompts of a split that the project neither asks about yet nor left out.
 
-    Only of users who consent to what the labels are for, `scope`: train or evaluate.
+    Only of users who consent to what the labels are for, `scope`: train or evaluate. None that was
+    made up for an attention task.
     """
     # Not `NOT IN`, for which a server compares each prompt with each task.
     own = aliased(Task)  # the query may be of other tasks
@@ -228,11 +235,18 @@ def may_be_asked(project_id: uuid.UUID | None, split: str, scope: str) -> Column
     return and_(
         Prompt.status == "active",
         Prompt.split == split,
+        ~is_made_up(),
         ~asked,
         ~left_out,
         Prompt.user_id.in_(willing_users(scope)),
         covered(scope),
     )
+
+
+def is_made_up() -> ColumnElement[bool]:
+    """Of a prompt, that it was made up for an attention task."""
+    task = aliased(Task)  # the query may be of other tasks
+    return exists().where(task.prompt_id == Prompt.id, task.kind == "attention")
 
 
 def add_policy(session: Session, name: str, *, run: str, weights_sha256: str) -> uuid.UUID:
