@@ -81,7 +81,7 @@ def test_the_lead_sees_who_passed_and_nothing_else_counts_them(
     assert failing.attention.high == pytest.approx(0.4899, abs=1e-4)  # Wilson, 0 of 4
     lead = enter("ada", role="researcher", group="researcher")
     page = lead.open("/lead/labelers")
-    assert "4 of 4 passed" in page.text and "0 of 4 passed" in page.text
+    assert "4 of 4 51 to 100%" in page.text and "0 of 4 0 to 49%" in page.text
     shown = lead.get(f"/api/v1/projects/{project}/labelers").json()["items"]
     assert {item["attention"]["mean"] for item in shown} == {0.0, 1.0}
     assert {item["attention"]["n"] for item in shown} == {4}
