@@ -63,6 +63,8 @@ ALLOWED: dict[str, set[str]] = {
     "label_store": {"store"},
     "label_people": {"label_store", "store", "labeling"},
     "label_erase": {"label_store", "store"},
+    "label_results": {"label_store", "labeling"},
+    "label_attention": {"label_store", "store"},
     "label_simulate": {"label_store", "labeling", "recipes", "simulation"},
     "label": {
         "data",
@@ -71,6 +73,8 @@ ALLOWED: dict[str, set[str]] = {
         "steps",
         "label_people",
         "label_erase",
+        "label_results",
+        "label_attention",
         "label_simulate",
         "label_store",
     },

@@ -24,7 +24,7 @@ from preceptor.store.database import open_store
 from preceptor.store.labels import submit
 from preceptor.store.names import identify
 from preceptor.store.queue import claim
-from preceptor.store.tables import Policy, Response
+from preceptor.store.tables import Policy, Project, Response, Task
 
 DECLARED = ["--licence", "CC0", "--consent", "the writers agreed"]
 
@@ -152,6 +152,13 @@ def test_responses_are_those_of_the_models_and_the_same_seed_draws_the_same(run_
     by_model = {name: {row[3] for row in found[0] if row[0] == name} for name, *_ in found[0]}
     assert by_model.keys() == {"sft", "ppo_ptx"}
     assert all(len(hashes) == 1 and len(hashes.pop()) == 64 for hashes in by_model.values())
+    told("add", "--task", "toxicity", "--run", run_folder, *both, "--k", "2", "--split", "train")
+    store = open_store("labels.db")
+    with store.read() as session:
+        about = select(Project.name, Project.purpose, Task.sensitive).join(Task)
+        made = about.where(Project.task_type == "toxicity").distinct()
+        assert [tuple(row) for row in session.execute(made)] == [("toxicity", "eval", True)]
+    store.close()
 
 
 def test_a_prompt_that_is_too_long_is_not_chosen_again(run_folder: Path):
@@ -242,6 +249,7 @@ def test_labelers_are_asked_for_prompts(here: Path):
         (["init", "--store", "sqlite://"], "a store in memory would be lost"),
         (["init", "--store", "postgresql://a:secret@127.0.0.1:1/b"], "PRECEPTOR_SITE_KEY is not"),
         (["add"], "a ranking compares responses of models: name the run"),
+        (["add", "--task", "toxicity"], "toxicity compares responses of models: name the run"),
         (["add", "--task", "demonstration", "--model", "sft"], "written by hand"),
         (["add", "--task", "prompt_plain", "--run", "x"], "do not go with prompt_plain"),
         (["add", "--task", "prompt_user_based"], "with one on each line: --descriptions FILE"),

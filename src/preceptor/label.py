@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from preceptor.errors import DataError, StoreError
+from preceptor.label_attention import attention_app
 from preceptor.label_erase import erase_app
 from preceptor.label_people import people_app
+from preceptor.label_results import results_app
 from preceptor.label_simulate import simulate_app
 from preceptor.label_store import STORE, Where, now, opened
 
@@ -28,6 +30,7 @@ DEFAULT_GROUPS = {
     "demonstration": ("training", "researcher"),
     "evaluation": ("training", "researcher", "heldout"),
     "evaluation_ab": ("training", "researcher", "heldout"),
+    "toxicity": ("training", "researcher", "heldout"),
     "prompt_plain": ("training", "researcher"),
     "prompt_few_shot": ("training", "researcher"),
     "prompt_user_based": ("training", "researcher"),
@@ -35,6 +38,7 @@ DEFAULT_GROUPS = {
 OPTIONS = {"overlap": "--overlap", "groups": "--group"}
 PROJECTS = {
     "evaluation_ab": "comparisons",
+    "toxicity": "toxicity",
     "prompt_plain": "plain prompts",
     "prompt_few_shot": "few-shot prompts",
     "prompt_user_based": "user-based prompts",
@@ -156,6 +160,7 @@ def add(
             "demonstration",
             "evaluation",
             "evaluation_ab",
+            "toxicity",
             "prompt_plain",
             "prompt_few_shot",
             "prompt_user_based",
@@ -163,8 +168,8 @@ def add(
         typer.Option(
             "--task",
             metavar="TASK",
-            help="What labelers do with each prompt: ranking, demonstration, evaluation or "
-            "evaluation_ab; or that they write some: prompt_plain, prompt_few_shot or "
+            help="What labelers do with each prompt: ranking, demonstration, evaluation, "
+            "evaluation_ab or toxicity; or that they write some: prompt_plain, prompt_few_shot or "
             "prompt_user_based.",
         ),
     ] = "ranking",
@@ -186,7 +191,7 @@ def add(
     ] = 500,
     split: Annotated[
         Literal["train", "valid", "test"] | None,
-        typer.Option("--split", help="Whose users' prompts.  [train; test for evaluation]"),
+        typer.Option("--split", help="Whose users' prompts.  [train; test for evaluations]"),
     ] = None,
     project: Annotated[
         str | None, typer.Option("--project", help="Its name.  [the task, in plural]")
@@ -216,7 +221,7 @@ def add(
         typer.Option(
             "--group",
             help="Who may answer, in a new project; repeat it.  "
-            "[training, researcher; for evaluation heldout, too]",
+            "[training, researcher; for evaluations heldout, too]",
         ),
     ] = None,
     seed: Annotated[
@@ -263,7 +268,10 @@ def add(
             "--run, --model and --k go with rankings; a demonstration is written by hand."
         )
     if task != "demonstration" and run is None:
-        raise StoreError(f"a {task} compares responses of models: name the run with --run RUN.")
+        raise StoreError(
+            f"{task if task == 'toxicity' else f'a {task}'} compares responses of models: name the "
+            "run with --run RUN."
+        )
     if task == "evaluation_ab" and k not in (None, 2):
         raise StoreError("an evaluation_ab compares two responses: leave --k out.")
     k = k or (2 if task == "evaluation_ab" else 4)
@@ -302,13 +310,17 @@ def add(
 @label_app.command()
 def export(
     kind: Annotated[
-        Literal["prompts", "demonstrations", "rankings", "evaluations"],
-        typer.Argument(metavar="KIND", help="prompts, demonstrations, rankings or evaluations."),
+        Literal["prompts", "demonstrations", "rankings", "evaluations", "toxicity"],
+        typer.Argument(
+            metavar="KIND", help="prompts, demonstrations, rankings, evaluations or toxicity."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder.")] = Path(),
     split: Annotated[
         Literal["train", "valid", "test"] | None,
-        typer.Option("--split", help="Whose users' texts.  [train; test for evaluations]"),
+        typer.Option(
+            "--split", help="Whose users' texts.  [train; test for evaluations, toxicity]"
+        ),
     ] = None,
     project: Annotated[str | None, typer.Option("--project", help="Only this one's.")] = None,
     surplus: Annotated[
@@ -328,7 +340,7 @@ def export(
         if project is not None:
             with there.read() as session:
                 project_named(session, project)
-        default = "test" if kind == "evaluations" else "train"
+        default = "test" if kind in ("evaluations", "toxicity") else "train"
         wanted = Filter(kind, split or default, project, surplus)
         exported = export_records(there, wanted, out, now=now())
     for reason, count in sorted(exported.left_out.items()):
@@ -362,7 +374,7 @@ def status(store: Where = STORE) -> None:
         )
 
 
-for more in (people_app, erase_app, simulate_app):
+for more in (attention_app, results_app, people_app, erase_app, simulate_app):
     label_app.registered_commands += more.registered_commands
 
 

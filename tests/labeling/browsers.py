@@ -92,7 +92,7 @@ def make_project(
     """An open project; `tasks` are prompts, or purposes, with the responses to each."""
     options.setdefault("calibration_fraction", 0.0)
     responses = () if task_type == "demonstration" else ("one", "two", "three")
-    responses = responses[:2] if task_type == "evaluation_ab" else responses
+    responses = responses[:2] if task_type in ("evaluation_ab", "toxicity") else responses
     with store.write() as session:
         project = create_project(session, name, task_type, ProjectOptions(**options), now=START)
         if task_type in PROMPT_TYPES:

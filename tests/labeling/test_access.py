@@ -107,6 +107,7 @@ MATRIX = {
     "POST /api/v1/projects": f"{LEAD}, key: research",
     "PATCH /api/v1/projects/{project_id}": f"{LEAD}, key: research",
     "POST /api/v1/projects/{project_id}/tasks": f"{LEAD}, key: research",
+    "POST /api/v1/projects/{project_id}/attention": f"{LEAD}, key: research",
     "POST /api/v1/projects/{project_id}/writing": f"{LEAD}, key: research",
     "GET /api/v1/projects/{project_id}/progress": f"{LEAD}, key: research",
     "GET /api/v1/projects/{project_id}/agreement": f"{LEAD}, key: research",

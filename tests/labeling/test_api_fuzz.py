@@ -256,7 +256,7 @@ def fill(
         value = {"pseudonym": SPARE, "dry_run": draws.random() < 0.5}
     if path.endswith("/labels") and draws.random() < 0.8:
         value = {"labels": {"ambiguous": draws.choice([True, False, None])}}
-    if "/ingest" in path and draws.random() < 0.9:
+    if ("/ingest" in path or "/attention" in path) and draws.random() < 0.9:
         value = {"prompt": a_text(draws), "response": "a", "responses": ["a", "b"], "ranks": [1, 2]}
     if "/tasks" in path and draws.random() < 0.8:
         value = {"prompt": a_text(draws) + "?", "responses": [a_text(draws), "b"]}

@@ -14,7 +14,7 @@ from chromium import CTRL, Chromium, find_program
 from sqlalchemy import select
 
 from preceptor.labeling.app import create_app
-from preceptor.store.accounts import publish_guideline
+from preceptor.store.accounts import account_named, publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.inbox import set_accepts_sensitive
 from preceptor.store.projects import set_guideline
@@ -91,7 +91,7 @@ def label_of(store: Store) -> dict[str, Any]:
     body = submission.body
     return {
         "groups": [sorted(place[slot] for slot in group) for group in body["rank_groups"]],
-        "unacceptable": sorted(place[slot] for slot in body["unacceptable"]),
+        "unacceptable": sorted(place[slot] for slot in body.get("unacceptable", [])),
         "ratings": {place[slot]: rating for slot, rating in body["ratings"].items()},
         "seconds": submission.active_seconds,
         **texts,
@@ -402,11 +402,13 @@ def test_a_skip_by_keys(page: Chromium, store: Store):
         assert (held.state, held.skip_reason) == ("skipped", "personal_data")
 
 
-def test_sensitive_texts_are_blurred_until_asked_for(page: Chromium, store: Store):
+def accept_sensitive(store: Store) -> None:
     with store.write() as session:
-        from preceptor.store.accounts import account_named
-
         set_accepts_sensitive(session, account_named(session, "ann").id, True)
+
+
+def test_sensitive_texts_are_blurred_until_asked_for(page: Chromium, store: Store):
+    accept_sensitive(store)
     project = make_project(store, sensitive=True)
     page.open(page.site + "/")
     begin(page, project)
@@ -429,6 +431,40 @@ def test_two_are_compared_by_keys_alone(page: Chromium, store: Store):
     assert page.text("#said") == "Chosen: Both bad"
     page.leave(lambda: page.press("Enter", CTRL))
     assert label_of(store)["unacceptable"] == ["1", "2"]
+
+
+def test_toxicity_is_rated_and_ranked_by_keys_alone(page: Chromium, store: Store):
+    accept_sensitive(store)
+    make_project(store, "toxicity", {"He said": ["alpha", "beta"]}, purpose="eval")
+    page.open(page.site + "/")
+    page.tab_to("form[action$='/claim'] button")
+    page.leave(lambda: page.press("Enter"))
+    focused = "document.activeElement.name"
+    for key, heard, at in (
+        ("1", "Toxicity of the prompt: Some", "toxicity"),
+        ("2", "Toxicity of this response: Much", "relative_toxicity"),
+        ("6", "Continuity: 6", "continuity"),  # none of the question in hand, so of the open one
+        ("=", "Beside the prompt, this response is: as toxic", "relative_toxicity"),
+    ):
+        page.press(key)
+        assert page.text("#said") == heard and page.js(focused) == at
+    page.press("k")
+    page.press("0")
+    saved(store, lambda draft: draft["ratings"].get("1", {}).get("toxicity") == 0)
+    page.leave(lambda: page.press("Enter", CTRL))
+    for key in "2-1":  # what was said of the prompt is not asked again
+        page.press(key)
+    page.leave(lambda: page.press("Enter", CTRL))
+    assert page.path.endswith("/rank")
+    for key in ("j", "2", "j", "1", "0"):
+        page.press(key)
+    page.leave(lambda: page.press("Enter", CTRL))
+    label = label_of(store)
+    assert (label["groups"], label["unacceptable"]) == ([["2"], ["1"]], [])
+    assert label["ratings"] == {
+        "1": {"toxicity": 0, "relative_toxicity": 0, "continuity": 6},
+        "2": {"toxicity": 2, "relative_toxicity": -1, "continuity": 1},
+    }
 
 
 def test_a_prompt_is_written_by_keys_alone_and_saves_itself(page: Chromium, store: Store):
@@ -509,7 +545,9 @@ def everything(store: Store) -> dict[str, Any]:
     two = make_project(
         store, "evaluation_ab", {"Which?": [long, "Short."]}, name="c", purpose="eval"
     )
-    found = {"ranking": ranking, "writing": writing, "two": two}
+    toxic = make_project(store, "toxicity", {"Then": [long, "it."]}, name="t", purpose="eval")
+    found = {"ranking": ranking, "writing": writing, "two": two, "toxic": toxic}
+    accept_sensitive(store)
     return found | {"few-shot": few_shot, "purpose": purpose}
 
 
@@ -563,6 +601,16 @@ def walk(page: Chromium, projects: dict[str, Any]) -> Iterator[str]:
     page.press("=")
     page.js("document.querySelector('.about').open = true")
     yield "two side by side"
+    page.open(page.site + "/")
+    begin(page, projects["toxic"])
+    page.click("#reveal")
+    page.leave(lambda: page.click("[data-submit]"))
+    yield "toxicity, refused"
+    for keys in ("02+7", "0-3"):
+        for key in keys:
+            page.press(key)
+        page.leave(lambda: page.press("Enter", CTRL))
+    yield "toxicity, ranked"
     page.open(page.site + "/recent")
     yield "recent"
 

@@ -27,6 +27,7 @@ from preceptor.labeling.disagreements import read_discussion, read_disputed
 from preceptor.labeling.judgements import id_of, read_judgements
 from preceptor.labeling.labelers import (
     bias_of,
+    read_attention,
     read_gold,
     read_skips,
     records_of,
@@ -191,11 +192,13 @@ def records_by_name(store: Store, project: Any) -> dict[str, Any]:
         labels = read_judgements(session, project, with_flags=True)
         people = people_of(session, labels.accounts)
         skips, gold = read_skips(session, project), read_gold(session, project)
+        attention = read_attention(session, project)
         found = records_of(
             labels,
             people,
             [skips.get(id_of(account), 0) for account in labels.accounts],
             [gold.get(id_of(task), "") for task in labels.tasks],
+            [attention.get(id_of(account), (0, 0)) for account in labels.accounts],
         )
         logins = dict(session.execute(select(Account.pseudonym, Account.login)).all())
     return {logins[record.person.pseudonym]: record for record in found}

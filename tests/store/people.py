@@ -16,6 +16,7 @@ from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, ProjectOptions, add_tasks, create_project
 from preceptor.store.queue import AssignmentView
 from preceptor.store.tables import Consent, Prompt, PromptUser
+from preceptor.store.toxicity import QUESTIONS, TOXICITY
 
 Fresh = Callable[[], Store]
 """Makes an empty store."""
@@ -117,6 +118,13 @@ def fill_in(view: AssignmentView, seed: int = 0) -> dict[str, Any]:
     for position in positions:
         draws.choice(groups).append(position)
     groups = [sorted(group) for group in groups if group]
+    if view.task_type == "toxicity":
+        ratings = {
+            p: {name: draws.choice(allowed) for name, allowed in QUESTIONS.items()}
+            for p in positions
+        }
+        given = draws.choice(TOXICITY)
+        return {"input_toxicity": given, "ratings": ratings, "rank_groups": groups}
     return {
         "ratings": {
             p: {"likert": draws.randint(1, 7), "flags": {draws.choice(FLAGS): True}}

@@ -1,6 +1,7 @@
 """Rank groups, ranks and pairs, for any ranking."""
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -127,3 +128,57 @@ def test_a_choice_between_two_is_a_ranking_and_comes_back(choice: str):
 def test_a_choice_that_is_none_says_what_is_missing(change: Any, told: str):
     with pytest.raises(StoreError, match=told):
         check_form("evaluation_ab", {"choice": "1"} | change, ["1", "2"])
+
+
+TOXIC = {
+    "input_toxicity": 1,
+    "ratings": {
+        "1": {"toxicity": 0, "relative_toxicity": -1, "continuity": 7},
+        "2": {"toxicity": 2, "relative_toxicity": 1, "continuity": 1},
+    },
+    "rank_groups": [["1"], ["2"]],
+}
+
+
+def test_a_form_of_toxicity_comes_back_as_it_was():
+    choices, texts = check_form("toxicity", TOXIC | {"comment": "hm"}, ["1", "2"])
+    assert (choices, texts) == (TOXIC, {"comment": "hm"})
+    assert form_of("toxicity", choices, texts) == TOXIC | {"comment": "hm"}
+    by_slot = relabel(choices, {"1": ["B"], "2": ["A", "C"]})
+    assert by_slot["rank_groups"] == [["B"], ["A", "C"]] and by_slot["input_toxicity"] == 1
+    assert by_slot["ratings"]["C"] == TOXIC["ratings"]["2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"input_toxicity": None}, "The prompt has no toxicity yet. Rate it from 0 to 2 first."),
+        ({"input_toxicity": 3}, "The toxicity of the prompt is 0 to 2, not 3"),
+        ({"input_toxicity": True}, "The toxicity of the prompt is 0 to 2, not True"),
+        ({"ratings": {"1": TOXIC["ratings"]["1"]}}, "Response 2 has no toxicity yet"),
+        ({"ratings": []}, "Response 1 has no toxicity yet"),
+        ({"ratings": TOXIC["ratings"] | {"3": {}}}, "Response 3: there is no such response"),
+        ({"unacceptable": ["2"]}, "unacceptable: no such field here"),
+        ({"prompt_labels": {}}, "prompt_labels: no such field here"),
+        ({"rank_groups": [["1"]]}, "Response 2 has no rank yet"),
+    ],
+)
+def test_a_form_of_toxicity_says_what_is_missing(change: Any, told: str):
+    with pytest.raises(StoreError, match=re.escape(told)):
+        check_form("toxicity", TOXIC | change, ["1", "2"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("toxicity", None, "Response 2 has no toxicity yet. Rate each from 0 to 2 first."),
+        ("relative_toxicity", -2, "Response 2: the relative toxicity is -1 to 1, not -2"),
+        ("continuity", 8, "Response 2: the continuity is 1 to 7, not 8"),
+        ("continuity", 2.0, "Response 2: the continuity is 1 to 7, not 2.0"),
+        ("likert", 4, "Response 2: likert is not asked here"),
+    ],
+)
+def test_a_rating_of_toxicity_is_held_to_its_range(name: str, value: Any, told: str):
+    ratings = TOXIC["ratings"] | {"2": TOXIC["ratings"]["2"] | {name: value}}
+    with pytest.raises(StoreError, match=re.escape(told)):
+        check_form("toxicity", TOXIC | {"ratings": ratings}, ["1", "2"])

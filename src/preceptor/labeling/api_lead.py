@@ -3,6 +3,8 @@
 import hashlib
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,8 +40,9 @@ from preceptor.labeling.judgements import read_judgements
 from preceptor.labeling.labelers import Record, read_records
 from preceptor.labeling.security import AStore, Now, Visitor, api_roles
 from preceptor.statistics import Estimate
-from preceptor.store import ingest, projects, prompt_labels, screening, writing
+from preceptor.store import attention, ingest, projects, prompt_labels, screening, writing
 from preceptor.store.asking import Question, ask, read_question
+from preceptor.store.database import Busy
 from preceptor.store.rows import SCOPES, Provenance
 from preceptor.store.status import ProjectStatus, project_status
 from preceptor.store.tables import Assignment, Project
@@ -134,6 +137,40 @@ async def add_tasks(
         )
 
     return Counts(counts=await run_in_threadpool(store.run, put))
+
+
+@router.post(
+    "/projects/{project_id}/attention",
+    openapi_extra={"requestBody": {"content": {"application/jsonl": {"schema": {}}}}},
+)
+async def add_attention_tasks(
+    project_id: uuid.UUID,
+    request: Request,
+    visitor: Lead,
+    store: AStore,
+    now: Now,
+    fraction: Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)] = None,
+) -> Counts:
+    """Rankings, a line each, become attention tasks: their ranks are the right answer.
+
+    {"prompt": "...", "responses": ["...", "..."], "ranks": [1, 2]}
+
+    `fraction` of each labeler's tasks are of them from now on, while any is left.
+    """
+    body = await request.body()
+
+    def put(session: Session, file: ingest.FileRead) -> dict[str, int]:
+        _existing(session, project_id)
+        if fraction is not None:
+            attention.set_attention_fraction(session, project_id, fraction)
+        return attention.add_attention(session, store.site_key, project_id, file)
+
+    def bring() -> dict[str, int]:
+        with uploaded(body) as path:
+            file = attention.read_answers(path, now=now)
+            return store.run(lambda session: put(session, file))
+
+    return Counts(counts=await run_in_threadpool(bring))
 
 
 @router.post("/projects/{project_id}/writing")
@@ -271,24 +308,33 @@ async def ingest_lines(
         raise StoreError("A project goes with labels; tasks are asked about prompts later.")
 
     def bring() -> dict[str, int]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / UPLOADED
-            path.write_bytes(body)
+        with uploaded(body) as path:
             provenance = Provenance(path, licence, consent, now, source=source, scopes=SCOPES)
-            try:
-                file = ingest.read_file(
-                    provenance,
-                    KINDS[kind],
-                    skip_broken=skip_broken,
-                    hygiene=why_dropped if kind == "prompts" and not keep_all else None,
-                )
-            except (DataError, StoreError) as error:
-                raise StoreError(str(error).replace(f"{folder}/", "")) from None
+            file = ingest.read_file(
+                provenance,
+                KINDS[kind],
+                skip_broken=skip_broken,
+                hygiene=why_dropped if kind == "prompts" and not keep_all else None,
+            )
         if kind == "prompts":
             return store.run(lambda s: ingest.import_prompts(s, store.site_key, file))
         return store.run(lambda s: ingest.import_labels(s, store.site_key, file, project=project))
 
     return Counts(counts=await run_in_threadpool(bring))
+
+
+@contextmanager
+def uploaded(body: bytes) -> Iterator[Path]:
+    """What was sent as a file, which errors call by its name alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / UPLOADED
+        path.write_bytes(body)
+        try:
+            yield path
+        except Busy:
+            raise
+        except (DataError, StoreError) as error:
+            raise StoreError(str(error).replace(f"{folder}/", "")) from None
 
 
 def read_lines(body: bytes) -> list[Question]:
@@ -339,6 +385,7 @@ def _labeler(record: Record) -> LabelerView:
         num_skips=record.num_skips,
         consensus=_estimate(record.consensus),
         gold=_estimate(record.gold),
+        attention=_estimate(record.attention),
         ties=_estimate(record.ties),
         flagged=_estimate(record.flagged),
         median_seconds=record.median_seconds,

@@ -30,7 +30,7 @@ Version = Annotated[int, Field(ge=0, le=2**31 - 1)]
 TaskType = Annotated[str, Field(pattern=f"^({'|'.join(TASK_TYPES)})$")]
 Split = Literal["train", "valid", "test"]
 Purpose = Literal["train", "eval", "screening"]
-Kind = Literal["prompts", "demonstrations", "rankings", "evaluations"]
+Kind = Literal["prompts", "demonstrations", "rankings", "evaluations", "toxicity"]
 Group = Annotated[str, Field(pattern=f"^({'|'.join(GROUPS)})$")]
 
 
@@ -166,6 +166,7 @@ class ProjectBody(Body):
     purpose: Purpose = "train"
     overlap: int = Field(1, ge=1, le=1000)
     calibration_fraction: float = Field(0.15, ge=0, le=1, allow_inf_nan=False)
+    attention_fraction: float = Field(0.02, ge=0, le=1, allow_inf_nan=False)
     lease_seconds: int = Field(3600, ge=60, le=7 * 86_400)
     undo_seconds: int = Field(60, ge=0, le=86_400)
     groups: list[Group] = Field(["training", "researcher"], min_length=1)
@@ -238,6 +239,7 @@ class LabelerView(BaseModel):
     num_skips: int
     consensus: EstimateView
     gold: EstimateView
+    attention: EstimateView
     ties: EstimateView
     flagged: EstimateView
     median_seconds: float | None

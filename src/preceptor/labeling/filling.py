@@ -11,18 +11,21 @@ from typing import Any
 from preceptor.store.forms import (
     CHOICES,
     CONFIDENCE,
+    FIELDS,
     FLAGS,
     LIKERT,
     NUM_PAIRS,
     PROMPT_LABELS,
     USE_CASES,
 )
+from preceptor.store.toxicity import QUESTIONS, TOXICITY, is_answer
 
 Fields = Mapping[str, str]
 Filled = dict[str, Any]
 
 UNACCEPTABLE = "unacceptable"
 TRI_STATE = {"yes": True, "no": False}
+RELATIVE = {"-1": -1, "0": 0, "1": 1}
 
 
 def positions_of(num_responses: int) -> list[str]:
@@ -76,6 +79,33 @@ def with_rating(draft: Any, position: str, fields: Fields) -> Filled:
     return form | {"ratings": _ratings(form) | {position: rating}}
 
 
+def with_toxicity(draft: Any, position: str, fields: Fields) -> Filled:
+    """The draft with the toxicity of the prompt, and one response's answers."""
+    form = as_form(draft)
+    rating = {
+        "toxicity": _digit(fields.get("toxicity", ""), TOXICITY),
+        "relative_toxicity": RELATIVE.get(fields.get("relative_toxicity", "")),
+        "continuity": _digit(fields.get("continuity", ""), LIKERT),
+    }
+    return form | {
+        "input_toxicity": _digit(fields.get("input_toxicity", ""), TOXICITY),
+        "ratings": _ratings(form) | {position: rating},
+    }
+
+
+def toxicity_in(draft: Any, position: str) -> dict[str, int | None]:
+    """The answers of a page of toxicity: of the prompt and of one response, None where open."""
+    form = as_form(draft)
+    rating = _ratings(form).get(position)
+    rating = rating if isinstance(rating, dict) else {}
+    said = {"input_toxicity": (form.get("input_toxicity"), TOXICITY)}
+    said |= {name: (rating.get(name), allowed) for name, allowed in QUESTIONS.items()}
+    return {
+        name: value if is_answer(value, allowed) else None
+        for name, (value, allowed) in said.items()
+    }
+
+
 def with_choice(draft: Any, positions: Sequence[str], fields: Fields) -> Filled:
     """The draft with a choice between two, how sure it is, and ratings that are there."""
     chosen, sure = fields.get("choice", ""), fields.get("confidence", "")
@@ -126,6 +156,17 @@ def with_ranking(draft: Any, positions: Sequence[str], fields: Fields) -> Filled
     return as_form(draft) | ratings | ranking | _around(fields)
 
 
+def with_toxicity_ranking(draft: Any, positions: Sequence[str], fields: Fields) -> Filled:
+    """The same where nothing is unacceptable, and nothing asked about the prompt but its toxicity.
+
+    That, too, the page carries.
+    """
+    given = {"input_toxicity": _digit(fields.get("rated_input", ""), TOXICITY)}
+    whole = with_ranking(draft, positions, fields) | given
+    asked = FIELDS["toxicity"] | {"comment"}
+    return {name: value for name, value in whole.items() if name in asked}
+
+
 def json_in(fields: Fields, name: str) -> Any:
     """A value that a page carried as JSON; None if it is none."""
     try:
@@ -168,8 +209,10 @@ def ratings_json(draft: Any) -> str:
     return json.dumps(_ratings(as_form(draft)))
 
 
-def unrated(draft: Any, positions: Sequence[str]) -> list[str]:
-    """The responses that have no quality yet; the ranking opens when there is none."""
+def unrated(draft: Any, positions: Sequence[str], task_type: str) -> list[str]:
+    """The responses whose page is not done yet; the ranking opens when there is none."""
+    if task_type == "toxicity":
+        return [p for p in positions if None in toxicity_in(draft, p).values()]
     return [p for p in positions if rating_in(draft, p)["likert"] not in range(1, 8)]
 
 

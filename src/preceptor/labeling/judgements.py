@@ -68,7 +68,10 @@ def read_judgements(
     with_flags: bool = False,
     newest: int | None = None,
 ) -> Judgements:
-    """All labels of a project, or its newest, surplus ones too: somebody judged."""
+    """All labels of a project, or its newest, surplus ones too: somebody judged.
+
+    Not those of attention tasks, on which everybody agrees.
+    """
     table = Judgement.__table__.c  # rows as they are: an object each takes as long as all the rest
     columns: list[Any] = [
         # Ids are only compared here; a hundred thousand of them as UUIDs would take half a second.
@@ -86,7 +89,7 @@ def read_judgements(
         table.likert,
     ]
     columns += [table.flags] if with_flags else []
-    chosen = select(*columns).where(table.project_id == project_id)
+    chosen = select(*columns).where(table.project_id == project_id, table.task_kind != "attention")
     if newest is not None:
         chosen = chosen.order_by(table.at.desc(), table.assignment_id).limit(newest)
     rows = session.execute(chosen).all()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from preceptor.labeling.agreement import NEWEST, Person, compare, pairs_of, people_of
 from preceptor.labeling.judgements import NO, YES, Judgements, Whole, id_of, read_judgements
@@ -32,6 +32,8 @@ from preceptor.store.tables import Assignment, GoldAnswer, Judgement, Task
 Floats = NDArray[np.float64]
 SURE = 0.001
 """An alert's chance to be false, for each labeler and each figure."""
+LOWEST = {"gold": 0.65, "attention": 0.8}
+"""Limits that are not the crew's own; whoever fails two of two attention tasks is below theirs."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Record:
     consensus    of the pairs that they and the others' mean place order, the share alike
     pool         agreement with the others on the pool that every labeler gets
     gold         agreement with the researchers' answers
+    attention    of the attention tasks that they did, the share with the right answer
     ties         of the response pairs, the share that they tied
     median_seconds  of active time, None without JavaScript
     alerts       what to look at, each with its number
@@ -53,6 +56,7 @@ class Record:
     consensus: Estimate
     pool: Estimate
     gold: Estimate
+    attention: Estimate
     ties: Estimate
     flagged: Estimate
     unacceptable: Estimate
@@ -70,6 +74,7 @@ def read_skips(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, int]:
         select(Assignment.account_id, func.count())
         .join(Task, Task.id == Assignment.task_id)
         .where(Assignment.state == SKIPPED, Task.project_id == project_id)
+        .where(Task.kind != "attention")
         .group_by(Assignment.account_id)
     )
     return {account: num for account, num in rows}
@@ -85,15 +90,41 @@ def read_gold(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, str]:
     return {task: ranks for task, ranks in rows}
 
 
+def read_attention(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, tuple[int, int]]:
+    """(passed, done) of each account's attention tasks in a project."""
+    own, gold = aliased(Judgement), aliased(Judgement)
+    rows = session.execute(
+        select(own.account_id, own.ranks, gold.ranks)
+        .join(GoldAnswer, GoldAnswer.task_id == own.task_id)
+        .join(gold, gold.assignment_id == GoldAnswer.assignment_id)
+        .where(own.project_id == project_id, own.task_kind == "attention")
+        .where(own.assignment_id != gold.assignment_id)
+    )
+    found: dict[uuid.UUID, tuple[int, int]] = {}
+    for account, ranks, right in rows:
+        passed, done = found.get(account, (0, 0))
+        found[account] = passed + passes(ranks, right), done + 1
+    return found
+
+
+def passes(ranks: str, right: str) -> bool:
+    """Whether "213" orders every pair as "212" does; what the answer ties may stand as it likes."""
+    a, b = (np.array([[int(digit) for digit in text]], dtype=np.float64) for text in (ranks, right))
+    counts = pair_counts(a, b)
+    return bool(counts.strict_agreed[0] == counts.untied[0, 1])
+
+
 def read_records(session: Session, project_id: uuid.UUID) -> list[Record]:
     """A record of each labeler of a project, from its newest labels, by pseudonym."""
     labels = read_judgements(session, project_id, with_flags=True, newest=NEWEST)
     skips, gold = read_skips(session, project_id), read_gold(session, project_id)
+    attention = read_attention(session, project_id)
     return records_of(
         labels,
         people_of(session, labels.accounts),
         [skips.get(id_of(account), 0) for account in labels.accounts],
         [gold.get(id_of(task), "") for task in labels.tasks],
+        [attention.get(id_of(account), (0, 0)) for account in labels.accounts],
     )
 
 
@@ -102,10 +133,12 @@ def records_of(
     people: Sequence[Person],
     skips: Sequence[int],
     gold: Sequence[str],
+    attention: Sequence[tuple[int, int]],
 ) -> list[Record]:
     """A record of each of `people` (labels.accounts), by pseudonym.
 
-    `skips[i]` is of labels.accounts[i], `gold[t]` of labels.tasks[t] ("" where there is none).
+    `skips[i]` is of labels.accounts[i], and so is `attention[i]`, (passed, done). `gold[t]` is of
+    labels.tasks[t], "" where there is none.
     """
     num = len(people)
     consensus = consensus_counts(labels)
@@ -139,6 +172,7 @@ def records_of(
             consensus=_share(consensus[0][own], consensus[1][own], labels.task[own]),
             pool=pool[i],
             gold=_share(gold_agreed[own], gold_judged[own], labels.task[own]),
+            attention=proportion(*attention[i]),
             ties=_share(tied[own], num_pairs[own], labels.task[own]),
             flagged=_share(flagged[own], asked[own], labels.task[own]),
             unacceptable=_share(
@@ -261,9 +295,10 @@ def _with_alerts(record: Record, usual: dict[str, float], num: int) -> Record:
             "agrees with the others' order in {own:.0%}, the median labeler in {usual:.0%}",
         ),
         ("gold", "agrees with the gold answers in {own:.0%}"),
+        ("attention", "passes {own:.0%} of the attention tasks"),
     ):
         estimate: Estimate = getattr(record, name)
-        limit = usual.get(name, 0.65) - 0.05
+        limit = usual.get(name, LOWEST.get(name, 0.0)) - 0.05
         if estimate.mean is not None and estimate.high is not None and estimate.high < limit:
             alerts.append(words.format(own=estimate.mean, usual=usual.get(name, 0.0)))
     for name, words in (

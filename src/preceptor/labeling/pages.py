@@ -18,6 +18,7 @@ from preceptor.labeling.filling import (
     rating_in,
     ratings_json,
     text_in,
+    toxicity_in,
     unrated,
 )
 
@@ -47,6 +48,7 @@ def environment() -> Environment:
         rating_in,
         ratings_json,
         text_in,
+        toxicity_in,
         unrated,
     ):
         made.filters[read.__name__] = read

@@ -72,12 +72,15 @@ class Lease:
 
 
 def read_progress(session: Session, *, num_days: int = 30) -> Progress:
-    """All projects by name, and the labels of the last days on which there were any."""
+    """All projects by name, and the labels of the last days on which there were any.
+
+    Attention tasks are no part of the work, and stand with each labeler instead.
+    """
     tasks: dict[uuid.UUID, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     rows = session.execute(
-        select(Task.project_id, Task.kind, func.count(), func.sum(Task.target)).group_by(
-            Task.project_id, Task.kind
-        )
+        select(Task.project_id, Task.kind, func.count(), func.sum(Task.target))
+        .where(Task.kind != "attention")
+        .group_by(Task.project_id, Task.kind)
     )
     for project, kind, num, target in rows:
         found = tasks[project]
@@ -93,7 +96,7 @@ def read_progress(session: Session, *, num_days: int = 30) -> Progress:
     day = day_of(session, Judgement.at)
     keys = (Judgement.project_id, Judgement.account_id, Judgement.task_kind, Judgement.counted, day)
     for project, account, kind, counted, on, num in session.execute(
-        select(*keys, func.count()).group_by(*keys)
+        select(*keys, func.count()).where(Judgement.task_kind != "attention").group_by(*keys)
     ):
         is_pool = kind == "calibration"
         name = "num_surplus" if not counted else "num_pool_labels" if is_pool else "num_counted"

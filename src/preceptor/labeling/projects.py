@@ -195,7 +195,7 @@ def read_gold_tasks(session: Session, project_id: uuid.UUID, *, page: int = 1) -
     rows = session.execute(
         select(Judgement.task_id, by_researcher, func.count(), is_gold)
         .join(Account, Account.id == Judgement.account_id)
-        .where(Judgement.project_id == project_id)
+        .where(Judgement.project_id == project_id, Judgement.task_kind != "attention")
         .group_by(Judgement.task_id)
         .having(by_researcher > 0)
         .order_by(is_gold, Judgement.task_id)

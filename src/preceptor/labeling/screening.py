@@ -184,6 +184,7 @@ def _against_gold(
         .join(GoldAnswer, GoldAnswer.task_id == own.task_id)
         .join(gold, gold.assignment_id == GoldAnswer.assignment_id)
         .where(own.account_id.in_(accounts), own.assignment_id != gold.assignment_id)
+        .where(own.task_kind != "attention")  # too easy to tell who judges well
     )
     flags: dict[uuid.UUID, list[tuple[float, float]]] = defaultdict(list)
     pairs: dict[uuid.UUID, list[tuple[float, float]]] = defaultdict(list)

@@ -28,6 +28,8 @@ from preceptor.labeling.filling import (
     with_prompt,
     with_ranking,
     with_rating,
+    with_toxicity,
+    with_toxicity_ranking,
     with_writing,
 )
 from preceptor.labeling.guard import error_body
@@ -61,6 +63,10 @@ class Desk:
     @property
     def positions(self) -> list[str]:
         return positions_of(len(self.task.responses))
+
+    def unrated(self, draft: Any) -> list[str]:
+        """The responses whose page is not done in this draft."""
+        return unrated(draft, self.positions, self.task.task_type)
 
     @property
     def home(self) -> str:
@@ -145,7 +151,7 @@ def open_page(desk: Desk, step: str, done: Done, message: str | None = None) -> 
     require_step(desk, step)
     if is_over(desk.task):
         return RedirectResponse(desk.home, 303)
-    if step == "rank" and (missing := unrated(desk.task.draft, desk.positions)):
+    if step == "rank" and (missing := desk.unrated(desk.task.draft)):
         return RedirectResponse(f"{desk.path(missing[0])}?first=1", 303)
     label = label_after(desk.store, done, desk.account, desk.now)
     return show_step(
@@ -165,7 +171,8 @@ def show_step(
     label: Any = None,
 ) -> Response:
     """A step's page with the draft's answers, or with those that were just posted."""
-    template = "rate.html" if step.isdigit() else f"{step}.html"
+    page = "toxicity" if desk.task.task_type == "toxicity" else "rate"
+    template = f"{page if step.isdigit() else step}.html"
     more: dict[str, Any] = {}
     with desk.store.read() as session:
         guideline = assignment_guideline(session, desk.task.id, desk.account)
@@ -201,7 +208,7 @@ def steps_of(desk: Desk) -> list[str]:
 def step_for(desk: Desk) -> str:
     """The first page that is not done."""
     steps = steps_of(desk)
-    missing = unrated(desk.task.draft, desk.positions) if len(steps) > 1 else []
+    missing = desk.unrated(desk.task.draft) if len(steps) > 1 else []
     return missing[0] if missing else steps[-1]
 
 
@@ -227,7 +234,8 @@ def write(desk: ADesk, fields: Form) -> Response:
 @router.post("/rate/{position}")
 def rate(desk: ADesk, position: str, fields: Form) -> Response:
     require_step(desk, position)
-    return receive(desk, position, fields, with_rating(desk.task.draft, position, fields))
+    fill = with_toxicity if desk.task.task_type == "toxicity" else with_rating
+    return receive(desk, position, fields, fill(desk.task.draft, position, fields))
 
 
 @router.post("/compare")
@@ -240,7 +248,8 @@ def compare(desk: ADesk, fields: Form) -> Response:
 @router.post("/rank")
 def rank(desk: ADesk, fields: Form) -> Response:
     require_step(desk, "rank")
-    return receive(desk, "rank", fields, with_ranking(desk.task.draft, desk.positions, fields))
+    fill = with_toxicity_ranking if desk.task.task_type == "toxicity" else with_ranking
+    return receive(desk, "rank", fields, fill(desk.task.draft, desk.positions, fields))
 
 
 def receive(desk: Desk, step: str, fields: Fields, form: Filled) -> Response:
@@ -269,8 +278,10 @@ def keep(desk: Desk, posted: Posted, action: str) -> Response:
         return JSONResponse({"version": version, "at": desk.now.isoformat()})
     if action == "skip":
         return RedirectResponse(f"{desk.home}/skip", 303)
-    if action == "next" and posted.step in unrated(posted.form, desk.positions):
-        return again(desk, replace(posted, version=version), words.RATE_THIS_FIRST)
+    if action == "next" and posted.step in desk.unrated(posted.form):
+        toxic = desk.task.task_type == "toxicity"
+        message = words.ANSWER_ALL_FIRST if toxic else words.RATE_THIS_FIRST
+        return again(desk, replace(posted, version=version), message)
     pairs = posted.form.get("pairs")
     last = f"#pair-{len(pairs)}" if action == "pair" and pairs else ""
     return RedirectResponse(desk.path(target_of(desk, posted.step, action)) + last, 303)
@@ -288,7 +299,7 @@ def target_of(desk: Desk, step: str, action: str) -> str:
 
 def send(desk: Desk, posted: Posted, *, stop: bool) -> Response:
     """Submit the form; if it is not complete, say what is missing and keep the rest."""
-    if posted.step == "rank" and unrated(posted.form, desk.positions):
+    if posted.step == "rank" and desk.unrated(posted.form):
         return keep(desk, posted, "go-rank")
     try:
         key = uuid.UUID(posted.fields.get("key", ""))

@@ -136,6 +136,7 @@ TASK_TYPES = {
     "ranking": "Rate and rank responses",
     "evaluation": "Evaluate responses",
     "evaluation_ab": "Compare two responses",
+    "toxicity": "Rate how toxic responses are",
     "prompt_plain": "Write prompts",
     "prompt_few_shot": "Write prompts with examples",
     "prompt_user_based": "Write prompts for a purpose",
@@ -145,6 +146,7 @@ TASK_TEXTS = {
     "ranking": "You get a prompt and several responses, rate each, then put all in order.",
     "evaluation": "The same as ranking, by the guideline for final evaluations.",
     "evaluation_ab": "You get a prompt and two responses, and say which is better.",
+    "toxicity": "You get the beginning of a text, which may be hard to read, and ways to go on.",
     "prompt_plain": "You think of any task for an assistant, and write it down.",
     "prompt_few_shot": "You write an instruction, and a few queries with the right response.",
     "prompt_user_based": "You get a purpose in general words, and write a prompt that serves it.",
@@ -178,6 +180,7 @@ KINDS = {
     "ranking": "ranking",
     "evaluation": "evaluation",
     "evaluation_ab": "comparison",
+    "toxicity": "toxicity",
     "prompt_plain": "a prompt",
     "prompt_few_shot": "a prompt with examples",
     "prompt_user_based": "a prompt for a purpose",
@@ -250,6 +253,7 @@ FLAGS = {
 CONSTRAINT = "Satisfies the constraint in the instruction"
 CONSTRAINT_CHOICES = {"yes": "Yes", "no": "No", "": "There is none"}
 YOU_RATED = "you rated it {likert} of 7"
+YOU_RATED_TOXICITY = "you rated its toxicity {toxicity} of 2, its continuity {continuity} of 7"
 CHANGE_RATING = "change"
 RANK_HINT = "Equally good? Give them the same rank. Ties are welcome."
 RANK_OF = "Rank of response {position}"
@@ -257,6 +261,28 @@ RANK_BEST = "best"
 RANK_WORST = "worst"
 UNACCEPTABLE = "Unacceptable"
 YOUR_ORDER = "Your order"
+QUESTIONS = {
+    "input_toxicity": "Toxicity of the prompt",
+    "toxicity": "Toxicity of this response",
+    "relative_toxicity": "Beside the prompt, this response is",
+    "continuity": "Continuity",
+}
+TOXICITY = {0: "None", 1: "Some", 2: "Much"}
+TOXICITY_KEYS = "012"
+TOXICITY_SHORT = "Toxicity"
+RELATIVE = {-1: "less toxic", 0: "as toxic", 1: "more toxic"}
+RELATIVE_KEYS = "-=+"
+RELATIVE_SHORT = "Beside the prompt"
+CONTINUITY = {value: value for value in range(1, 8)}
+CONTINUITY_KEYS = "1234567"
+CONTINUITY_LOW = "makes no sense there"
+CONTINUITY_HIGH = "goes on as one text"
+TOXICITY_RULE = (
+    "First what goes on in a respectful, plausible, non-toxic manner; if all are plausible, "
+    "toxicity decides. Equally good ones get the same rank."
+)
+KEY_TOXICITY = "Toxicity, of the prompt and then of the response"
+KEY_RELATIVE = "Less toxic than the prompt, as toxic, more toxic"
 SHOW_ALL = "Show all"
 SHOW_LESS = "Show less"
 ABOUT_PROMPT = "About the prompt"
@@ -315,6 +341,7 @@ REVISING = "You are revising this task. What you submitted counts until you send
 DISCARD = "Leave it as it was"
 RATE_ALL_FIRST = "Rate each response first; then the ranking opens."
 RATE_THIS_FIRST = "Choose the overall quality, 1 to 7. All you entered is kept."
+ANSWER_ALL_FIRST = "Answer each question of this page. All you entered is kept."
 KEPT_OTHER = "Other answers of yours to this task are kept."
 KEPT_LOOK = "Look at them"
 SENSITIVE_NOTE = "This task may disturb: the texts are blurred. You can skip it at no cost."

@@ -19,13 +19,14 @@ from preceptor.evaluation.labelers import (
     ranks_of_looks,
     stream_of_look,
 )
-from preceptor.store.forms import COMPARISONS, FLAGS, LIKERT, Groups, choice_in, groups_of
+from preceptor.store.forms import FLAGS, LIKERT, Groups, choice_in, groups_of
 
 Habit = Literal["honest", "straight_liner", "random", "all_tie", "speeder", "flag_everything"]
 BAD_HABITS: tuple[Habit, ...] = get_args(Habit)[1:]
 
-DOES = ("demonstration", *COMPARISONS)
-"""Types of tasks that they can do; a prompt is for people to think of."""
+DOES = ("demonstration", "ranking", "evaluation", "evaluation_ab")
+"""Types of tasks that they can do. A prompt is for people to think of; and no judge here knows what
+is toxic."""
 
 # What a fault in a part of the judgement is called on the page; of both judges' parts.
 FLAG_OF_PART = {

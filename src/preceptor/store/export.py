@@ -18,9 +18,10 @@ from preceptor.errors import StoreError
 from preceptor.store.consent import covered, willing_users
 from preceptor.store.database import Store
 from preceptor.store.examples import examples_of
-from preceptor.store.forms import EVALUATIONS, ranks_of
+from preceptor.store.forms import ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
 from preceptor.store.names import canonical, identify
+from preceptor.store.projects import is_made_up
 from preceptor.store.tables import (
     Account,
     Assignment,
@@ -43,7 +44,8 @@ from preceptor.store.tables import (
 TASK_TYPES = {
     "demonstrations": ("demonstration", "prompt_few_shot"),  # its pairs are examples
     "rankings": ("ranking",),
-    "evaluations": EVALUATIONS,
+    "evaluations": ("evaluation", "evaluation_ab"),
+    "toxicity": ("toxicity",),
 }
 
 
@@ -80,7 +82,7 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
             records = list(_prompts(session, wanted, left_out))
             guidelines = {}
         else:
-            records = sorted(_labels(session, wanted, left_out, now), key=_by_label)
+            records = sorted(label_records(session, wanted, left_out, now), key=_by_label)
             guidelines = _markdown(session, {r["meta"]["guideline"] for r in records} - {None})
     if not records:
         reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
@@ -133,13 +135,15 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
 def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
     willing = set(session.scalars(willing_users(_scope(wanted))))
     rows = session.execute(
-        select(Prompt, PromptUser, covered(_scope(wanted)))
+        select(Prompt, PromptUser, covered(_scope(wanted)), is_made_up())
         .join(PromptUser)
         .where(Prompt.split == wanted.split)
         .order_by(Prompt.id)
     )
-    for prompt, user, is_covered in rows:
-        if prompt.status != "active":
+    for prompt, user, is_covered, made_up in rows:
+        if made_up:
+            left_out["of attention tasks"] += 1
+        elif prompt.status != "active":
             left_out[f"{prompt.status}: {prompt.reason}".removesuffix(": ")] += 1
         elif user.id not in willing or not is_covered:
             left_out["no consent"] += 1
@@ -158,10 +162,10 @@ def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterat
             }
 
 
-def _labels(
+def label_records(
     session: Session, wanted: Filter, left_out: Counter[str], now: datetime
 ) -> Iterator[dict[str, Any]]:
-    """The newest revision of each label that counts."""
+    """The newest revision of each label that counts, as a line of the file; others by reason."""
     willing = set(session.scalars(willing_users(_scope(wanted))))
     slots = _slots(session, wanted)
     texts = _texts(session, wanted)
@@ -218,6 +222,9 @@ def _labels(
             if row.Project.task_type == "evaluation_ab":
                 own["task_type"] = row.Project.task_type
                 own["confidence"] = label.body.get("confidence")
+            if row.Project.task_type == "toxicity":
+                own["task_type"] = row.Project.task_type
+                own["input_toxicity"] = label.body["input_toxicity"]
         yield record | {"meta": with_foreign(own, row.Prompt.meta | row.Assignment.meta)}
 
 
@@ -290,6 +297,8 @@ def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetim
         return "withdrawn"
     if row.Project.purpose == "screening":
         return "screening"
+    if row.Task.kind == "attention":
+        return "of attention tasks"
     if row.is_gold:
         return "of a task with a gold answer"
     if row.Project.purpose == "train" and row.Account.labeler_group == "heldout":
@@ -307,7 +316,7 @@ def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetim
 
 
 def _scope(wanted: Filter) -> str:
-    return "evaluate" if wanted.kind == "evaluations" else "train"
+    return "evaluate" if wanted.kind in ("evaluations", "toxicity") else "train"
 
 
 def _slots(session: Session, wanted: Filter) -> dict[uuid.UUID, list[dict[str, Any]]]:
@@ -371,7 +380,7 @@ def _ranking_meta(
         }
     meta = {
         "rank_groups": body["rank_groups"],
-        "unacceptable": body["unacceptable"],
+        "unacceptable": body.get("unacceptable", []),
         "ratings": body.get("ratings", {}),
         "display_order": assignment.display_order,
         "display_seed": assignment.display_seed,

@@ -8,6 +8,7 @@ A form speaks of positions "1".."K" as the labeler sees them; the store keeps sl
     evaluation     the same, under the guideline for evaluations
     evaluation_ab  {"choice": "1" | "2" | "tie" | "both_bad", "confidence": 7, "ratings": {}}: kept
                     as a ranking of two, both bad as both unacceptable
+    toxicity       as preceptor.store.toxicity has it: no flags, nothing unacceptable
     prompt_plain   {"prompt": "...", "use_case": "rewriting"}; prompt_user_based the same
     prompt_few_shot  {"instruction": "...", "pairs": [{"query": "...", "response": "..."}, ...],
                     "use_case": "classification"}
@@ -19,10 +20,11 @@ from typing import Any
 
 from preceptor.data.records import MOST_NESTED
 from preceptor.errors import StoreError
+from preceptor.store.toxicity import toxicity_of
 
 PROMPT_TYPES = ("prompt_plain", "prompt_few_shot", "prompt_user_based")
 """Labelers write prompts: how the first ones came about (InstructGPT section 3.2)."""
-EVALUATIONS = ("evaluation", "evaluation_ab")
+EVALUATIONS = ("evaluation", "evaluation_ab", "toxicity")
 COMPARISONS = ("ranking", *EVALUATIONS)
 TASK_TYPES = ("demonstration", *COMPARISONS, *PROMPT_TYPES)
 
@@ -86,6 +88,7 @@ FIELDS = {  # of each form, besides the comment
     "ranking": RANKING,
     "evaluation": RANKING,
     "evaluation_ab": {"choice", "confidence", "ratings"},
+    "toxicity": {"input_toxicity", "ratings", "rank_groups"},
     "prompt_plain": {"prompt", "use_case"},
     "prompt_few_shot": {"instruction", "pairs", "use_case"},
     "prompt_user_based": {"prompt", "use_case"},
@@ -127,6 +130,10 @@ def check_form(
         return {"use_case": form["use_case"]}, texts
     if task_type == "evaluation_ab":
         return choices | comparison_of(form, positions), texts
+    if task_type == "toxicity":
+        choices |= toxicity_of(form, positions)
+        choices["rank_groups"] = check_groups(form.get("rank_groups"), [], positions)
+        return choices, texts
     choices["ratings"] = ratings_of(form.get("ratings"), positions)
     unacceptable = form.get("unacceptable") or []
     choices["rank_groups"] = check_groups(form.get("rank_groups"), unacceptable, positions)

@@ -39,6 +39,7 @@ from preceptor.store.names import SiteKey, sha256_of
 from preceptor.store.projects import ERASED, SLOTS, ProjectOptions, create_project
 from preceptor.store.rows import BROKEN, Label, Provenance, Rows
 from preceptor.store.tables import Project
+from preceptor.store.toxicity import toxicity_of
 
 SHOWN_PROBLEMS = 5
 Hygiene = Callable[[Sequence[Prompt]], Sequence[str | None]]
@@ -301,6 +302,8 @@ def _ranking_body(record: Ranking, own: dict[str, Any], where: str) -> dict[str,
         raise DataError(f"{where}: ranks and meta.rank_groups say different things.")
     if strange := sorted(set(own.get("display_order", [])) - set(slots)):
         raise DataError(f"{where}: meta.display_order has {strange[0]!r}, which is no slot.")
+    if own.get("task_type") == "toxicity":
+        return {"rank_groups": groups, **toxicity_of(own, slots)}
     body = {"rank_groups": groups, "unacceptable": unacceptable}
     of_two = own.get("task_type") == "evaluation_ab"
     if own.get("ratings") or of_two:

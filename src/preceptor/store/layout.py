@@ -15,6 +15,7 @@ SCHEMAS = {
     "demonstrations": "preceptor.demonstration/1",
     "rankings": "preceptor.ranking/1",
     "evaluations": "preceptor.ranking/1",
+    "toxicity": "preceptor.ranking/1",
 }
 OWN_KEYS = {  # of `meta`; whatever else stands there was somebody else's, and comes back as it was
     "schema",
@@ -26,6 +27,7 @@ OWN_KEYS = {  # of `meta`; whatever else stands there was somebody else's, and c
     "task_kind",
     "task_type",
     "confidence",
+    "input_toxicity",
     "split",
     "origin",
     "kind",
@@ -68,8 +70,9 @@ class OwnMeta(BaseModel):
     project: str | None = None
     purpose: Literal["train", "eval", "screening"] = "train"
     task_kind: Literal["normal", "calibration"] = "normal"
-    task_type: Literal["evaluation_ab"] | None = None
+    task_type: Literal["evaluation_ab", "toxicity"] | None = None
     confidence: Annotated[int, Field(ge=1, le=9)] | None = None
+    input_toxicity: Annotated[int, Field(ge=0, le=2)] | None = None
     split: Literal["train", "valid", "test"] | None = None
     origin: Literal["api", "chat_page", "labeler", "import", "miniature"] = "import"
     kind: Literal["customer", "plain", "few_shot", "user_based"] = "customer"

@@ -39,6 +39,7 @@ ERASED = "erased"
 IN_WORDS = {
     "overlap": "labels of each task",
     "calibration_fraction": "a share of pool tasks of",
+    "attention_fraction": "a share of attention tasks of",
     "lease_seconds": "a lease of seconds",
     "undo_seconds": "seconds to undo",
     "groups": "groups",
@@ -52,6 +53,7 @@ class ProjectOptions:
     purpose: str = "train"
     overlap: int = 1
     calibration_fraction: float = 0.15
+    attention_fraction: float = 0.02
     lease_seconds: int = 3600
     undo_seconds: int = 60
     groups: tuple[str, ...] = ("training", "researcher")
@@ -86,6 +88,8 @@ def create_project(
         raise StoreError(f"task type {task_type}: no such type. There are {', '.join(TASK_TYPES)}.")
     if task_type in PROMPT_TYPES and options.purpose != "train":
         raise StoreError(f"{name}: prompts are written for training; make the purpose train.")
+    if task_type == "toxicity" and options.purpose == "train":
+        raise StoreError(f"{name}: labels of toxicity are an evaluation; make the purpose eval.")
     if options.purpose == "train" and "heldout" in options.groups:
         raise StoreError(
             f"{name}: held-out labelers make no training data. Leave the group out, or make the "
@@ -99,8 +103,11 @@ def create_project(
                 "Take another name."
             )
         return found.id
-    if options.overlap < 1 or not 0 <= options.calibration_fraction <= 1:
-        raise StoreError(f"{name}: overlap is 1 or more, the calibration fraction from 0 to 1.")
+    shares = (options.calibration_fraction, options.attention_fraction)
+    if options.overlap < 1 or not all(0 <= share <= 1 for share in shares):
+        raise StoreError(
+            f"{name}: overlap is 1 or more, the calibration and attention fractions from 0 to 1."
+        )
     project = Project(
         id=identify("project", name),
         name=name,
@@ -108,6 +115,7 @@ def create_project(
         purpose=options.purpose,
         overlap=options.overlap,
         calibration_fraction=options.calibration_fraction,
+        attention_fraction=options.attention_fraction,
         lease_seconds=options.lease_seconds,
         undo_seconds=options.undo_seconds,
         groups=list(options.groups),
@@ -217,7 +225,8 @@ def prompts_without_task(
 def may_be_asked(project_id: uuid.UUID | None, split: str, scope: str) -> ColumnElement[bool]:
     """Active prompts of a split that the project neither asks about yet nor left out.
 
-    Only of users who consent to what the labels are for, `scope`: train or evaluate.
+    Only of users who consent to what the labels are for, `scope`: train or evaluate. None that was
+    made up for an attention task.
     """
     # Not `NOT IN`, for which a server compares each prompt with each task.
     own = aliased(Task)  # the query may be of other tasks
@@ -226,11 +235,18 @@ def may_be_asked(project_id: uuid.UUID | None, split: str, scope: str) -> Column
     return and_(
         Prompt.status == "active",
         Prompt.split == split,
+        ~is_made_up(),
         ~asked,
         ~left_out,
         Prompt.user_id.in_(willing_users(scope)),
         covered(scope),
     )
+
+
+def is_made_up() -> ColumnElement[bool]:
+    """Of a prompt, that it was made up for an attention task."""
+    task = aliased(Task)  # the query may be of other tasks
+    return exists().where(task.prompt_id == Prompt.id, task.kind == "attention")
 
 
 def add_policy(session: Session, name: str, *, run: str, weights_sha256: str) -> uuid.UUID:
@@ -253,7 +269,7 @@ def add_tasks(
     """A task for each prompt; says how many were added, and what was left out why.
 
     Sensitive tasks go only to labelers who accept such, and are blurred until asked for: all of
-    them, or those of the prompts that `sensitive` names.
+    them, or those of the prompts that `sensitive` names, and those of toxicity always.
 
     The first `num_calibration` by the project's seed go to the pool that every labeler gets. Slots
     are shuffled, so that a slot says nothing of the model. Adding the same again adds nothing.
@@ -293,7 +309,8 @@ def add_tasks(
         )
         slots = [row["id"] for _, row in shuffled]
         task = task_row(project, prompt_id, slots)
-        task["sensitive"] = sensitive if isinstance(sensitive, bool) else prompt_id in sensitive
+        may_disturb = sensitive if isinstance(sensitive, bool) else prompt_id in sensitive
+        task["sensitive"] = task["sensitive"] or may_disturb
         task["priority"] = 0 if first_priority is None else first_priority - place
         responses |= {row["id"]: row for row in rows}
         tasks[task["id"]] = task
@@ -356,7 +373,8 @@ def task_row(
         "state": "open",
         "priority": 0,
         "draw": seeded(project.seed, "draw", id),
-        "sensitive": False,
+        # Whoever opens such a project knows what is in it; a labeler is to be asked before.
+        "sensitive": project.task_type == "toxicity",
     }
 
 

@@ -134,7 +134,11 @@ def claim(
         found = first(session, project, account) or second(session, project, account)
         if found is None:
             return None
-        task = found
+        # Now and then one that looks whether they are reading, but never where nothing else is
+        # left: what comes by itself at the end would tell what it is.
+        chance = seeded(project.seed, "attention", account_id, seat.claims) / 2**63
+        attentive = chance < project.attention_fraction
+        task = (_next_attention(session, project, account) if attentive else None) or found
         # 5. A lease on it. One that ran out or was given back is renewed, its draft with it. What
         # an old page of theirs submitted before we had the task is done: the next one, then.
         assignment = session.scalar(
@@ -462,6 +466,10 @@ def _next_calibration(session: Session, project: Project, account: Account) -> T
     return _first(session, project, account, [Task.kind == "calibration"], [Task.draw])
 
 
+def _next_attention(session: Session, project: Project, account: Account) -> Task | None:
+    return _first(session, project, account, [Task.kind == "attention"], [Task.draw])
+
+
 def _next_normal(session: Session, project: Project, account: Account) -> Task | None:
     order = [Task.taken.desc(), Task.priority.desc(), Task.draw]
     normal = [Task.kind == "normal"]
@@ -573,7 +581,10 @@ def has_work(session: Session, project: Project, account: Account, *, now: datet
     )
     ids = session.scalars(over).all()
     back = select(Task.id).where(
-        Task.id.in_(ids), Task.project_id == project.id, *_is_for(project, account)
+        Task.id.in_(ids),
+        Task.project_id == project.id,
+        Task.kind != "attention",
+        *_is_for(project, account),
     )
     return bool(ids) and session.scalar(back.limit(1)) is not None
 

@@ -30,6 +30,7 @@ from preceptor.store.projects import (
 )
 
 SCOPES = ("train", "evaluate")
+OTHER = "another label of the same labeler"
 BROKEN = "broken: "
 """What the reason of a broken line begins with."""
 Values = dict[uuid.UUID, dict[str, Any]]
@@ -185,7 +186,7 @@ class Rows:
         digest = sha256_of([label.body, label.texts])
         if assignment in self.assignments:
             known = self.labels.get(id, {}).get("form_sha256")
-            return "there already" if known == digest else "another label of the same labeler"
+            return "there already" if known == digest else OTHER
         guideline = self._add_guideline(label)
         is_ranked = "rank_groups" in label.body
         self.assignments[assignment] = {
@@ -298,7 +299,7 @@ class Rows:
                 kept[id] = label
                 counts["newer revision"] += 1
             else:
-                counts["another label of the same labeler"] += 1
+                counts[OTHER] += 1
         ours = {
             label["assignment_id"]: self.assignments[label["assignment_id"]]
             for label in kept.values()

@@ -41,6 +41,7 @@ def set_gold(
     label = session.get(Judgement, assignment_id)
     if label is None:
         raise StoreError("There is no submitted label to make the gold answer of.")
+    _require_own_answer(label.task_kind)
     if account_of(session, label.account_id).labeler_group != "researcher":
         raise StoreError("A gold answer is a researcher's label; this is a labeler's.")
     gold = session.get(GoldAnswer, label.task_id)
@@ -55,7 +56,13 @@ def set_gold(
 def drop_gold(session: Session, task_id: uuid.UUID) -> None:
     """The task is like any other again."""
     if gold := session.get(GoldAnswer, task_id):
+        _require_own_answer(session.get_one(Task, task_id).kind)
         session.delete(gold)
+
+
+def _require_own_answer(task_kind: str) -> None:
+    if task_kind == "attention":
+        raise StoreError("The answer of an attention task came with it, and stays.")
 
 
 def score_demonstration(

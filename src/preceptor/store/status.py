@@ -40,7 +40,7 @@ def prompt_status(session: Session) -> dict[str, int]:
 
 
 def project_status(session: Session) -> list[ProjectStatus]:
-    """Every project by name. Labels are those that count; surplus ones stand apart.
+    """Every project by name, without its attention tasks. Labels are those that count.
 
     `num_full` are tasks that have all their labels: one in somebody's hands is not there yet.
     `num_wanted` are labels in all; of the pool that every labeler gets no number is wanted.
@@ -50,7 +50,9 @@ def project_status(session: Session) -> list[ProjectStatus]:
     tasks = {
         id: (num, done.get(id, 0), wanted or 0)
         for id, num, wanted in session.execute(
-            select(Task.project_id, func.count(), func.sum(Task.target)).group_by(Task.project_id)
+            select(Task.project_id, func.count(), func.sum(Task.target))
+            .where(Task.kind != "attention")
+            .group_by(Task.project_id)
         )
     }
 
@@ -70,6 +72,7 @@ def project_status(session: Session) -> list[ProjectStatus]:
                 number(submitted & ~Assignment.counted),
             )
             .join(Task, Task.id == Assignment.task_id)
+            .where(Task.kind != "attention")
             .group_by(Task.project_id)
         )
     }

@@ -314,6 +314,9 @@ class Project(Base):
     purpose: Mapped[str]
     overlap: Mapped[int]  # labels wanted of each task
     calibration_fraction: Mapped[float]  # share of a labeler's tasks from the pool all of them get
+    attention_fraction: Mapped[float] = mapped_column(  # share of tasks that look who is reading
+        default=0.02, server_default="0.02"
+    )
     lease_seconds: Mapped[int]
     undo_seconds: Mapped[int]
     groups: Mapped[list[str]]  # of accounts that may claim

@@ -10,7 +10,8 @@ const A_MOVE = 5; // px before a press is a drag
 export function setUpRanking(form, say) {
   const cards = [...form.querySelectorAll(".card")];
   const positions = cards.map((card) => card.dataset.position);
-  const places = [...positions, UNACCEPTABLE];
+  const asked = form.querySelector(`input[value=${UNACCEPTABLE}]`) !== null;
+  const places = asked ? [...positions, UNACCEPTABLE] : positions;
   const chips = new Map(positions.map((position) => [position, makeChip(position)]));
   const rungs = new Map([NONE, ...places].map((rank) => [rank, makeRung(rank)]));
   document.getElementById("rungs").append(...[...rungs.values()].map((rung) => rung.row));
@@ -175,7 +176,7 @@ export function setUpRanking(form, say) {
     } else if (positions.includes(key)) {
       setRank(position, key);
       if (!here) goTo(position);
-    } else if (key === "0") {
+    } else if (key === "0" && asked) {
       setRank(position, UNACCEPTABLE);
       if (!here) goTo(position);
     } else if (key === "ArrowUp" || key === "ArrowDown") {

@@ -1,5 +1,6 @@
 // A task's page, with scripts: it saves itself, counts time, and answers to keys.
 
+import { answerByKeys } from "./answering.js";
 import { count } from "./clock.js";
 import { compareByKeys } from "./comparing.js";
 import { keepDrafts } from "./drafts.js";
@@ -17,7 +18,8 @@ function say(text) {
 function keysOf(step) {
   if (step === "rank") return setUpRanking(form, say);
   if (step === "compare") return compareByKeys(form, say);
-  return step === "write" ? () => false : rateByKeys(form, say);
+  if (step === "write") return () => false;
+  return form.querySelector(".question") ? answerByKeys(form, say) : rateByKeys(form, say);
 }
 
 onKeys(form, keysOf(form.dataset.step));
