@@ -124,14 +124,14 @@ def rows_of(
     """Markdown: a row for each peer, or one for ours alone."""
     ours = rates(workers[0], clock)
     memory = max(turn["memory"] for turn in workers[0].turns) / 1e9
-    own = f"{statistics.median(ours):,.4g} {work.unit}/s, {memory:.1f} GB"
+    own = f"{statistics.median(ours):,.4g} {work.unit}/s, {memory:.2f} GB"
     rows = []
     for worker in workers[1:]:
         theirs = rates(worker, clock)
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
         memory = max(turn["memory"] for turn in worker.turns) / 1e9
         rows.append(
-            f"| {name} | {worker.side} | {own} | {statistics.median(theirs):,.4g}, {memory:.1f} GB "
+            f"| {name} | {worker.side} | {own} | {statistics.median(theirs):,.4g}, {memory:.2f} GB "
             f"| **{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) |"
         )
     if not rows:
@@ -197,7 +197,7 @@ def main() -> None:
     print("|---|---|---|---|---|", flush=True)
     for name in given.works or WORKS:
         work = WORKS[name]
-        sides = ["ours", *([] if given.alone or work.lora else SIDES[work.kind])]
+        sides = ["ours", *([] if given.alone or work.lora or work.spare else SIDES[work.kind])]
         python = given.serving if work.kind == "serve" else given.peers
         # Three processes with a large model and Adam's state are more than 24 GB.
         small = work.shape == "6M" or work.kind == "serve"

@@ -101,11 +101,11 @@ def ppo(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
         precision="bf16",
         lora=LoRAConfig() if work.lora else None,
         microbatch_tokens=256 if work.lora else 8192,  # memory only, never results
+        spare_memory=work.spare,
     )
     # As in steps/train.py: with adapters the policy is the reference and the value model the judge.
     halved = halved_base(config.lora, config.precision)
     policy, tokenizer = load_policy(folder / "model", halved)
-    keep_freed_memory(policy.num_parameters())
     policy = with_lora(policy, config.lora, 0)
     value_model = scalar_model(folder, halved)
     head = copy.deepcopy(scalar_head(value_model)).requires_grad_(False)
@@ -164,7 +164,6 @@ def reward(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None
         precision="bf16",
     )
     policy, tokenizer = load_policy(folder / "model")
-    keep_freed_memory(policy.num_parameters())
     amount = work.batch * work.k * (work.k - 1) / 2
     run_reward(
         config,
@@ -182,7 +181,6 @@ def reward(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None
 def sft(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
     """A turn is an optimizer step; tokens are those of prompts and responses, without padding."""
     policy, tokenizer = load_policy(folder / "model")
-    keep_freed_memory(policy.num_parameters())
     prompts, responses = (list(part) for part in zip(*data["examples"], strict=True))
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
 
@@ -216,7 +214,6 @@ def sft(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
 def pretrain(work: Work, folder: Path, data: dict[str, Any], turns: Turns) -> None:
     """A turn is an optimizer step on rows of text."""
     policy, tokenizer = load_policy(folder / "model")
-    keep_freed_memory(policy.num_parameters())
     text = np.array(data["sequences"], dtype=np.int32)
     tokens = work.batch * work.response
     config = PretrainConfig(
@@ -245,7 +242,7 @@ def main() -> None:
     """Load, and work in turns until there are no more."""
     name, folder = sys.argv[1], Path(sys.argv[2])
     torch.set_flush_denormal(True)  # as in a run
-    keep_freed_memory()
+    keep_freed_memory(spare=work_named(name).spare)
     kinds = {"ppo": ppo, "reward": reward, "sft": sft, "pretrain": pretrain}
     kinds |= {"rollout": rollout, "serve": rollout}
     turns = Turns()

@@ -3,9 +3,9 @@
     python benchmarks/store.py [FOLDER]
 
 Makes the store in FOLDER (1.4 GB; a temporary folder by default) unless it is there. Then 40
-labelers take turns at ranking tasks of two labels each, and a lead opens every page. The first
-labeler has done all 20,000 tasks that are partly filled, so that their claims look past them; 500
-tasks are of the pool, and all 40 have done each.
+labelers take turns at ranking tasks of two labels each, two look at their start page, and a lead
+opens every page. The first labeler has done all 20,000 tasks that are partly filled, so that their
+claims look past them; 500 tasks are of the pool, and all 40 have done each.
 """
 
 import sys
@@ -26,6 +26,7 @@ from preceptor.store import tables
 from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store, create_store, open_store
 from preceptor.store.forms import FLAGS, USE_CASES, groups_of
+from preceptor.store.inbox import inbox
 from preceptor.store.judgements import in_short
 from preceptor.store.labels import save_draft, submit
 from preceptor.store.names import identify
@@ -63,7 +64,9 @@ PAGES = (
     "/lead/labelers",
     "/lead/screening",
     "/lead/exports",
+    "/lead/guidelines",
     "/lead/accounts",
+    "/lead/access",
 )
 
 
@@ -118,6 +121,10 @@ def measure(folder: Path) -> None:
     with store.read() as session:
         statuses = project_status(session)
     print(f"label status {1000 * (time.perf_counter() - began):8.1f} ms, {len(statuses)} projects")
+    for number in (0, 1):
+        name = "start page" + (", one who did all partly filled" if number == 0 else "")
+        for _ in range(50):
+            timed(store, seconds, name, lambda s, a=labelers[number]: inbox(s, a, now=now))
     pages = open_pages(store)
     store.close()
     print(f"{'':38}{'n':>6}{'median':>10}{'99 %':>10}{'worst':>10}   ms")

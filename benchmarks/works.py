@@ -52,7 +52,8 @@ class Work:
     prompt   tokens of a prompt: the most that one has (serve, sft), or each has; pretrain: unused
     response tokens of a response: the most that may be sampled, or each has
     varied   responses end by themselves, half of them within a third of `response`
-    lora     only adapters learn; the peers are not run on that
+    lora     only adapters learn
+    spare    less memory for more time; with either the peers are not run
     """
 
     kind: str
@@ -65,6 +66,7 @@ class Work:
     minibatches: int = 1
     unit: str = "tokens"
     lora: bool = False
+    spare: bool = False
 
 
 WORKS = {
@@ -72,7 +74,10 @@ WORKS = {
     "ppo-varied-6M": Work("ppo", "6M", 64, 32, 96, True, minibatches=4, unit="iterations"),
     "ppo-fixed-135M": Work("ppo", "135M", 16, 32, 32, minibatches=2, unit="iterations"),
     "ppo-varied-135M": Work("ppo", "135M", 16, 32, 96, True, minibatches=2, unit="iterations"),
-    "ppo-lora-135M": Work("ppo", "135M", 16, 32, 32, minibatches=2, unit="iterations", lora=True),
+    "ppo-spare-135M": Work("ppo", "135M", 16, 32, 32, minibatches=2, unit="iterations", spare=True),
+    "ppo-lora-135M": Work(
+        "ppo", "135M", 16, 32, 32, minibatches=2, unit="iterations", lora=True, spare=True
+    ),
     "rollout-varied-6M": Work("rollout", "6M", 64, 32, 96, True, unit="rollouts"),
     "rollout-varied-135M": Work("rollout", "135M", 16, 32, 96, True, unit="rollouts"),
     "serve-135M": Work("serve", "135M", 32, 96, 96, True),

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import preceptor
-from preceptor.config import PPOConfig, Recipe
+from preceptor.config import PPOConfig, Recipe, TrainConfig
 from preceptor.data.records import file_hash, write_text
 from preceptor.data.shards import is_built, read_card
 from preceptor.data.sources import GENERATED
@@ -180,6 +180,8 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
         return
     began = time.monotonic()
     kind = kind_of(name)
+    config = getattr(recipe, kind, None)
+    keep_freed_memory(spare=isinstance(config, TrainConfig) and config.spare_memory)
     if kind == "sample" and recipe.rounds > 1:
         say(f"round {round_of(recipe, name)} of {recipe.rounds}")
     if kind in ("pretrain", "sft", "reward", "ppo_start", "ppo", "ppo_ptx"):

@@ -45,6 +45,20 @@ def test_states_and_logits_are_those_of_the_plain_pass(kind):
 
 
 @needs_onednn
+def test_to_spare_memory_nothing_is_copied_and_the_same_is_drawn():
+    model = tiny_model("llama")
+    uniforms = row_uniforms(0, "x", [(row,) for row in range(4)], 8)
+    prompts = [[6, 7, 8], [9], [10, 11], [12]]
+    with precision("bf16"), ordered_weights(model, spare=True) as product:
+        assert product is None and not replaced(model)
+        quick, spared = (
+            sample(model, prompts, uniforms, stop_ids=[END], spare_memory=spare)
+            for spare in (False, True)
+        )
+    assert quick.responses == spared.responses
+
+
+@needs_onednn
 def test_what_is_sampled_has_the_log_probabilities_of_the_training_pass():
     model = tiny_model("gqa")
     prompts = [[6, 7, 8], [9], [10, 11, 12, 13]] * 4

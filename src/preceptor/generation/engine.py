@@ -57,12 +57,14 @@ def sample(
     stop_ids: Sequence[int],
     temperature: float = 1.0,
     max_rows: int | None = None,
+    spare_memory: bool = False,
 ) -> Generated:
     """Sample one response a prompt, at most uniforms.shape[1] tokens each.
 
     No top-k, top-p or penalties: what is drawn is the very distribution whose log-probabilities
     are kept (InstructGPT appendix C.4). Temperature 0 takes the likeliest token. At most `max_rows`
-    are sampled at once: 512, or fewer where the vocabulary is large.
+    are sampled at once: 512, or fewer where the vocabulary is large. To `spare_memory` no copies of
+    the weights are made, which is slower.
     """
     max_rows = max_rows or min(512, max(16, tokens_at_once(model) // 4))
     # Rows of like length share a batch: less padding in front, the same draws either way.
@@ -70,7 +72,7 @@ def sample(
     responses: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
-    with ordered_weights(model) as product:
+    with ordered_weights(model, spare_memory) as product:
         for start in range(0, len(order), max_rows):
             chunk = order[start : start + max_rows]
             part = _sample_batch(

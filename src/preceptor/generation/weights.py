@@ -33,15 +33,17 @@ SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
 @contextmanager
-def ordered_weights(model: PreTrainedModel) -> Iterator[Product | None]:
+def ordered_weights(model: PreTrainedModel, spare: bool = False) -> Iterator[Product | None]:
     """Within it the linear layers of the trunk multiply with ordered bf16 copies of their weights.
 
     Yields the head's own product, in fp32 as ever. Only under bf16 autocast on a CPU; elsewhere
-    nothing is changed, and None is given. What is computed is what is computed without it, up to
-    the order of sums.
+    and to `spare` memory nothing is changed, and None is given. What is computed is what is
+    computed without it, up to the order of sums.
     """
     head = model.get_output_embeddings()
-    if not (AVAILABLE and torch.is_autocast_enabled("cpu") and head.weight.device.type == "cpu"):
+    if spare or not (
+        AVAILABLE and torch.is_autocast_enabled("cpu") and head.weight.device.type == "cpu"
+    ):
         yield None
         return
     layers = [module for module in trunk(model).modules() if type(module) is nn.Linear]

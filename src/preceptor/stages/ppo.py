@@ -144,7 +144,12 @@ def run_ppo(
         )
         with precision(config.precision):
             rollout = sample(
-                policy, asked, uniforms, stop_ids=[eos], temperature=config.temperature
+                policy,
+                asked,
+                uniforms,
+                stop_ids=[eos],
+                temperature=config.temperature,
+                spare_memory=config.spare_memory,
             )
         sample_seconds = time.monotonic() - began
 
@@ -424,6 +429,7 @@ def look(
             uniforms,
             stop_ids=[int(tokenizer.eos_token_id)],
             temperature=config.temperature,
+            spare_memory=config.spare_memory,
         )
     texts = [decode(tokenizer, response) for response in generated.responses]
     pairs = zip(held_out.prompts, texts, strict=True)

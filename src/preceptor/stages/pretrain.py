@@ -150,6 +150,7 @@ def written_on(
             uniforms,
             stop_ids=[separator_id(tokenizer)],
             temperature=SAMPLE_TEMPERATURE,
+            spare_memory=config.spare_memory,
         )
     return [
         {

@@ -191,7 +191,9 @@ def measure_epoch(
         )
         eos = int(tokenizer.eos_token_id)
         with precision(config.precision):
-            responses = sample(policy, valid_prompts, uniforms, stop_ids=[eos]).responses
+            responses = sample(
+                policy, valid_prompts, uniforms, stop_ids=[eos], spare_memory=config.spare_memory
+            ).responses
         scores = score_rows(load_scalar(config.reward_model), valid_prompts, responses, config)
         metrics["sft/valid_score"] = float(scores.mean())
     return metrics

@@ -42,7 +42,6 @@ from preceptor.steps.inputs import (
 )
 from preceptor.steps.scores import model_scores, score_function
 from preceptor.training.folder import StageFolder, read_json
-from preceptor.training.memory import keep_freed_memory
 
 NUM_WRITTEN = 12
 """Held-out texts that the pretrained model goes on with, for people to read."""
@@ -57,7 +56,6 @@ def pretrain(recipe: Recipe, out: Path, folder: StageFolder) -> None:
         policy = new_policy(recipe.model, tokenizer, seed).eval()
     else:
         policy, tokenizer = load_policy(given_model(recipe))
-    keep_freed_memory(policy.num_parameters())
     length = recipe.pretrain.sequence_length
     held_out, most = out / "data" / "corpus-valid.jsonl", recipe.pretrain.num_valid_sequences
     by_source = sequences_by_source(_documents(held_out), tokenizer, length, most)
@@ -92,7 +90,6 @@ def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> No
     config: SFTConfig = getattr(recipe, name)
     halved = halved_base(config.lora, config.precision)
     policy, tokenizer = load_policy(base_model(recipe, out), halved)
-    keep_freed_memory(policy.num_parameters())
     if config.reward_model is not None:
         require_same_tokens(tokenizer, config.reward_model, name)
     policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
@@ -132,7 +129,6 @@ def reward(recipe: Recipe, out: Path, folder: StageFolder, step: str = "reward")
     halved = halved_base(recipe.reward.lora, recipe.reward.precision)
     seed = derived_seed(recipe.seed, "reward/head")
     model = scalar_from_policy(out / "sft" / "model", seed, halved)
-    keep_freed_memory(model.num_parameters())
     model = with_lora(model, recipe.reward.lora, derived_seed(recipe.seed, "reward/lora"))
     tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
     homes = homes_up_to(recipe, out, step)
@@ -183,7 +179,6 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, step: str) -> None:
         require_good_reward_model(recipe, out, step)
     halved = halved_base(config.lora, config.precision)
     policy, tokenizer = load_policy(start, halved)
-    keep_freed_memory(policy.num_parameters())
     policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
     ref_policy = None  # with adapters the reference is the policy with them off
     if config.lora is None:
