@@ -217,9 +217,10 @@ def test_a_file_comes_with_the_form_that_asks_for_one_alone(store: Store, enter:
     lead, ann = enter("ada", role="researcher", group="researcher"), enter("ann")
     fields = {"csrf": lead.token(), "project": project, "share": "5"}
     two = [("file", ("a", LINE)), ("file", ("b", LINE))]
-    assert lead.post("/lead/attention", data=fields, files=two).status_code == 400
     one = {"file": ("a", LINE)}
-    assert lead.post("/lead/projects", data=fields, files=one).status_code == 400
+    for path, files in (("/lead/attention", two), ("/lead/projects", one)):
+        answer = lead.post(path, data=fields, files=files)
+        assert answer.status_code == 400 and "Too many files" in answer.text
     forged = fields | {"csrf": ann.token()}
     assert lead.post("/lead/attention", data=forged, files=one).status_code == 403
     headers = {"Sec-Fetch-Site": "cross-site"}
