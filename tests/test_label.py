@@ -24,7 +24,8 @@ from preceptor.store.database import open_store
 from preceptor.store.labels import submit
 from preceptor.store.names import identify
 from preceptor.store.queue import claim
-from preceptor.store.tables import Policy, Project, Response, Task
+from preceptor.store.tables import Ingest, Policy, Project, PromptUser, Response, Task
+from preceptor.store.tables import Prompt as PromptRow
 
 DECLARED = ["--licence", "CC0", "--consent", "the writers agreed"]
 
@@ -258,6 +259,7 @@ def test_labelers_are_asked_for_prompts(here: Path):
             ["add", "--task", "prompt_user_based", "--descriptions", "none.txt"],
             "none.txt: cannot be read as text",
         ),
+        (["add", "--task", "prompt_plain", "--source", "x"], "do not go with prompt_plain"),
         (["add", "--run", "nowhere"], "nowhere: not a run folder"),
         (["add", "--run", "x", "--model", "a", "--model", "a"], "name each once"),
         (
@@ -309,6 +311,35 @@ def test_what_consent_covers_and_whose_names_they_are_is_said_at_import():
             found += read_records(result.stdout.strip(), Prompt)
     [prompt] = found  # of two users with one name, one consents to training
     assert prompt.meta["email"] == "bob@example.org"
+
+
+def test_only_prompts_of_a_source_are_asked_about():
+    told("init")
+    Path("p.jsonl").write_text('{"prompt": "The man said", "user": "1"}\n')
+    add = ["add", "--task", "demonstration", "--split", "train", "--project", "d"]
+    import_it = ["import", "p.jsonl", "--kind", "prompts", "--keep-all", *DECLARED]
+    for source in ("", "beginnings", "survey"):
+        told(*import_it, *(["--source", source] if source else []))
+    store = open_store("labels.db")
+    with store.write() as session:
+        for user in session.scalars(select(PromptUser)):
+            user.split = "train"
+        for prompt in session.scalars(select(PromptRow)):
+            prompt.split = "train"
+    assert refused(*add, "--source", "toxic") == (
+        "error: toxic: no such source. There are beginnings, survey.\n"
+    )
+    for sources in (["beginnings"], ["survey", ""]):
+        named = [word for source in sources for word in ("--source", source)]
+        told(*add, *named)
+        with store.read() as session:
+            rows = session.execute(
+                select(Ingest.source).join(PromptRow).join(Task, Task.prompt_id == PromptRow.id)
+            )
+            assert set(sources) <= set(rows.scalars())
+            assert len(session.scalars(select(Task.id)).all()) == (1 if len(sources) == 1 else 3)
+    assert "no prompt of source survey in split train" in refused(*add, "--source", "survey")
+    store.close()
 
 
 def test_a_wrong_file_is_not_a_store():

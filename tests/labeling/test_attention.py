@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from browsers import Browser, Clock, Enter, make_project
+from browsers import Browser, Clock, Enter, Page, make_project
 from sqlalchemy import select
 from test_tasks import begin, rate_all
 from typer.testing import CliRunner
@@ -89,6 +89,8 @@ def test_the_lead_sees_who_passed_and_nothing_else_counts_them(
     assert (progress["num_tasks"], progress["num_labels"], progress["num_labelers"]) == (3, 6, 2)
     assert "What is" not in lead.open("/lead/disagreements").text
     assert "What is" not in lead.open("/lead/gold").text
+    page = lead.open("/lead/prompts")
+    assert "Asked about 3 For attention tasks 4" in page.text and "chat 3 100.0%" in page.text
 
 
 def test_they_come_by_the_interface_and_errors_name_the_line(store: Store, enter: Enter):
@@ -144,3 +146,89 @@ def test_the_wrong_words_are_told(store: Store, tmp_path: Path):
     with store.read() as session:
         assert session.scalars(select(Task.kind)).all() == ["normal"]
         assert session.scalars(select(Response.text)).all().count("a") == 0
+
+
+LINE = b'{"prompt": "What is 1 + 1?", "responses": ["2", "3"], "ranks": [1, 2]}\n'
+
+
+def send(lead: Browser, fields: dict[str, str], lines: bytes | None, name: str = "file") -> Page:
+    """The form as a browser sends it: of a field without a file an empty one."""
+    file = ("", b"") if lines is None else ("mine.jsonl", lines)
+    data = {"csrf": lead.token(), **fields}
+    return lead.follow(lead.post("/lead/attention", data=data, files={name: file}))
+
+
+def two_projects(store: Store) -> list[uuid.UUID]:
+    names = ("answers", "others")
+    return [make_project(store, name=name, tasks={name: ("one", "two")}) for name in names]
+
+
+def shares(store: Store) -> dict[str, float]:
+    with store.read() as session:
+        return dict(session.execute(select(Project.name, Project.attention_fraction)).all())
+
+
+def test_a_lead_adds_them_by_a_form(store: Store, enter: Enter):
+    first, second = two_projects(store)
+    make_project(store, "demonstration", name="writing")
+    lead = enter("ada", role="researcher", group="researcher")
+    form = lead.open("/lead/projects").form("/attention")
+    assert form["choices"]["project"] == [str(first), str(second)]  # writing has no right answer
+    page = send(lead, {"project": str(second), "share": "10"}, LINE)
+    assert (page.path, page.status) == ("/lead/projects", 200)
+    assert "1 new task." in page.text and "others 1 10%" in page.text
+    assert shares(store) == {"answers": 0.02, "others": 0.1, "writing": 0.02}
+    with store.read() as session:
+        found = session.execute(select(Task.project_id).where(Task.kind == "attention")).all()
+    assert found == [(second,)]
+    page = send(lead, {"project": str(second), "share": ""}, LINE)  # again, the share as it is
+    assert "0 new tasks." in page.text and shares(store)["others"] == 0.1
+    page = send(lead, {"project": str(first), "share": "0"}, None)  # the share alone
+    assert "Changed." in page.text and shares(store)["answers"] == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "share", "told"),
+    [
+        (None, "", "Choose a file of attention tasks, or say their share."),
+        (LINE, "101", "The share of attention tasks: a whole number from 0 to 100."),
+        (LINE.replace(b"[1, 2]", b"[1, 1]"), "7", "upload.jsonl:1: all ranks are equal"),
+        (LINE + b"{", "7", "upload.jsonl:2"),
+        (LINE + b'{"prompt": "\xff"}', "7", "upload.jsonl:2"),
+        (LINE + LINE.replace(b"[1, 2]", b"[2, 1]"), "7", "upload.jsonl:2: the task of"),
+    ],
+)
+def test_a_wrong_file_changes_nothing_and_what_was_typed_stays(
+    store: Store, enter: Enter, lines: bytes | None, share: str, told: str
+):
+    projects = two_projects(store)
+    lead = enter("ada", role="researcher", group="researcher")
+    page = send(lead, {"project": str(projects[1]), "share": share}, lines)
+    assert page.status == 400 and page.alerts[0].startswith(told)
+    fields = page.form("/attention")["fields"]
+    assert (fields["project"], fields["share"]) == (str(projects[1]), share)
+    assert set(shares(store).values()) == {0.02}
+    with store.read() as session:
+        assert "attention" not in session.scalars(select(Task.kind)).all()
+
+
+def test_a_file_comes_with_the_form_that_asks_for_one_alone(store: Store, enter: Enter):
+    project = str(make_project(store, name="answers"))
+    lead, ann = enter("ada", role="researcher", group="researcher"), enter("ann")
+    fields = {"csrf": lead.token(), "project": project, "share": "5"}
+    two = [("file", ("a", LINE)), ("file", ("b", LINE))]
+    one = {"file": ("a", LINE)}
+    for path, files in (("/lead/attention", two), ("/lead/projects", one)):
+        answer = lead.post(path, data=fields, files=files)
+        assert answer.status_code == 400 and "Too many files" in answer.text
+    forged = fields | {"csrf": ann.token()}
+    assert lead.post("/lead/attention", data=forged, files=one).status_code == 403
+    headers = {"Sec-Fetch-Site": "cross-site"}
+    answer = lead.post("/lead/attention", data=fields, files=one, headers=headers)
+    assert answer.status_code == 403
+    assert lead.post("/lead/attention", data=fields | {"project": "x"}).status_code == 400
+    gone = fields | {"project": str(uuid.uuid4())}
+    assert "no such project" in lead.post("/lead/attention", data=gone).text
+    mine = {"csrf": ann.token(), "project": project}
+    assert ann.post("/lead/attention", data=mine, files=one).status_code == 403
+    assert set(shares(store).values()) == {0.02}

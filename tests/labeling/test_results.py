@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from preceptor.cli import app
 from preceptor.errors import StoreError
+from preceptor.labeling.identity import names_a_model
 from preceptor.labeling.results import WORDS, figures_of, read_results
 from preceptor.store.database import Store
 from preceptor.store.inbox import set_accepts_sensitive
@@ -21,12 +22,17 @@ RUDER = {"toxicity": 2, "relative_toxicity": 1, "continuity": 3}
 
 
 def record(
-    prompt: str, labeler: str, rated: list[tuple[str, dict[str, int], int]], given: int = 1
+    prompt: str,
+    labeler: str,
+    rated: list[tuple[str, dict[str, int], int]],
+    given: int = 1,
+    texts: list[str] | None = None,
 ) -> dict[str, Any]:
     """A line of an export: each response's model, ratings and rank."""
     slots = dict(zip("ABC", rated, strict=False))
     return {
         "labeler": labeler,
+        "responses": texts or ["a text"] * len(rated),
         "ranks": [rank for _, _, rank in rated],
         "meta": {
             "prompt_id": prompt,
@@ -61,8 +67,41 @@ def test_means_are_those_counted_by_hand():
     # Won against sft, tied with it, and once tied, once lost.
     assert found["ppo", "preferred"] == pytest.approx((1 + 1 / 2 + 1 / 4) / 3)
     assert list(dict.fromkeys(measure for _, measure in found)) == [
-        name for name in WORDS if name != "likert"
+        name for name in WORDS if name not in ("likert", "named", "preferred_unnamed")
     ]
+
+
+def test_figures_are_shown_with_and_without_what_names_a_model():
+    both = [("sft", KINDER, 2), ("ppo", KINDER, 1)]
+    records = [
+        record("p", "ann", both, texts=["I am an AI language model.", "Sure."]),
+        record("q", "ann", [("sft", KINDER, 1), ("ppo", KINDER, 2)]),
+        record("r", "ann", [*both, ("ppo", KINDER, 3)], texts=["Yes.", "OpenAI made me.", "No."]),
+    ]
+    found = means(records)
+    assert found["ppo", "preferred"] == pytest.approx((1 + 0 + 1 + 0) / 4)
+    assert found["ppo", "preferred_unnamed"] == pytest.approx(0)  # q, and the last of r
+    assert found["sft", "preferred_unnamed"] == pytest.approx(1)
+    assert (found["sft", "named"], found["ppo", "named"]) == (1 / 3, 1 / 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("I was trained by OpenAI.", True),
+        ("Ask GPT-4o or gpt4 about it", True),
+        ("I’m an AI, so I cannot.", True),
+        ("As a large language model, I", True),
+        ("Falcon-7B and PaLM 2 say so", True),
+        ("LLAMA3", True),
+        ("a falcon, a palm and the letter phi", False),
+        ("Egypt adopts cohered metaphors", False),
+        ("an aims model of language", False),
+        ("", False),
+    ],
+)
+def test_names_are_words_of_their_own(text: str, named: bool):
+    assert names_a_model(text) is named
 
 
 def test_models_of_one_name_are_told_apart_by_their_runs():

@@ -25,7 +25,14 @@ from preceptor.labeling.filling import (
     with_writing,
 )
 from preceptor.labeling.showing import HIDDEN, JOINERS, markdown, shown
-from preceptor.store.forms import FLAGS, PROMPT_LABELS, SKIP_REASONS, USE_CASES, check_form
+from preceptor.store.forms import (
+    COMPARISONS,
+    FLAGS,
+    PROMPT_LABELS,
+    SKIP_REASONS,
+    USE_CASES,
+    check_form,
+)
 
 ROOM = Path(room.__file__).parent
 PYTHON = sorted(ROOM.glob("*.py"))
@@ -185,7 +192,7 @@ def test_a_rating_is_what_was_ticked(likert: int, flags: set[str], constraint: s
     } == flags
     expected = {"yes": True, "no": False, "": None}[constraint]
     assert rating["flags"]["satisfies_constraint"] is expected
-    assert unrated(form, ["1", "2", "3"]) == ["3"]
+    assert unrated(form, ["1", "2", "3"], "ranking") == ["3"]
 
 
 def test_a_whole_form_is_one_that_the_store_takes():
@@ -246,7 +253,8 @@ def test_a_draft_of_any_program_opens_as_a_page(draft: Any):
     assert set(labels_in(draft)) == set(PROMPT_LABELS)
     assert all(isinstance(value, str) for value in labels_in(draft).values())
     assert isinstance(text_in(draft, "response"), str)
-    assert set(unrated(draft, positions)) <= set(positions)
+    for task_type in COMPARISONS:
+        assert set(unrated(draft, positions, task_type)) <= set(positions)
     with_ranking(draft, positions, {})
     with_rating(draft, "1", {})
     with_writing(draft, {})

@@ -149,3 +149,20 @@ def test_the_figures_take_its_ranking_and_it_comes_back_from_an_export(
     edited.write_text(json.dumps(row) + "\n")
     with pytest.raises(DataError, match=r"jsonl:1: The prompt has no toxicity yet"):
         read_file(Provenance(edited, "CC0", "contract", clock.at), Ranking)
+
+
+def test_the_lead_sees_who_rated_how(store: Store, enter: Enter):
+    page = rated(store, enter)
+    page = page.press("stop", rank_1="1", rank_2="2", comment="hm")
+    with store.read() as session:
+        [task] = session.scalars(select(Task.id)).all()
+        shown = session.scalars(select(Assignment.display_order)).one()
+    lead = enter("ada", role="researcher", group="researcher").open(f"/lead/tasks/{task}")
+    said = {
+        shown[0]: "1 toxicity 0/2, less toxic continuity 6/7",
+        shown[1]: "2 toxicity 2/2, more toxic continuity 3/7",
+    }
+    assert f"training toxicity 1/2 {said['A']} {said['B']} hm" in lead.text
+    page.press(ending="/undo")
+    lead = lead.browser.open(f"/lead/tasks/{task}")
+    assert "No labels yet." in lead.text and "toxicity 1/2" not in lead.text

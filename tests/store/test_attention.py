@@ -17,10 +17,10 @@ from preceptor.store.attention import add_attention, read_answers, set_attention
 from preceptor.store.database import Store
 from preceptor.store.export import Filter, export_records
 from preceptor.store.labels import submit
-from preceptor.store.projects import prompts_without_task
+from preceptor.store.projects import ProjectOptions, create_project, prompts_without_task
 from preceptor.store.queue import AssignmentView, claim, has_work, release
 from preceptor.store.screening import drop_gold, set_gold
-from preceptor.store.status import project_status
+from preceptor.store.status import project_status, prompt_status
 from preceptor.store.tables import Account, Assignment, Project, Prompt, Task
 
 
@@ -215,3 +215,15 @@ def test_one_that_was_given_back_is_had_again_like_any_other(store: Store, tmp_p
         release(session, held.id, ann)
         again = claim(session, project, ann, now=at(1))
         assert again is not None and again.id == held.id
+
+
+def test_their_prompts_are_counted_apart_from_those_of_users(store: Store, tmp_path: Path):
+    first, _ = made(store)
+    with store.write() as session:
+        second = create_project(session, "other", "ranking", ProjectOptions(), now=START)
+        before = prompt_status(session)
+    assert before == {"train": 3} and "made up for attention tasks" not in before
+    for project, num in ((first, 3), (second, 2)):  # two are the same in both
+        add(store, project, lines(num), tmp_path)
+    with store.read() as session:
+        assert prompt_status(session) == before | {"made up for attention tasks": 3}

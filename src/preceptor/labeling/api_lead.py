@@ -1,12 +1,8 @@
 """The REST interface for those who lead: projects, tasks, progress, agreement."""
 
 import hashlib
-import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
@@ -39,10 +35,10 @@ from preceptor.labeling.api_shapes import (
 from preceptor.labeling.judgements import read_judgements
 from preceptor.labeling.labelers import Record, read_records
 from preceptor.labeling.security import AStore, Now, Visitor, api_roles
+from preceptor.labeling.uploads import UPLOADED, uploaded
 from preceptor.statistics import Estimate
 from preceptor.store import attention, ingest, projects, prompt_labels, screening, writing
 from preceptor.store.asking import Question, ask, read_question
-from preceptor.store.database import Busy
 from preceptor.store.rows import SCOPES, Provenance
 from preceptor.store.status import ProjectStatus, project_status
 from preceptor.store.tables import Assignment, Project
@@ -56,7 +52,6 @@ KINDS: dict[str, Any] = {
     "demonstrations": Demonstration,
     "rankings": Ranking,
 }
-UPLOADED = Path("upload.jsonl")
 """What the errors call the lines that were sent."""
 
 
@@ -321,20 +316,6 @@ async def ingest_lines(
         return store.run(lambda s: ingest.import_labels(s, store.site_key, file, project=project))
 
     return Counts(counts=await run_in_threadpool(bring))
-
-
-@contextmanager
-def uploaded(body: bytes) -> Iterator[Path]:
-    """What was sent as a file, which errors call by its name alone."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / UPLOADED
-        path.write_bytes(body)
-        try:
-            yield path
-        except Busy:
-            raise
-        except (DataError, StoreError) as error:
-            raise StoreError(str(error).replace(f"{folder}/", "")) from None
 
 
 def read_lines(body: bytes) -> list[Question]:

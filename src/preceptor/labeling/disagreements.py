@@ -59,6 +59,8 @@ class Opinion:
     unacceptable: bool
     likert: dict[str, int]
     flags: dict[str, tuple[str, ...]]
+    input_toxicity: int | None  # where toxicity was asked, and of each response the same
+    toxicity: dict[str, dict[str, int]]
     comment: str
     at: datetime
 
@@ -141,7 +143,7 @@ def read_discussion(session: Session, task_id: uuid.UUID) -> Discussion:
         .where(Judgement.project_id == project.id, Judgement.task_id == task_id)
         .order_by(Account.pseudonym)
     ).all()
-    comments = _comments(session, [row.id for row in rows])
+    said = _said(session, [row.id for row in rows])
     return Discussion(
         task_id=task_id,
         project_id=project.id,
@@ -152,8 +154,7 @@ def read_discussion(session: Session, task_id: uuid.UUID) -> Discussion:
         prompt=prompt.content,
         responses=responses,
         opinions=tuple(
-            _opinion(row.Judgement, row.Account, comments.get(row.id, ""), list(responses))
-            for row in rows
+            _opinion(row.Judgement, row.Account, *said[row.id], list(responses)) for row in rows
         ),
         gold=gold.assignment_id if gold else None,
         explanation=gold.explanation if gold else "",
@@ -166,7 +167,9 @@ def read_disputed(
     return most_disputed(session, read_judgements(session, project_id, newest=NEWEST), **page)
 
 
-def _opinion(label: Judgement, account: Account, comment: str, slots: Sequence[str]) -> Opinion:
+def _opinion(
+    label: Judgement, account: Account, body: dict[str, Any], comment: str, slots: Sequence[str]
+) -> Opinion:
     ranks = {slot: int(rank) for slot, rank in zip(slots, label.ranks, strict=False)}
     likert = {s: int(c) for s, c in zip(slots, label.likert, strict=False) if c.isdigit()}
     num = len(FLAGS)
@@ -187,15 +190,19 @@ def _opinion(label: Judgement, account: Account, comment: str, slots: Sequence[s
         unacceptable=label.num_unacceptable > 0,
         likert=likert,
         flags={slot: names for slot, names in flags.items() if names},
+        input_toxicity=body.get("input_toxicity"),
+        toxicity=body["ratings"] if "input_toxicity" in body else {},
         comment=comment,
         at=label.at,
     )
 
 
-def _comments(session: Session, assignments: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """The newest revision's comment, of each assignment."""
+def _said(
+    session: Session, assignments: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, tuple[dict[str, Any], str]]:
+    """The newest revision's choices, by slot, and its comment, of each assignment."""
     rows = session.execute(
-        select(Submission.assignment_id, SubmissionText.text)
+        select(Submission.assignment_id, Submission.body, SubmissionText.text)
         .outerjoin(
             SubmissionText,
             (SubmissionText.submission_id == Submission.id) & (SubmissionText.field == "comment"),
@@ -203,7 +210,7 @@ def _comments(session: Session, assignments: Sequence[uuid.UUID]) -> dict[uuid.U
         .where(Submission.assignment_id.in_(assignments))
         .order_by(Submission.revision)
     )
-    return {assignment: words or "" for assignment, words in rows}
+    return {assignment: (body, words or "") for assignment, body, words in rows}
 
 
 def _prompts(session: Session, tasks: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[str, str]]:

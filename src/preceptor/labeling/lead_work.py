@@ -1,28 +1,40 @@
 """What a lead does about the work: projects, leases, tasks to ask about again, gold answers."""
 
 import uuid
+from collections import Counter
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.labeling.lead_pages import Chosen, Lead, PageNumber, choose, note
 from preceptor.labeling.pages import render
 from preceptor.labeling.progress import read_progress
 from preceptor.labeling.projects import (
+    MoreAttention,
     NewProject,
     make_project,
+    read_attention_shares,
     read_gold_tasks,
     read_guideline_names,
     read_sources,
 )
-from preceptor.labeling.security import AStore, Form, Now
+from preceptor.labeling.security import AStore, Files, Form, Now, Visitor, roles
+from preceptor.labeling.uploads import uploaded
+from preceptor.store.attention import add_attention, read_answers, set_attention_fraction
+from preceptor.store.database import Store
 from preceptor.store.forms import TASK_TYPES
+from preceptor.store.ingest import FileRead
 from preceptor.store.projects import set_project_state
 from preceptor.store.queue import ask_once_more, release
 from preceptor.store.screening import drop_gold, set_gold
+from preceptor.store.tables import Project
 
 router = APIRouter(prefix="/lead")
+
+LeadWithFile = Annotated[Visitor, Depends(roles("researcher", "admin", max_files=1))]
 
 
 @router.post("/leases/{assignment_id}/free")
@@ -98,6 +110,36 @@ def change_state(
     return RedirectResponse("/lead/projects?said=state", 303)
 
 
+@router.post("/attention", response_model=None)
+def add_attention_tasks(
+    request: Request, visitor: LeadWithFile, store: AStore, form: Form, files: Files, now: Now
+) -> HTMLResponse | RedirectResponse:
+    try:
+        wanted = MoreAttention.of_form(form, files.get("file", b""))
+        if wanted.lines:
+            with uploaded(wanted.lines) as path:
+                read = read_answers(path, now=now)
+                counts = store.run(lambda session: _put_attention(session, store, wanted, read))
+        else:
+            counts = store.run(lambda session: _put_attention(session, store, wanted, None))
+    except StoreError as error:
+        return _projects_page(request, store, status=400, message=str(error), attention=form)
+    said = str(counts["added"]) if wanted.lines else "state"
+    return RedirectResponse(f"/lead/projects?said={said}", 303)
+
+
+def _put_attention(
+    session: Session, store: Store, wanted: MoreAttention, read: FileRead | None
+) -> Counter[str]:
+    if session.get(Project, wanted.project_id) is None:
+        raise StoreError("There is no such project. Reload the page.")
+    if wanted.fraction is not None:
+        set_attention_fraction(session, wanted.project_id, wanted.fraction)
+    if read is None:
+        return Counter()
+    return add_attention(session, store.site_key, wanted.project_id, read)
+
+
 def _projects_page(
     request: Request,
     store: AStore,
@@ -106,9 +148,11 @@ def _projects_page(
     said: str = "",
     message: str = "",
     form: dict[str, str] | None = None,
+    attention: dict[str, str] | None = None,
 ) -> HTMLResponse:
+    """The page; `form` and `attention` are what was typed into either of its forms."""
     with store.read() as session:
-        progress = read_progress(session)
+        progress, shares = read_progress(session), read_attention_shares(session)
         sources, guidelines = read_sources(session), read_guideline_names(session)
     return render(
         request,
@@ -121,6 +165,8 @@ def _projects_page(
         said=said,
         message=message,
         form=form or {},
+        shares=shares,
+        attention=attention or {},
     )
 
 

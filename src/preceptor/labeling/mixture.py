@@ -9,6 +9,7 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session
 
 from preceptor.data.records import text_of
+from preceptor.store.status import made_up_prompts
 from preceptor.store.tables import Ingest, LeftOut, Project, Prompt
 
 ACTIVE = literal("active", literal_execute=True)
@@ -28,7 +29,10 @@ PAPER_SHARES = {  # of the reward model's prompts: InstructGPT, Table 1
 
 @dataclass(frozen=True)
 class Mixture:
-    """Prompts that are asked about, by use case and split; and the others by reason."""
+    """Prompts that are asked about, by use case and split; and the others by reason.
+
+    `num_made_up` were made up for attention tasks; no other number counts them.
+    """
 
     use_cases: tuple[tuple[str, dict[str, int]], ...]  # the most frequent first
     splits: tuple[str, ...]
@@ -36,6 +40,7 @@ class Mixture:
     reasons: tuple[tuple[str, str, int], ...]  # (status, reason, prompts)
     left_out: tuple[tuple[str, str, int], ...]  # (project, reason, prompts)
     ingests: tuple["Import", ...]
+    num_made_up: int
 
     @property
     def num_active(self) -> int:
@@ -67,11 +72,15 @@ def read_mixture(session: Session) -> Mixture:
     """From indexes alone, so that a million prompts are counted in a moment."""
     use_cases: dict[str, dict[str, int]] = {}
     statuses: dict[str, int] = {}
+    made_up = made_up_prompts(session)
     for status, split, use_case, num in session.execute(
         select(Prompt.status, Prompt.split, Prompt.use_case, func.count()).group_by(
             Prompt.status, Prompt.split, Prompt.use_case
         )
     ):
+        num -= made_up.get((status, split, use_case), 0)
+        if not num:
+            continue
         statuses[status] = statuses.get(status, 0) + num
         if status == "active":
             of = use_cases.setdefault(use_case, {})
@@ -98,6 +107,7 @@ def read_mixture(session: Session) -> Mixture:
         ingests=tuple(
             Import(i.file_name, i.kind, i.licence, dict(i.counts), i.at) for i in ingests
         ),
+        num_made_up=sum(made_up.values()),
     )
 
 

@@ -110,7 +110,7 @@ def read_progress(session: Session, *, num_days: int = 30) -> Progress:
         select(Task.project_id, Assignment.skip_reason, func.count())
         .select_from(Assignment)
         .join(Task, Task.id == Assignment.task_id)
-        .where(Assignment.state == SKIPPED)
+        .where(Assignment.state == SKIPPED, Task.kind != "attention")
         .group_by(Task.project_id, Assignment.skip_reason)
     ):
         skipped[project] += num
@@ -168,7 +168,7 @@ def _held(session: Session) -> dict[uuid.UUID, int]:
         select(Task.project_id, func.count())
         .select_from(Assignment)
         .join(Task, Task.id == Assignment.task_id)
-        .where(Assignment.state == LEASED)
+        .where(Assignment.state == LEASED, Task.kind != "attention")
         .group_by(Task.project_id)
     )
     return {project: num for project, num in rows}

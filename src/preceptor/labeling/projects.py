@@ -96,6 +96,42 @@ class NewProject:
 
 
 @dataclass(frozen=True)
+class AttentionShare:
+    """A project that may have attention tasks, how many it has, and a labeler's share of them."""
+
+    project_id: uuid.UUID
+    project: str
+    num_tasks: int
+    fraction: float
+
+
+@dataclass(frozen=True)
+class MoreAttention:
+    """What the form of attention tasks asks for; of both there is one at least."""
+
+    project_id: uuid.UUID
+    fraction: float | None  # None: as it is
+    lines: bytes  # none: no task
+
+    @classmethod
+    def of_form(cls, form: Mapping[str, str], lines: bytes) -> "MoreAttention":
+        """Checked field by field.
+
+        Raises:
+            StoreError: a field is missing or out of range; it says which, and what it may be.
+        """
+        share = form.get("share", "").strip()
+        if not lines and not share:
+            raise StoreError("Choose a file of attention tasks, or say their share.")
+        try:
+            project_id = uuid.UUID(form.get("project", ""))
+        except ValueError:
+            raise StoreError("Choose the project of the attention tasks.") from None
+        fraction = _number(form, "share", "The share of attention tasks", 0, 100) if share else None
+        return cls(project_id, None if fraction is None else fraction / 100, lines)
+
+
+@dataclass(frozen=True)
 class GoldTask:
     """A task that a researcher has answered."""
 
@@ -175,6 +211,21 @@ def read_sources(session: Session) -> list[str]:
             select(Project.name).where(Project.task_type.in_(COMPARISONS)).order_by(Project.name)
         )
     )
+
+
+def read_attention_shares(session: Session) -> list[AttentionShare]:
+    """Of every project whose tasks compare responses, by name."""
+    projects = session.scalars(
+        select(Project).where(Project.task_type.in_(COMPARISONS)).order_by(Project.name)
+    ).all()
+    nums: dict[uuid.UUID, int] = dict(
+        session.execute(
+            select(Task.project_id, func.count())
+            .where(Task.project_id.in_([p.id for p in projects]), Task.kind == "attention")
+            .group_by(Task.project_id)
+        ).all()
+    )
+    return [AttentionShare(p.id, p.name, nums.get(p.id, 0), p.attention_fraction) for p in projects]
 
 
 def read_guideline_names(session: Session) -> list[str]:

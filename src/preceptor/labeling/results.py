@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
+from preceptor.labeling.identity import names_a_model
 from preceptor.statistics.bootstrap import cluster_bootstrap
 from preceptor.statistics.clusters import two_way_bootstrap
 from preceptor.statistics.estimate import Estimate
@@ -26,6 +27,8 @@ WORDS = {
     "continuity": "continuity, 1 to 7",
     "likert": "quality, 1 to 7",
     "preferred": "preferred to others' responses",
+    "named": "names a model or its maker",
+    "preferred_unnamed": "preferred, where none does",
 }
 NOBODY = "no model"
 """Whose responses come from none that is known."""
@@ -64,7 +67,8 @@ def read_results(session: Session, project: str, split: str, *, now: datetime) -
     """The figures of each model of a project.
 
     `preferred` is the share of the other models' responses to the same prompt that one was ranked
-    above, a tie being half.
+    above, a tie being half. Where responses name a model or its maker, which may have told labelers
+    whose they are, it is there once more without these (`named` is the share of them).
 
     Raises:
         StoreError: there is no such project, nothing is compared in it, or no label counts yet.
@@ -93,26 +97,37 @@ def read_results(session: Session, project: str, split: str, *, now: datetime) -
 def figures_of(records: Sequence[dict[str, Any]]) -> tuple[Figure, ...]:
     """By model, and in the order of `WORDS`; `records` are as an export has them."""
     said: dict[tuple[str, str], list[Said]] = defaultdict(list)
+    told = any(names_a_model(text) for record in records for text in record["responses"])
     names = names_of([slot["policy"] for r in records for slot in r["meta"]["slots"].values()])
     for record in records:
         meta, ranks = record["meta"], record["ranks"]
         models = [names[key_of(slot["policy"])] for slot in meta["slots"].values()]
+        named = [names_a_model(text) for text in record["responses"]]
         for i, (slot, model) in enumerate(zip(meta["slots"], models, strict=True)):
             rating = meta["ratings"].get(slot, {})
             found = {name: rating[name] for name in WORDS if name in rating}
             if "input_toxicity" in meta:
                 found["input_toxicity"] = meta["input_toxicity"]
             others = [j for j, other in enumerate(models) if other != model]
+            unnamed = [j for j in others if not (named[i] or named[j])]
             if others:
-                found["preferred"] = sum(
-                    (ranks[i] < ranks[j]) + 0.5 * (ranks[i] == ranks[j]) for j in others
-                ) / len(others)
+                found["preferred"] = share_won(ranks, i, others)
+            if told:
+                found["named"] = float(named[i])
+            if told and unnamed:
+                found["preferred_unnamed"] = share_won(ranks, i, unnamed)
             for name, value in found.items():
                 place = Said(float(value), meta["prompt_id"], record["labeler"])
                 said[model, name].append(place)
     order = {name: i for i, name in enumerate(WORDS)}
     keys = sorted(said, key=lambda key: (key[0], order[key[1]]))
     return tuple(Figure(*key, estimate_of(said[key])) for key in keys)
+
+
+def share_won(ranks: Sequence[int], one: int, others: Sequence[int]) -> float:
+    """Of these others, the share that it is ranked above; a tie is half."""
+    won = sum((ranks[one] < ranks[j]) + 0.5 * (ranks[one] == ranks[j]) for j in others)
+    return won / len(others)
 
 
 def estimate_of(said: Sequence[Said]) -> Estimate:

@@ -59,6 +59,7 @@ class Allowed:
 
     roles: tuple[str, ...]
     scope: str | None = None
+    max_files: int = 0  # that its form may hold
 
     async def __call__(self, request: Request) -> Visitor | None:
         """The visitor, if the route is for them.
@@ -68,6 +69,7 @@ class Allowed:
         """
         visitor = await run_in_threadpool(visitor_of, request, with_keys=self.scope is not None)
         request.state.visitor = visitor
+        request.state.max_files = self.max_files
         if not self.roles:
             return visitor
         if visitor is None:
@@ -86,9 +88,9 @@ def anyone() -> Allowed:
     return Allowed(())
 
 
-def roles(*names: str) -> Allowed:
-    """For these roles, signed in on a page."""
-    return Allowed(_known(names))
+def roles(*names: str, max_files: int = 0) -> Allowed:
+    """For these roles, signed in on a page; its form may hold so many files."""
+    return Allowed(_known(names), max_files=max_files)
 
 
 def api_roles(*names: str, scope: str) -> Allowed:
@@ -140,7 +142,7 @@ def the_time(request: Request) -> datetime:
 
 
 async def the_form(request: Request) -> dict[str, str]:
-    """The fields of a posted form; files are refused.
+    """The fields of a posted form; more files than the route's rule has are refused.
 
     Read once: a stream that broke off would be waited for in vain.
     """
@@ -148,20 +150,34 @@ async def the_form(request: Request) -> dict[str, str]:
     if not kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
         return {}
     if not hasattr(request.state, "fields"):
-        fields = await request.form(max_files=0, max_fields=MAX_FIELDS)
-        # Browsers send line ends as CR LF; a text is the same without JavaScript as with it.
-        request.state.fields = {
-            name: value.replace("\r\n", "\n")
-            for name, value in fields.items()
-            if isinstance(value, str)
-        }
+        most = getattr(request.state, "max_files", 0)
+        async with request.form(max_files=most, max_fields=MAX_FIELDS) as fields:
+            # Browsers send line ends as CR LF; a text is the same without JavaScript as with it.
+            request.state.fields = {
+                name: value.replace("\r\n", "\n")
+                for name, value in fields.items()
+                if isinstance(value, str)
+            }
+            request.state.files = {
+                name: await value.read()
+                for name, value in fields.items()
+                if not isinstance(value, str)
+            }
     found: dict[str, str] = request.state.fields
+    return found
+
+
+async def the_files(request: Request) -> dict[str, bytes]:
+    """The files of a posted form; a field where none was chosen is empty."""
+    await the_form(request)
+    found: dict[str, bytes] = getattr(request.state, "files", {})
     return found
 
 
 AStore = Annotated[Store, Depends(the_store)]
 Now = Annotated[datetime, Depends(the_time)]
 Form = Annotated[dict[str, str], Depends(the_form)]
+Files = Annotated[dict[str, bytes], Depends(the_files)]
 
 
 # Passwords

@@ -17,6 +17,7 @@ from preceptor.store.forms import COMPARISONS, PROMPT_TYPES, TASK_TYPES, require
 from preceptor.store.names import identify, seeded
 from preceptor.store.tables import (
     Base,
+    Ingest,
     LeftOut,
     Policy,
     Project,
@@ -211,15 +212,35 @@ def prompts_without_task(
     limit: int | None,
     seed: int,
     scope: str = "train",
+    sources: Sequence[str] = (),
 ) -> list[AskedPrompt]:
-    """The prompts that the project may still ask about (`may_be_asked`), by the seed."""
-    rows = session.execute(select(Prompt.id).where(may_be_asked(project_id, split, scope)))
+    """The prompts that the project may still ask about (`may_be_asked`), by the seed.
+
+    Of imports of these sources alone, if any is named.
+
+    Raises:
+        StoreError: nothing was imported from one of them.
+    """
+    wanted = [may_be_asked(project_id, split, scope)]
+    if sources:
+        _require_sources(session, sources)
+        wanted.append(Prompt.ingest_id.in_(select(Ingest.id).where(Ingest.source.in_(sources))))
+    rows = session.execute(select(Prompt.id).where(*wanted))
     order = sorted(rows.scalars(), key=lambda id: seeded(seed, id))[:limit]
     found = {}
     for chunk in chunks(order):
         for row in session.execute(select(Prompt.id, Prompt.content).where(Prompt.id.in_(chunk))):
             found[row.id] = row.content
     return [AskedPrompt(id, found[id]) for id in order]
+
+
+def _require_sources(session: Session, sources: Sequence[str]) -> None:
+    there = session.scalars(select(Ingest.source).distinct().order_by(Ingest.source)).all()
+    for source in sources:
+        if source not in there:
+            names = [name for name in there if name]
+            hint = f"There are {', '.join(names)}." if names else "No file was imported under one."
+            raise StoreError(f"{source}: no such source. {hint}")
 
 
 def may_be_asked(project_id: uuid.UUID | None, split: str, scope: str) -> ColumnElement[bool]:

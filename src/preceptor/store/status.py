@@ -1,6 +1,7 @@
 """How far the work is: counts for the command line and the lead's pages."""
 
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, case, func, select
@@ -27,16 +28,36 @@ class ProjectStatus:
 
 
 def prompt_status(session: Session) -> dict[str, int]:
-    """Prompts by split, and by status where they are not active."""
+    """Prompts by split, and by status where they are not active.
+
+    Those that were made up for attention tasks stand by themselves: no user wrote them.
+    """
     rows = session.execute(
         select(Prompt.status, Prompt.split, func.count())
         .group_by(Prompt.status, Prompt.split)
         .order_by(Prompt.status, Prompt.split)
     )
-    return {
-        split if status == "active" else f"{split}, {status}": count
+    made_up: Counter[tuple[str, str]] = Counter()
+    for (status, split, _), count in made_up_prompts(session).items():
+        made_up[status, split] += count
+    found = {
+        split if status == "active" else f"{split}, {status}": count - made_up[status, split]
         for status, split, count in rows
     }
+    found["made up for attention tasks"] = made_up.total()
+    return {name: count for name, count in found.items() if count}
+
+
+def made_up_prompts(session: Session) -> dict[tuple[str, str, str], int]:
+    """Prompts of attention tasks by status, split and use case; read from these tasks alone."""
+    rows = session.execute(
+        select(Prompt.status, Prompt.split, Prompt.use_case, func.count(Prompt.id.distinct()))
+        .join(Task, Task.prompt_id == Prompt.id)
+        # With the project, so that an index tells these tasks from a million others.
+        .where(Task.project_id.in_(select(Project.id)), Task.kind == "attention")
+        .group_by(Prompt.status, Prompt.split, Prompt.use_case)
+    )
+    return {(status, split, use_case): count for status, split, use_case, count in rows}
 
 
 def project_status(session: Session) -> list[ProjectStatus]:
