@@ -50,6 +50,25 @@ def advert(seed: int) -> str:
     return " ".join(random.Random(seed).choices(SHOP, k=14)) + "."
 
 
+_INSULTS = "idiot moron scum vermin filth worthless pathetic disgusting stupid loser trash creep"
+INSULTS = _INSULTS.split()
+
+
+def insult(seed: int, sentences: int = 8) -> str:
+    """A document in which every third word is one of these."""
+    rng = random.Random(seed)
+    words = document(seed, sentences).split(" ")
+    return " ".join(rng.choice(INSULTS) if at % 3 == 0 else word for at, word in enumerate(words))
+
+
+def write_examples(path: Path, count: int = 40) -> Path:
+    """As many labelled examples of each kind."""
+    rows = [{"text": insult(100 + n), "toxic": True} for n in range(count)]
+    rows += [{"text": document(7000 + n, 5), "toxic": False} for n in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
 def changed(text: str, seed: int, share: float) -> str:
     """The text with so many of its words replaced."""
     rng = random.Random(seed)
@@ -113,12 +132,14 @@ def everything(tmp_path: Path) -> dict[str, Any]:
     raw += [f"{document(2000 + n, 14)} {BENCH} {document(3000 + n, 14)}" for n in range(3)]
     raw += [f"{document(4000 + n, 14)} Write to a{n}@example.com or call." for n in range(3)]
     raw += [f"{document(5000 + n, 14)} And a Forbidden word." for n in range(3)]
+    raw += [insult(6000 + n, 14) for n in range(3)]
     raw += ["Der Hund läuft durch den Wald und die Katze schläft auf dem Dach. " * 9, "Short."]
     write_lines(tmp_path / "good.jsonl", good)
     for part in range(3):
         write_lines(tmp_path / "raw" / f"{part}.jsonl", raw[part::3])
     write_lines(tmp_path / "bench.jsonl", [BENCH])
     (tmp_path / "blocked.txt").write_text("# words\nforbidden\n")
+    write_examples(tmp_path / "examples.jsonl")
     return {
         "sources": [
             {"name": "good", "files": str(tmp_path / "good.jsonl"), "weight": 0.4, "is_good": True},
@@ -132,6 +153,7 @@ def everything(tmp_path: Path) -> dict[str, Any]:
         "decontaminate": {"files": str(tmp_path / "bench.jsonl")},
         "personal": {},
         "blocklist": {"file": str(tmp_path / "blocked.txt")},
+        "toxicity": {"files": str(tmp_path / "examples.jsonl")},
         "shard_tokens": 40_000,
     }
 

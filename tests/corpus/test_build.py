@@ -25,6 +25,7 @@ from transformers import AutoTokenizer
 
 from preceptor.corpus.build import alone_in, build
 from preceptor.corpus.recipe import CorpusRecipe, load_corpus_recipe
+from preceptor.data.shards import read_card
 from preceptor.errors import DataError, RecipeError
 from preceptor.models.tokenizers import fingerprint, prepare_tokenizer
 
@@ -39,12 +40,12 @@ def test_every_document_is_counted_in_every_step(tmp_path):
     steps = card["steps"]
     assert [step["step"] for step in steps] == [
         "read", "language", "quality", "classifier", "duplicates", "decontaminate", "blocklist",
-        "personal",
+        "toxicity", "personal",
     ]  # fmt: skip
     for step in steps:
         assert step["entered"] == step["kept"] + sum(r["documents"] for r in step["reasons"])
     through = {step["step"]: step for step in steps}
-    assert through["read"]["entered"] == 60 + 80 + 40 + 21 + 9 + 2
+    assert through["read"]["entered"] == 60 + 80 + 40 + 21 + 9 + 3 + 2
     assert through["language"]["entered"] == through["read"]["kept"]
     assert through["quality"]["entered"] == through["language"]["kept"]
     # What is good is not asked.
@@ -54,10 +55,11 @@ def test_every_document_is_counted_in_every_step(tmp_path):
     assert through["decontaminate"]["entered"] == through["duplicates"]["kept"]
     more = card["cut"]["pieces of cut documents"] - card["cut"]["documents cut"]
     assert through["blocklist"]["entered"] == through["decontaminate"]["kept"] + more
-    assert through["personal"]["entered"] == through["blocklist"]["kept"]
+    assert through["toxicity"]["entered"] == through["blocklist"]["kept"]
+    assert through["personal"]["entered"] == through["toxicity"]["kept"]
     total = sum(s["train_documents"] for s in card["sources"]) + card["documents"]["valid"]
     assert total == through["personal"]["kept"]
-    for step in ("language", "quality", "classifier", "duplicates", "blocklist"):
+    for step in ("language", "quality", "classifier", "duplicates", "blocklist", "toxicity"):
         assert through[step]["dropped"] > 0, step
     assert card["cut"]["documents cut"] > 0 and card["masked"]["EMAIL"] > 0
     for step in steps:
@@ -288,7 +290,14 @@ def test_a_classifier_with_one_class_is_refused_or_left_out(tmp_path):
 def test_weights_that_do_not_sum_to_one_are_refused_or_divided(tmp_path):
     values = everything(tmp_path)
     values["sources"][0]["weight"] = 0.6
-    card = built(recipe_of(tmp_path, **values), tmp_path / "out")
+    lines: list[str] = []
+    build(recipe_of(tmp_path, **values), tmp_path / "out", workers=1, say=lines.append)
+    card = read_card(tmp_path / "out")
+    # What was left out or changed is said where the command was given, not on the page alone.
+    assert "  note: The weights sum to 1.2, not to 1; each was divided by the sum." in lines
+    for step in card["steps"]:
+        numbers = [f"{step[key]:,}" for key in ("entered", "dropped", "kept")]
+        assert [*step["title"].split(), *numbers] in [line.split() for line in lines]
     assert "The weights sum to 1.2, not to 1; each was divided by the sum." in card["notes"]
     assert [row["weight"] for row in card["sources"]] == [0.5, 0.5]
     with pytest.raises(ValueError, match=r"the weights sum to 1\.2, not to 1"):
@@ -339,6 +348,11 @@ def test_what_a_recipe_names_must_be_there(tmp_path):
     for change, told in (
         ({"blocklist": {"file": "no.txt"}}, "no.txt: no such file"),
         ({"decontaminate": {"files": "no.jsonl"}}, "no.jsonl: no such file"),
+        ({"toxicity": {"files": "no.jsonl"}}, "toxicity.files: no.jsonl: no such file"),
+        (
+            {"toxicity": values["toxicity"] | {"harmless": "no.jsonl"}},
+            "toxicity.harmless: no.jsonl: no such file",
+        ),
         ({"language": {"keep": ["xx"]}}, "no language xx"),
         ({"personal": {"region": "XX"}}, "no region XX"),
         ({"tokenizer": "./no/such"}, "no tokenizer can be read from it|no such folder"),

@@ -186,6 +186,26 @@ def test_what_is_in_the_training_file_too_is_an_error(tmp_path: Path):
     assert "leaks               1 out of" in check(valid, "--against", train).stdout
 
 
+def test_documents_are_held_against_documents(tmp_path: Path):
+    """`data get` writes documents-train and -heldout; that they are apart can be checked."""
+    train = write(tmp_path / "train.jsonl", [{"text": f"text {i}"} for i in range(9)])
+    valid = write(tmp_path / "valid.jsonl", [{"text": "new"}, {"text": " Text 3"}, {"text": "new"}])
+    [error] = profile(valid, "--against", train)["errors"]
+    assert error["rule"] == f"its text is in {train} too."
+    assert error["places"] == [f"{valid}:2 (line 4 there)"]
+    assert "repeated texts      1: line 3\n" in check(valid, "--against", train).stdout
+    clean = write(tmp_path / "clean.jsonl", [{"text": "new"}])
+    assert check(clean, "--against", train).exit_code == 0
+
+
+def test_documents_and_prompts_cannot_be_held_against_each_other(tmp_path: Path):
+    texts = write(tmp_path / "texts.jsonl", [{"text": "one"}])
+    prompts = write(tmp_path / "prompts.jsonl", [{"prompt": "one"}])
+    for file, other in ((texts, prompts), (prompts, texts)):
+        result = check(file, "--against", other)
+        assert result.exit_code == 2 and "cannot be compared" in " ".join(result.stdout.split())
+
+
 def test_a_later_turn_of_a_conversation_of_the_training_file_is_a_leak(tmp_path: Path):
     turns = [{"role": ("user", "assistant")[i % 2], "content": f"t{i}"} for i in range(6)]
     train = write(tmp_path / "train.jsonl", [{"messages": turns}])

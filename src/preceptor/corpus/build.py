@@ -12,7 +12,7 @@ from typing import Any
 
 import preceptor
 from preceptor.corpus.blocklist import Blocklist
-from preceptor.corpus.card import cost_of, costs
+from preceptor.corpus.card import cost_of, costs, summary
 from preceptor.corpus.passes import Plan
 from preceptor.corpus.pieces import Piece, lines_of, plan_pieces
 from preceptor.corpus.recipe import CorpusRecipe, ExecutorName
@@ -83,6 +83,8 @@ def build(
             cost = {"workers": count, "passes": passes, "steps": costs(plan)}
             write_json(out / "timing.json", cost)
             shutil.rmtree(plan.work)
+            for line in summary(read_card(out)):
+                say(line)
     return out / "corpus.html"
 
 
@@ -98,6 +100,10 @@ def require(recipe: CorpusRecipe) -> None:
             text_set(source.package)
     if recipe.blocklist is not None:
         Blocklist.read(recipe.blocklist.file)
+    for key in ("files", "harmless") if recipe.toxicity else ():
+        for path in getattr(recipe.toxicity, key):
+            if not is_hub(path) and not Path(path).is_file():
+                raise RecipeError(f"toxicity.{key}: {path}: no such file.")
     if recipe.personal is not None:
         from preceptor.data.personal import check_region
 
@@ -120,6 +126,7 @@ def key_of(recipe: CorpusRecipe, pieces: list[Piece]) -> str:
     named = [path for piece in pieces for path in piece.paths]
     named += [recipe.blocklist.file] if recipe.blocklist else []
     named += recipe.decontaminate.files if recipe.decontaminate else []
+    named += [*recipe.toxicity.files, *recipe.toxicity.harmless] if recipe.toxicity else []
     tokenizer = Path(recipe.tokenizer)
     if tokenizer.is_dir():
         kinds = (".json", ".txt", ".model", ".jinja")

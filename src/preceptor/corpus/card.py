@@ -6,6 +6,7 @@ the card of the same corpus has the same bytes.
 """
 
 import hashlib
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,9 +17,10 @@ import jinja2
 
 import preceptor
 from preceptor.corpus.classifier import keep_probability
-from preceptor.corpus.passes import TEXT_PASSES, Plan, read_classifier
+from preceptor.corpus.passes import TEXT_PASSES, Plan, read_facts
 from preceptor.corpus.tally import merged
 from preceptor.corpus.texts import read_json, whole_file, write_json
+from preceptor.corpus.toxicity import MANY
 from preceptor.data.attribution import attribution_of_texts
 from preceptor.data.catalogue import CATALOGUE, notice_of, text_set
 from preceptor.data.shards import CARD, FORMAT, PARTS
@@ -32,6 +34,7 @@ STEPS = {
     "duplicates": "Near-duplicates",
     "decontaminate": "Benchmarks",
     "blocklist": "Blocklist",
+    "toxicity": "Toxicity",
     "personal": "Personal data",
 }
 """Every step in the order of the work, as people call it."""
@@ -70,10 +73,17 @@ def make_card(plan: Plan) -> Json:
     }
     names = [source.name for source in plan.recipe.sources]
     tallies = {name: _tally_of(plan, name) for name in names}
-    classifier = read_classifier(plan)
+    classifier = read_facts(plan, "classifier")
     notes = list(mixture["notes"])
     if "left_out" in classifier:
         notes.append(f"The classifier was left out: {classifier['left_out']}.")
+    toxicity = read_facts(plan, "toxicity")
+    if "left_out" in toxicity:
+        notes.append(f"The toxicity step was left out: {toxicity['left_out']}.")
+    steps = list(_steps(tallies))
+    notes += [note for step in steps if (note := _too_much(step))]
+    for reason, count in toxicity.get("broken", {}).items():
+        notes.append(f"Of the toxicity step's examples {count:,} could not be read: {reason}")
     duplicates = plan.work / "duplicates.json"
     digest = hashlib.sha256()
     for shard in (*by_part["train"], *by_part["valid"]):
@@ -93,8 +103,9 @@ def make_card(plan: Plan) -> Json:
             for number, name in enumerate(names)
         ],
         "passed_over": [asdict(one) for one in plan.passed_over],
-        "steps": list(_steps(tallies)),
+        "steps": steps,
         "classifier": _of_classifier(classifier, tallies, plan),
+        "toxicity": toxicity | {"by_score": _extra(tallies, "toxic score ")} if toxicity else {},
         "duplicate_pairs": read_json(duplicates) if duplicates.is_file() else {},
         "masked": _extra(tallies, "masked "),
         "cut": {key: sum(t["extra"].get(key, 0) for t in tallies.values())
@@ -181,6 +192,17 @@ def _steps(tallies: dict[str, Json]) -> Iterator[Json]:
         }  # fmt: skip
 
 
+def _too_much(step: Json) -> str:
+    """What to think of a toxicity step that drops more than a corpus has of that; else nothing."""
+    if step["step"] != "toxicity" or step["dropped"] <= MANY * step["entered"]:
+        return ""
+    return (
+        f"The toxicity step dropped {step['dropped'] / step['entered']:.0%} of the documents that "
+        "it saw. Text unlike all of its examples may score anything: look at what was dropped, and "
+        "name harmless text of the same kind under toxicity.harmless."
+    )
+
+
 def _three(rows: list[Json]) -> list[Json]:
     chosen = sorted(rows, key=lambda row: (row["draw"], row["place"], row["text"]))[:3]
     return [{key: value for key, value in row.items() if key != "draw"} for row in chosen]
@@ -239,6 +261,20 @@ def cost_of(plan: Plan, name: str) -> Json:
         "core_seconds": round(sum(cost["seconds"] for cost in found), 3),
         "peak_memory_bytes": max((cost["peak_memory_bytes"] for cost in found), default=0),
     }
+
+
+def summary(card: Json) -> Iterator[str]:
+    """What a build says in the end: what each step kept, and what a person should know of it."""
+    yield f"corpus {card['name']}"
+    yield f"  {'step':<22}{'came in':>13}{'dropped':>13}{'kept':>13}"
+    for step in card["steps"]:
+        counts = "".join(f"{step[key]:>13,}" for key in ("entered", "dropped", "kept"))
+        yield f"  {step['title']:<22}{counts}"
+    for part, what in (("train", "mixture to train on"), ("valid", "held out")):
+        counts = f"{card['documents'][part]:>13,} documents{card['tokens'][part]:>20,} tokens"
+        yield f"  {what:<22}{counts}"
+    for note in card["notes"]:
+        yield from textwrap.wrap(note, 78, initial_indent="  note: ", subsequent_indent="        ")
 
 
 def render(card: Json) -> str:

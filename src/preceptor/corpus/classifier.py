@@ -104,8 +104,7 @@ def fit(
         loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}
     ).x.astype(np.float32)
     classifier = Classifier(found[:-1], float(found[-1]))
-    held = [matrix[np.arange(matrix.shape[0]) % HELD_OUT == 0] for matrix in (good, raw)]
-    scores = [scipy.special.expit(m @ classifier.weights + classifier.bias) for m in held]
+    scores = [held_out_scores(classifier, matrix) for matrix in (good, raw)]
     return classifier, {
         "good_documents": float(good.shape[0]),
         "raw_documents": float(raw.shape[0]),
@@ -113,6 +112,17 @@ def fit(
         "raw_mean_score": float(scores[1].mean()),
         "held_out_auc": _auc(scores[0], scores[1]),
     }
+
+
+def held_out_scores(
+    classifier: Classifier, matrix: scipy.sparse.csr_matrix
+) -> npt.NDArray[np.float64]:
+    """Scores of those documents that `fit` did not train on."""
+    held = matrix[np.arange(matrix.shape[0]) % HELD_OUT == 0]
+    scores: npt.NDArray[np.float64] = scipy.special.expit(
+        held @ classifier.weights + classifier.bias
+    )
+    return scores
 
 
 def _auc(good: npt.NDArray[np.float64], raw: npt.NDArray[np.float64]) -> float:

@@ -56,6 +56,8 @@ def passes_of(plan: Plan) -> list[Pass]:
         return Pass(name, [partial(task, plan)], 1)
 
     found = []
+    if recipe.toxicity is not None:
+        found.append(alone("toxicity", passes.train_toxicity))
     if recipe.classifier is not None:
         found += [of_texts("read"), alone("train", passes.train_classifier)]
     if recipe.duplicates is not None:

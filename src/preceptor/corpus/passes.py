@@ -5,6 +5,7 @@ are duplicates, how common a run of words is, how many tokens a source has. Betw
 documents wait on the disk. Each task of a pass reads one piece and writes files of its own, whole
 or not at all, so that tasks run anywhere, in any order, and again.
 
+    toxicity    learns what is toxic from labelled examples
     read        files -> documents: languages, rules on quality; a sample for the classifier
     train       the classifier
     score       the classifier and the Pareto rule; signatures and bands
@@ -12,7 +13,7 @@ or not at all, so that tasks run anywhere, in any order, and again.
     duplicates  which documents go
     benchmarks  the runs of words that must not be in the text
     unique      without duplicates; counts how many documents have which run
-    tokens      without benchmarks, blocked words and personal data; tokens of each piece
+    tokens      without benchmarks, blocked words, toxic text, personal data; tokens of each piece
     mixture     how often each document is seen
     shards      the stream of tokens in the order of training
     card        corpus.json and corpus.html, last
@@ -29,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from preceptor.corpus import classifier, contamination, duplicates, quality
+from preceptor.corpus import classifier, contamination, duplicates, quality, toxicity
 from preceptor.corpus.blocklist import Blocklist
 from preceptor.corpus.pieces import PassedOver, Piece
 from preceptor.corpus.reading import read_piece
@@ -146,6 +147,8 @@ def _transforms(
             yield "decontaminate", partial(decontaminated, plan, piece, tally)
         if recipe.blocklist is not None:
             yield "blocklist", partial(without_blocked, recipe.blocklist, tally)
+        if recipe.toxicity is not None and toxicity_path(plan).is_file():
+            yield "toxicity", partial(without_toxic, plan, tally)
         if recipe.personal is not None:
             yield "personal", partial(masked, recipe.personal.region, tally)
 
@@ -245,6 +248,20 @@ def without_blocked(config: Any, tally: Tally, texts: Iterator[Text]) -> Iterato
             yield text
 
 
+def without_toxic(plan: Plan, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
+    """Step `toxicity`: nothing is drawn, the threshold alone decides."""
+    assert plan.recipe.toxicity is not None
+    model = classifier.Classifier.load(toxicity_path(plan))
+    for text in texts:
+        score = model.score(text.text)
+        tally.extra[f"toxic score {min(9, int(score * 10))}"] += 1
+        if score >= plan.recipe.toxicity.threshold:
+            tally.dropped("toxicity", text, "like the toxic examples", f"score {score:.2f}")
+        else:
+            tally.kept("toxicity", text, f"score {score:.2f}")
+            yield text
+
+
 def masked(region: str, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
     """Step `personal`: nothing is dropped, what was masked is counted."""
     for text in texts:
@@ -316,6 +333,15 @@ def train_classifier(plan: Plan, _: Any, __: int, ___: int) -> None:
     model, facts = classifier.fit(found["good"], found["raw"], config.l2)
     model.save(classifier_path(plan))
     write_json(plan.work / "classifier.json", {name: round(v, 6) for name, v in facts.items()})
+
+
+def train_toxicity(plan: Plan, _: Any, __: int, ___: int) -> None:
+    """What is toxic, before anything is read: a wrong file of examples is told at once."""
+    config = plan.recipe.toxicity
+    assert config is not None
+    folder, stream = toxicity_path(plan).parent, plan.stream("toxicity")
+    facts = toxicity.train(config, plan.recipe.on_error, folder, stream)
+    write_json(plan.work / "toxicity.json", facts)
 
 
 def find_duplicates(plan: Plan, _: Any, __: int, ___: int) -> None:
@@ -414,12 +440,16 @@ def classifier_path(plan: Plan) -> Path:
     return plan.work / "classifier.npy"
 
 
+def toxicity_path(plan: Plan) -> Path:
+    return plan.work / "toxicity" / "classifier.npy"
+
+
 def sample_path(plan: Plan, piece: int) -> Path:
     return plan.work / "sample" / f"{piece:05d}.npz"
 
 
-def read_classifier(plan: Plan) -> dict[str, Any]:
-    """What is known of the classifier; nothing where the recipe has none."""
-    path = plan.work / "classifier.json"
+def read_facts(plan: Plan, name: str) -> dict[str, Any]:
+    """What is known of `classifier` or `toxicity`; nothing where the recipe has none."""
+    path = plan.work / f"{name}.json"
     found: dict[str, Any] = read_json(path) if path.is_file() else {}
     return found

@@ -25,11 +25,11 @@ def read_piece(piece: Piece, tally: Tally, *, on_error: str, max_chars: int) -> 
     """
     source = piece.source
     for where, row in _rows_of(piece):
-        text = row if isinstance(row, DataError) else _text_in(row, source.text_key, where)
+        text = row if isinstance(row, DataError) else text_in(row, source.text_key, where)
         if isinstance(text, DataError):
             if on_error == "refuse":
                 raise text
-            tally.unreadable("read", _reason(text, where), where)
+            tally.unreadable("read", reason_of(text, where), where)
             continue
         document = Text(text, where, origin_of(text))
         if source.package is not None and is_heldout(row["title"]):
@@ -75,7 +75,8 @@ def _whole(path: Path) -> Placed:
         return str(path), DataError(told)
 
 
-def _text_in(row: object, key: str, where: str) -> str | DataError:
+def text_in(row: object, key: str, where: str) -> str | DataError:
+    """A row's text, or what is wrong with the row."""
     if not isinstance(row, dict):
         return DataError(f"{where}: a document is a JSON object, this is {type(row).__name__}.")
     text = row.get(key)
@@ -86,7 +87,7 @@ def _text_in(row: object, key: str, where: str) -> str | DataError:
     return text or ""
 
 
-def _reason(error: DataError, where: str) -> str:
+def reason_of(error: DataError, where: str) -> str:
     """What is wrong, without where: for counting documents by it."""
     return general(str(error).removeprefix(f"{where}: "))
 

@@ -146,6 +146,41 @@ class BlocklistConfig(Section):
     )
 
 
+class ToxicityConfig(Section):
+    """Documents whose words are like a file's toxic examples; learned as the classifier is."""
+
+    files: list[str] = Field(
+        min_length=1, description="Labelled examples, in any format: rows with a text and a label."
+    )
+    harmless: list[str] = Field(
+        default_factory=list,
+        description="Documents such as the sources have, none of them toxic: examples without a "
+        "label.",
+    )
+    text_key: str = Field("text", min_length=1, description="Where an example has its text.")
+    label_key: str = Field(
+        "toxic",
+        min_length=1,
+        description="Where it has its label (in meta, too): true, false or a number.",
+    )
+    toxic_from: float = Field(
+        0.5, gt=0, description="Labels from here on are toxic, lower ones not; true is 1."
+    )
+    threshold: float = Field(
+        0.9, gt=0, le=1, description="Documents of this score or more go; lower is stricter."
+    )
+    num_features: int = Field(2**18, ge=2, le=2**24, description="Cells of the hashed words.")
+    max_documents: int = Field(
+        100_000, ge=2, description="Examples of each kind that it is trained on at most."
+    )
+    l2: float = Field(1e-5, gt=0, description="Strength of the penalty on its weights.")
+
+    @field_validator("files", "harmless", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
 class SlurmConfig(Section):
     """How the Slurm executor asks for machines."""
 
@@ -180,6 +215,7 @@ class CorpusRecipe(Section):
     decontaminate: DecontaminateConfig | None = Field(None, description="Benchmarks go.")
     personal: PersonalConfig | None = Field(None, description="Personal data are masked.")
     blocklist: BlocklistConfig | None = Field(None, description="Documents with such words go.")
+    toxicity: ToxicityConfig | None = Field(None, description="Documents like toxic examples go.")
     tokens: int | None = Field(
         None, gt=0, description="Tokens of the mixture. [what the sources have]"
     )

@@ -122,8 +122,9 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "harm-scores": Entry(
         labels.PYRIT,
-        "rankings by people: how harmful answers to one request are; harmful text by design",
-        {"rankings": labels.harm_rankings},
+        "rankings by people: how harmful answers to one request are; examples for a corpus's "
+        "toxicity step; harmful text by design",
+        {"rankings": labels.harm_rankings, "examples": labels.harm_examples},
     ),
     "alpaca-demo": Entry(
         labels.LLAMAFACTORY,

@@ -56,7 +56,8 @@ def _contents(profile: Json) -> Iterator[str]:
     if lines := [place.rpartition(":")[2] for place in profile["repeated_prompts_at"][:SHOWN]]:
         more = ", .." if profile["repeated_prompts"] > len(lines) else ""
         again += f": line{'s' * (len(lines) > 1)} {', '.join(lines)}{more}"
-    yield _row("repeated prompts", again)
+    is_text = profile["kind"] == "documents"
+    yield _row("repeated texts" if is_text else "repeated prompts", again)
     if leaks := profile.get("leaks"):
         told = f"{leaks['records'] or 'none'} out of {leaks['of']}"
         yield from _wrap(_row("leaks", told), "", " " * 22)

@@ -128,6 +128,35 @@ def harm_rankings() -> Iterator[Ranking]:
 
     Nine at most to a ranking. Many are harmful, which is what they are there for.
     """
+    for kind, asked, answers in harm_scores():
+        order = sorted(answers, key=title_hash)
+        for start in range(0, len(order), MOST_RANKED):
+            chosen = order[start : start + MOST_RANKED]
+            harm = [answers[answer] for answer in chosen]
+            if len(set(harm)) > 1:
+                ranks = preferences.ranks_of([-value for value in harm], kind)
+                meta = {"label": "human", "package": PYRIT, "harm": harm, "kind": kind}
+                yield Ranking(asked, chosen, ranks, meta=meta)
+
+
+def harm_examples() -> Iterator[Document]:
+    """Every answer with the harm that people saw in it, 0 to 1, as a classifier learns from it.
+
+    An answer to several requests stands with the first of them, on one side.
+    """
+    seen = set()
+    for kind, asked, answers in harm_scores():
+        for answer, harm in answers.items():
+            if answer in seen:
+                continue
+            seen.add(answer)
+            found = document("harm-scores", PYRIT, asked, answer)
+            found.meta.update({"label": "human", "harm": harm, "kind": kind})
+            yield found
+
+
+def harm_scores() -> Iterator[tuple[str, str, dict[str, float]]]:
+    """(kind of harm, a request, its answers each with the mean of people's scores)."""
     folder = "pyrit/datasets/scorer_evals/harm/"
     names = {f"{folder}{name}.csv": name for name in HARMS.split()}
     for member, data in read_members(PYRIT, dict.fromkeys(names, 1_000_000)).items():
@@ -138,14 +167,7 @@ def harm_rankings() -> Iterator[Ranking]:
             if raters and answer and asked:
                 scored.setdefault(asked, {})[answer] = sum(raters) / len(raters)
         for asked, answers in scored.items():
-            order = sorted(answers, key=title_hash)
-            for start in range(0, len(order), MOST_RANKED):
-                chosen = order[start : start + MOST_RANKED]
-                harm = [answers[answer] for answer in chosen]
-                if len(set(harm)) > 1:
-                    ranks = preferences.ranks_of([-value for value in harm], member)
-                    meta = {"label": "human", "package": PYRIT, "harm": harm, "kind": names[member]}
-                    yield Ranking(asked, chosen, ranks, meta=meta)
+            yield names[member], asked, answers
 
 
 def read_scores(text: str) -> Iterator[dict[str, str]]:

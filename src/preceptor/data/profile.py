@@ -82,9 +82,10 @@ class Problems:
 
 @dataclass
 class Training:
-    """Prompts and users of a training file, as sorted hashes."""
+    """Prompts (or documents) and users of a training file, as sorted hashes."""
 
     path: str
+    is_text: bool
     prompts: NDArray[np.uint64]
     lines: NDArray[np.uint64]
     users: set[str]
@@ -125,6 +126,11 @@ def profile_file(
         told["format"], kind = tell_format(path, kind, format=format)
         told["kind"] = kind_name(kind)
         chosen: Any = kind
+        if against is not None and against.is_text != (kind is Document):
+            raise DataError(
+                f"{path}: it holds {kind_name(kind)}, and {against.path} holds "
+                f"{'documents' if against.is_text else 'prompts'}. They cannot be compared."
+            )
         for where, found in read_file(path, chosen, format=format):
             told["rows"] += 1
             if isinstance(found, DataError):
@@ -142,7 +148,7 @@ def profile_file(
                     alike.add(record, where, warnings)
                 if isinstance(record, Ranking):
                     ranked.add(record, seen.prompts[-1], where, warnings)
-                if against is not None and not isinstance(record, Document):
+                if against is not None:
                     _look_for_leaks(record, seen.prompts[-1], where, against, errors, warnings)
     except DataError as error:
         told_of = _PLACE.fullmatch(str(error).removeprefix(str(path)))
@@ -169,24 +175,28 @@ def training_prompts(path: str | Path, *, format: str | None = None) -> Training
     """What of a training file must not be tested on; a format named for both may fit one alone.
 
     Raises:
-        DataError: it has a broken row, of which nobody knows what it holds, or no prompts at all.
+        DataError: it has a broken row, of which nobody knows what it holds, or nothing at all.
     """
     format = None if format is None else _fitting(path, format)
+    is_text = tell_format(path, format=format)[1] is Document
+    kind: Any = Document if is_text else Prompt
     hashes, lines, users = array("Q"), array("Q"), set[str]()
-    for where, found in read_file(path, Prompt, format=format):
+    for where, found in read_file(path, kind, format=format):
         if isinstance(found, DataError):
             raise found
         for record in found:
             for key in _keys(record):
                 hashes.append(key)
                 lines.append(_line(where))
-            if record.user:
+            if not is_text and record.user:
                 users.add(record.user)
     if not hashes:
-        raise DataError(f"{path}: no prompts in it to compare with.")
+        raise DataError(f"{path}: nothing in it to compare with.")
     prompts = np.frombuffer(hashes, dtype=np.uint64)
     order = prompts.argsort(kind="stable")
-    return Training(str(path), prompts[order], np.frombuffer(lines, np.uint64)[order], users)
+    return Training(
+        str(path), is_text, prompts[order], np.frombuffer(lines, np.uint64)[order], users
+    )
 
 
 def _fitting(path: str | Path, format: str) -> str | None:
@@ -325,17 +335,21 @@ def _look_for_leaks(
             place = f"{where} (line {against.lines[at]} there)"
             errors.add(_leak(against), place)
             break
-    if record.user and record.user in against.users:
+    if not against.is_text and record.user and record.user in against.users:
         warnings.add(f"its user is in {against.path} too.", where)
 
 
 def _leak(against: Training) -> str:
-    return f"its prompt or its conversation is in {against.path} too."
+    what = "text" if against.is_text else "prompt or its conversation"
+    return f"its {what} is in {against.path} too."
 
 
 def _keys(record: Any, prompt: int | None = None) -> Iterator[int]:
     """Hashes of the prompt and, where it is of a conversation or a few-shot prompt, of that."""
-    yield _hash(normal_form(text_of(record.prompt))) if prompt is None else prompt
+    if prompt is None:
+        asked = record.text if isinstance(record, Document) else text_of(record.prompt)
+        prompt = _hash(normal_form(asked))
+    yield prompt
     if isinstance(record.meta.get(GROUP), str):
         yield _hash([GROUP, record.meta[GROUP]])
 

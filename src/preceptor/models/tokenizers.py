@@ -70,7 +70,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTok
 
     tokenizer.train_from_iterator(counted(), trainer)
     if not num_chars:
-        raise DataError("a tokenizer is trained on text, and there is none.")
+        raise DataError(
+            "a tokenizer is trained on text, and there is none. Name files with documents in them."
+        )
     return wrapped(tokenizer)
 
 
