@@ -45,7 +45,7 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
     ours = side("ours", [turn(1.0), turn(2.0), turn(4.0)])
     theirs = side("trl", [turn(3.0), turn(6.0), turn(16.0)])
     [row] = compare.rows_of("ppo-fixed-6M", works.WORKS["ppo-fixed-6M"], [ours, theirs], {})
-    assert "| trl | 0.5 iterations/s, 1.0 GB | 0.1667, 1.0 GB | **3.00** (3.00 to 4.00) |" in row
+    assert "| trl | 0.5 iterations/s, 1.00 GB | 0.1667, 1.00 GB | **3.00** (3.00 to 4.00) |" in row
 
 
 def test_rates_count_what_was_done_and_not_turns():
@@ -205,6 +205,8 @@ def test_the_store_s_benchmark_measures_every_call_on_a_small_store(monkeypatch,
     told = {" ".join(row[:-4]): int(row[-4]) for row in rows[3:] if row[0] != "page"}
     assert [row[1] for row in rows if row[0] == "page"] == list(store.PAGES)
     assert told == {
+        "start page, one who did all partly filled": 50,
+        "start page": 50,
         "claim, one who did all partly filled": 2,
         "claim": 78,
         "save draft": 80,
