@@ -48,12 +48,13 @@ LEASED = literal("leased", literal_execute=True)
 DONE = ("submitted", "skipped", "leased")
 
 LOOK = 500
-"""Open tasks that the start page looks at to tell whether there is work."""
-
-WINDOW = 100
-"""Partly filled tasks that are tried before a fresh one.
+"""Open tasks looked at before others: by a claim the partly filled ones before a fresh one,
+by the start page those that tell whether there is work.
 
 A labeler who has done most of them would otherwise walk over all of their own work."""
+
+WINDOW = 100
+"""Of those, so many are tried that the labeler has not done, one by one."""
 
 
 class NoSuchTask(StoreError):
@@ -473,18 +474,19 @@ def _next_attention(session: Session, project: Project, account: Account) -> Tas
 def _next_normal(session: Session, project: Project, account: Account) -> Task | None:
     order = [Task.taken.desc(), Task.priority.desc(), Task.draw]
     normal = [Task.kind == "normal"]
-    # Two steps, so that no planner of queries sorts everything that is partly filled. What is left
-    # of it for this labeler is walked to past their own work, and no further.
+    # Two steps, so that no planner of queries sorts everything that is partly filled, and no
+    # labeler walks past all of their own work while there is a fresh task to be had.
+    partly = (
+        select(Task.id)
+        .where(Task.project_id == project.id, Task.state == OPEN, *normal, Task.taken > 0)
+        .order_by(*order)
+        .limit(LOOK)
+        .subquery()
+    )
     window = session.scalars(
         select(Task.id)
-        .where(
-            Task.project_id == project.id,
-            Task.state == OPEN,
-            *normal,
-            Task.taken > 0,
-            ~_done(account),
-            *_suitable(account),
-        )
+        .join(partly, partly.c.id == Task.id)
+        .where(~_done(account), *_suitable(account))
         .order_by(*order)
         .limit(WINDOW)
     ).all()
@@ -492,9 +494,7 @@ def _next_normal(session: Session, project: Project, account: Account) -> Task |
     if (task := next(filter(None, first), None)) is not None:
         return task
     fresh = _first(session, project, account, [*normal, Task.taken == 0], order)
-    if fresh is not None or len(window) < WINDOW:
-        return fresh
-    return _first(session, project, account, [*normal, Task.taken > 0], order)
+    return fresh or _first(session, project, account, [*normal, Task.taken > 0], order)
 
 
 def _done(account: Account) -> ColumnElement[bool]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
-from preceptor.store.tables import Assignment, Judgement, Project, Prompt, Task
+from preceptor.store.queue import LEASED
+from preceptor.store.tables import Assignment, Project, Prompt, Task
 
 
 @dataclass(frozen=True)
@@ -115,16 +116,20 @@ def tasks_done(session: Session) -> dict[uuid.UUID, int]:
 
     One in somebody's hands is not there yet, though its places may all be taken.
     """
-    labels = (
-        select(Judgement.task_id, func.count().label("num"))
-        .where(Judgement.counted)
-        .group_by(Judgement.task_id)
-        .subquery()
+    full = dict(
+        session.execute(
+            select(Task.project_id, func.count())
+            .where(Task.kind != "attention", Task.taken >= Task.target)
+            .group_by(Task.project_id)
+        ).all()
     )
-    rows = session.execute(
-        select(Task.project_id, func.count())
-        .join(labels, labels.c.task_id == Task.id)
-        .where(labels.c.num >= Task.target)
+    # Leases are few, so that they are looked at one by one, and a million labels are not.
+    in_hand = session.execute(
+        select(Task.project_id, func.count(Task.id.distinct()))
+        .join(Assignment, Assignment.task_id == Task.id)
+        .where(Assignment.state == LEASED, Assignment.counted, Task.taken >= Task.target)
         .group_by(Task.project_id)
     )
-    return {project: num for project, num in rows}
+    for project, num in in_hand:
+        full[project] -= num
+    return {project: num for project, num in full.items() if num}
