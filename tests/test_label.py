@@ -180,6 +180,11 @@ def test_an_option_that_an_existing_project_does_not_take_is_told():
     said = refused(*add, "--overlap", "3", "--group", "simulated")
     assert "made with labels of each task 2, not 3; groups researcher, training, not" in said
     assert "leave out --overlap and --group, or take another --project" in said
+    more = ("--overlap-more", "3", "--overlap-fraction", "0.5")
+    assert "labels of a share of tasks none, not 3" in refused(*add, *more)
+    assert "more labels of a share of tasks need both" in refused(*add, *more[:2], "--project", "x")
+    told(*add, *more, "--project", "shared")
+    told(*add, *more, "--project", "shared")
     told(*add, "--group", "researcher", "--group", "training")
     assert "--group robots: no such group. There are training," in refused(
         *add, "--group", "robots"

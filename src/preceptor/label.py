@@ -35,7 +35,12 @@ DEFAULT_GROUPS = {
     "prompt_few_shot": ("training", "researcher"),
     "prompt_user_based": ("training", "researcher"),
 }
-OPTIONS = {"overlap": "--overlap", "groups": "--group"}
+OPTIONS = {
+    "overlap": "--overlap",
+    "overlap_more": "--overlap-more",
+    "overlap_fraction": "--overlap-fraction",
+    "groups": "--group",
+}
 PROJECTS = {
     "evaluation_ab": "comparisons",
     "toxicity": "toxicity",
@@ -200,6 +205,18 @@ def add(
         int | None,
         typer.Option("--overlap", min=1, help="Labels of each task, in a new project.  [1]"),
     ] = None,
+    overlap_more: Annotated[
+        int | None,
+        typer.Option(
+            "--overlap-more", min=2, help="Labels of a share of tasks, in a new project.  [none]"
+        ),
+    ] = None,
+    overlap_fraction: Annotated[
+        float | None,
+        typer.Option(
+            "--overlap-fraction", metavar="SHARE", help="That share, 0 to 1; drawn by the seed."
+        ),
+    ] = None,
     calibration: Annotated[
         int, typer.Option("--calibration", min=0, help="So many go to the pool of all labelers.")
     ] = 0,
@@ -240,7 +257,9 @@ def add(
     Rankings and evaluations need --run; several models share the K responses in turn. Prompts that
     the project asks about already are left out; tasks to write prompts in are added to those that
     are there. Simulated labelers get none without --group simulated. A project that is there keeps
-    what it was made with: another --overlap or --group is refused. Prints what was added.
+    what it was made with: another --overlap or --group is refused. With one label of most tasks and
+    more of a share (--overlap-more 3 --overlap-fraction 0.1), agreement is known at little cost.
+    Prints what was added.
     """
     from preceptor.store.accounts import GROUPS
     from preceptor.store.forms import EVALUATIONS, PROMPT_TYPES
@@ -252,10 +271,17 @@ def add(
     options = ProjectOptions(
         purpose="eval" if evaluation else "train",
         overlap=overlap or 1,
+        overlap_more=overlap_more,
+        overlap_fraction=overlap_fraction or 0.0,
         seed=seed or 0,
         groups=tuple(group or DEFAULT_GROUPS[task]),
     )
-    named = {"overlap": overlap, "groups": group and sorted(set(group))}
+    named = {
+        "overlap": overlap,
+        "overlap_more": overlap_more,
+        "overlap_fraction": overlap_fraction,
+        "groups": group and sorted(set(group)),
+    }
     named = {key: value for key, value in named.items() if value}
     lines = _descriptions(task, descriptions)
     if task in PROMPT_TYPES:

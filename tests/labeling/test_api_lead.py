@@ -131,6 +131,43 @@ def test_agreement_of_two_who_rank_alike_is_one(
     assert all(row["consensus"]["mean"] == 1.0 and row["pseudonym"][:4] == "lab_" for row in rows)
 
 
+def test_a_share_of_tasks_with_more_labels_tells_how_far_labelers_agree(
+    lead: Program, ann: Program, app: Any, store: Store
+):
+    ben = Program(app, key_of(store, add_member(store, "ben")))
+    body = {
+        "name": "mostly one",
+        "task_type": "ranking",
+        "calibration_fraction": 0,
+        "overlap_more": 2,
+        "overlap_fraction": 0.4,
+    }
+    project = lead("POST /projects", body).json()
+    assert (project["overlap_more"], project["overlap_fraction"]) == (2, 0.4)
+    other = lead("POST /projects", body | {"overlap_fraction": 0.5})
+    assert other.status_code == 400 and "a share of tasks with more labels of 0.4" in other.text
+    assert lead("POST /projects", body | {"name": "half", "overlap_more": None}).status_code == 400
+    rows = [{"prompt": f"how {i}?", "responses": ["a", "b"]} for i in range(20)]
+    path = f"POST /projects/{project['id']}/tasks?{DECLARED}&split=train"
+    lead(path, content=lines_of(rows))
+    with store.read() as session:
+        targets = session.scalars(select(Task.target)).all()
+    assert set(targets) == {1, 2}
+    for person in (ann, ben):
+        while (answer := person(f"POST /projects/{project['id']}/claim")).status_code == 200:
+            view = answer.json()
+            best = str(view["responses"].index("a") + 1)
+            groups = [[best], [str(3 - int(best))]]
+            form = form_of(view) | {"rank_groups": groups, "unacceptable": []}
+            assert submit(person, view, form).status_code == 200
+    progress = lead(f"GET /projects/{project['id']}/progress").json()
+    assert progress["num_wanted"] == progress["num_labels"] == sum(targets)
+    assert progress["num_full"] == progress["num_tasks"] == len(targets) > 9
+    found = lead(f"GET /projects/{project['id']}/agreement").json()
+    assert found["pairwise"]["mean"] == 1.0
+    assert found["num_tasks"] == found["pairwise"]["clusters"] == targets.count(2)
+
+
 def test_a_researcher_s_label_becomes_the_gold_answer(lead: Program, ann: Program, store: Store):
     project = make_project(store, groups=("training", "researcher"), overlap=2)
     own, other = claimed(lead, project), claimed(ann, project)

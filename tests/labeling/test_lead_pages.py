@@ -286,6 +286,14 @@ def test_a_project_of_demonstrations_and_one_of_another_s_responses(
             for task in session.scalars(select(Task).where(Task.project_id == project))
         }
         assert {session.get_one(Prompt, task.prompt_id).content for task in made} <= texts
+    shared = wanted | {"name": "shared", "overlap_more": "3", "overlap_share": "100"}
+    assert admin.submit("/lead/projects", **shared).headers["location"].endswith("said=10")
+    with store.read() as session:
+        [id] = session.scalars(select(Project.id).where(Project.name == "shared"))
+        made = session.scalars(select(Task.target).where(Task.project_id == id)).all()
+        assert sorted(map(str, made)) == ["3"] * 8 + ["None"] * 2
+    page = admin.get("/lead/projects").text
+    assert '1<br><span class="soft small">3 of 100%</span>' in page
     more = admin.submit("/lead/projects", **(screening | {"num_tasks": "100"}))
     assert more.headers["location"].endswith("said=17")  # those that it did not have
     again = admin.submit("/lead/projects", **screening)
@@ -301,6 +309,9 @@ def test_a_project_of_demonstrations_and_one_of_another_s_responses(
         ({"overlap": "0"}, "from 1 to 100"),
         ({"overlap": "1e3"}, "whole number"),
         ({"pool": "101"}, "from 0 to 100"),
+        ({"overlap_more": "3"}, "need both"),
+        ({"overlap_share": "5"}, "need both"),
+        ({"overlap_more": "1", "overlap_share": "5"}, "More labels: a whole number from 2 to 100"),
         ({"group_training": ""}, "at least one group"),
         ({"purpose": "gain"}, "train, eval or screening"),
         ({"split": "all"}, "train, valid or test"),

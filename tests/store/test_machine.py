@@ -23,12 +23,15 @@ from preceptor.store.projects import Candidate, add_tasks
 from preceptor.store.queue import AssignmentView, claim, expire, heartbeat, release, skip
 from preceptor.store.tables import Assignment, Draft, Prompt, Submission, Task
 
-OVERLAP = 2
+OVERLAP, MORE = 1, 2
 LEASE = 100
 
 
 class Queue(RuleBasedStateMachine):
-    """Three labelers, two tasks of two labels each, one of them on a prompt of labeler 0."""
+    """Three labelers, two tasks of a label or two, one of them on a prompt of labeler 0.
+
+    Which of them wants two is drawn by the project's seed: none, one or both.
+    """
 
     def __init__(self, fresh: Fresh) -> None:
         super().__init__()
@@ -41,12 +44,19 @@ class Queue(RuleBasedStateMachine):
         self.skipped: set[uuid.UUID] = set()
         self.turn = 0
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(seed=st.integers(0, 9))
+    def start(self, seed: int) -> None:
         with self.store.write() as session:
             self.accounts = [add_labeler(session, self.store, name) for name in "abc"]
             self.project = add_project(
-                session, num_tasks=1, num_responses=2, overlap=OVERLAP, lease_seconds=LEASE
+                session,
+                num_tasks=1,
+                num_responses=2,
+                overlap=OVERLAP,
+                overlap_more=MORE,
+                overlap_fraction=0.7,
+                seed=seed,
+                lease_seconds=LEASE,
             )
             own = add_prompt(session, "own", author=self.accounts[0])
             add_tasks(session, self.project, {own: [Candidate("x"), Candidate("y")]})
@@ -126,7 +136,7 @@ class Queue(RuleBasedStateMachine):
             task = session.get_one(Task, session.get_one(Assignment, held.id).task_id)
         assert receipt.outcome in expected
         if receipt.outcome in ("counted", "surplus"):
-            assert receipt.outcome == "counted" or task.taken == OVERLAP, "there was room"
+            assert receipt.outcome == "counted" or task.taken == task.target, "there was room"
             self.added(held, receipt.revision, "submitted", {"key": held.key, "form": form})
             self.forget(held.id, form, held.draft_version)
             self.skipped.discard(held.id)
@@ -250,8 +260,9 @@ class Queue(RuleBasedStateMachine):
             authors = dict(session.execute(select(Prompt.id, Prompt.author_id)).all())
         counted = Counter(a.task_id for a in assignments if a.counted)
         for task in tasks:
-            assert task.taken == counted[task.id] <= OVERLAP
-            assert task.state == ("full" if task.taken == OVERLAP else "open")
+            assert task.target in (OVERLAP, MORE)
+            assert task.taken == counted[task.id] <= task.target
+            assert task.state == ("full" if task.taken == task.target else "open")
         own = {task.id: authors[task.prompt_id] for task in tasks}
         assert not [a for a in assignments if own[a.task_id] == a.account_id]
         assert len({(a.task_id, a.account_id) for a in assignments}) == len(assignments)

@@ -165,6 +165,8 @@ class ProjectBody(Body):
     task_type: TaskType
     purpose: Purpose = "train"
     overlap: int = Field(1, ge=1, le=1000)
+    overlap_more: int | None = Field(None, ge=2, le=1000)
+    overlap_fraction: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     calibration_fraction: float = Field(0.15, ge=0, le=1, allow_inf_nan=False)
     attention_fraction: float = Field(0.02, ge=0, le=1, allow_inf_nan=False)
     lease_seconds: int = Field(3600, ge=60, le=7 * 86_400)
@@ -187,6 +189,8 @@ class ProjectView(BaseModel):
     purpose: str
     state: str
     overlap: int
+    overlap_more: int | None
+    overlap_fraction: float
     groups: list[str]
     guideline: str | None
 

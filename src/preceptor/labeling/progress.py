@@ -30,6 +30,9 @@ class ProjectProgress:
     state: str
     groups: tuple[str, ...]
     guideline: str | None
+    overlap: int
+    overlap_more: int | None
+    overlap_fraction: float
     num_tasks: int
     num_full: int
     num_pool: int
@@ -127,6 +130,9 @@ def read_progress(session: Session, *, num_days: int = 30) -> Progress:
                 state=p.state,
                 groups=tuple(p.groups),
                 guideline=p.guideline,
+                overlap=p.overlap,
+                overlap_more=p.overlap_more,
+                overlap_fraction=p.overlap_fraction,
                 num_labelers=len(labelers[p.id]),
                 num_leased=held.get(p.id, 0),
                 num_skipped=skipped[p.id],

@@ -38,7 +38,15 @@ from preceptor.store.writing import add_writing
 
 GOLD_PAGE = 25
 GROUPS = ("training", "heldout", "researcher", "simulated")
-FIELDS = ("overlap", "calibration_fraction", "lease_seconds", "groups", "guideline")
+FIELDS = (
+    "overlap",
+    "overlap_more",
+    "overlap_fraction",
+    "calibration_fraction",
+    "lease_seconds",
+    "groups",
+    "guideline",
+)
 """Of the form, which stay as they were when a project is there."""
 
 
@@ -75,9 +83,16 @@ class NewProject:
         groups = tuple(group for group in GROUPS if form.get(f"group_{group}"))
         if not groups:
             raise StoreError("Choose at least one group of labelers.")
+        more = form.get("overlap_more", "").strip()
+        share = form.get("overlap_share", "").strip()
         options = ProjectOptions(
             purpose=form.get("purpose", "train"),
             overlap=_number(form, "overlap", "Labels of each task", 1, 100),
+            overlap_more=_number(form, "overlap_more", "More labels", 2, 100) if more else None,
+            overlap_fraction=_number(form, "overlap_share", "The share of tasks with more", 0, 100)
+            / 100
+            if share
+            else 0.0,
             calibration_fraction=_number(form, "pool", "The share of pool tasks", 0, 100) / 100,
             lease_seconds=60 * _number(form, "lease", "The minutes of a lease", 5, 24 * 60),
             groups=groups,

@@ -39,6 +39,8 @@ ERASED = "erased"
 
 IN_WORDS = {
     "overlap": "labels of each task",
+    "overlap_more": "labels of a share of tasks",
+    "overlap_fraction": "a share of tasks with more labels of",
     "calibration_fraction": "a share of pool tasks of",
     "attention_fraction": "a share of attention tasks of",
     "lease_seconds": "a lease of seconds",
@@ -49,10 +51,15 @@ IN_WORDS = {
 
 @dataclass(frozen=True)
 class ProjectOptions:
-    """What a project is made with; the calibration pool is that of Stiennon et al."""
+    """What a project is made with; the calibration pool is that of Stiennon et al.
+
+    `overlap` labels are wanted of each task, but `overlap_more` of a share, `overlap_fraction`.
+    """
 
     purpose: str = "train"
     overlap: int = 1
+    overlap_more: int | None = None
+    overlap_fraction: float = 0.0
     calibration_fraction: float = 0.15
     attention_fraction: float = 0.02
     lease_seconds: int = 3600
@@ -109,12 +116,15 @@ def create_project(
         raise StoreError(
             f"{name}: overlap is 1 or more, the calibration and attention fractions from 0 to 1."
         )
+    _require_share_of_more(name, options)
     project = Project(
         id=identify("project", name),
         name=name,
         task_type=task_type,
         purpose=options.purpose,
         overlap=options.overlap,
+        overlap_more=options.overlap_more,
+        overlap_fraction=options.overlap_fraction,
         calibration_fraction=options.calibration_fraction,
         attention_fraction=options.attention_fraction,
         lease_seconds=options.lease_seconds,
@@ -128,6 +138,22 @@ def create_project(
     session.add(project)
     session.flush()
     return project.id
+
+
+def _require_share_of_more(name: str, options: ProjectOptions) -> None:
+    """Of more labels both must be said: how many, and of which share."""
+    more, fraction = options.overlap_more, options.overlap_fraction
+    if not 0 <= fraction <= 1:
+        raise StoreError(f"{name}: the share of tasks with more labels is 0 to 1, not {fraction}.")
+    if (more is None) != (fraction == 0):
+        raise StoreError(
+            f"{name}: more labels of a share of tasks need both, how many labels and which share."
+        )
+    if more is not None and more <= options.overlap:
+        raise StoreError(
+            f"{name}: {more} labels of a share of tasks are not more than the {options.overlap} of "
+            "each."
+        )
 
 
 def require_same(project: Project, wanted: Mapping[str, Any], way_out: str) -> None:
@@ -144,6 +170,7 @@ def require_same(project: Project, wanted: Mapping[str, Any], way_out: str) -> N
         if isinstance(value, list | tuple):
             there, value = ", ".join(sorted(there)), ", ".join(sorted(value))
         if there != value:
+            there, value = ("none" if one is None else one for one in (there, value))
             differing.append(f"{IN_WORDS.get(name, name)} {there}, not {value}")
     if differing:
         raise StoreError(
@@ -389,7 +416,7 @@ def task_row(
         "project_id": project.id,
         "prompt_id": prompt_id,
         "kind": "normal",
-        "target": project.overlap,
+        "target": labels_wanted(project, id),
         "taken": 0,
         "state": "open",
         "priority": 0,
@@ -397,6 +424,18 @@ def task_row(
         # Whoever opens such a project knows what is in it; a labeler is to be asked before.
         "sensitive": project.task_type == "toxicity",
     }
+
+
+def labels_wanted(project: Project, task_id: uuid.UUID) -> int:
+    """How many labels a task wants: `overlap`, or `overlap_more` of a share of them.
+
+    Drawn from the project's seed and the task's id alone, so that it is the same whenever, and
+    beside whichever others, the task is added.
+    """
+    if project.overlap_more is None:
+        return project.overlap
+    chance = seeded(project.seed, "overlap", task_id) / 2**63
+    return project.overlap_more if chance < project.overlap_fraction else project.overlap
 
 
 def response_rows(prompt_id: uuid.UUID, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:

@@ -313,6 +313,8 @@ class Project(Base):
     task_type: Mapped[str]
     purpose: Mapped[str]
     overlap: Mapped[int]  # labels wanted of each task
+    overlap_more: Mapped[int | None]  # and of a share of them; null: of none
+    overlap_fraction: Mapped[float] = mapped_column(default=0.0, server_default="0")
     calibration_fraction: Mapped[float]  # share of a labeler's tasks from the pool all of them get
     attention_fraction: Mapped[float] = mapped_column(  # share of tasks that look who is reading
         default=0.02, server_default="0.02"
