@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from preceptor.labeling.agreement import NEWEST, Person, compare, pairs_of, people_of
 from preceptor.labeling.judgements import NO, YES, Judgements, Whole, id_of, read_judgements
-from preceptor.labeling.progress import SKIPPED
 from preceptor.statistics.clusters import mean_of_clusters, sum_by
 from preceptor.statistics.estimate import Estimate
 from preceptor.statistics.position import PositionBias, first_places, position_bias_of_tables
@@ -27,6 +26,7 @@ from preceptor.statistics.quality import (
     straight_lining_of_counts,
 )
 from preceptor.statistics.rankings import midranks_of_rows, pair_counts
+from preceptor.store.queue import SKIPPED
 from preceptor.store.tables import Assignment, GoldAnswer, Judgement, Task
 
 Floats = NDArray[np.float64]
@@ -70,11 +70,15 @@ class Record:
 
 def read_skips(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, int]:
     """Tasks of a project that each account skipped."""
+    asked = (
+        Task.id == Assignment.task_id,
+        Task.project_id == project_id,
+        Task.kind != "attention",
+    )
     rows = session.execute(
         select(Assignment.account_id, func.count())
-        .join(Task, Task.id == Assignment.task_id)
-        .where(Assignment.state == SKIPPED, Task.project_id == project_id)
-        .where(Task.kind != "attention")
+        # Not a join, which a planner of queries may begin with the project's many tasks.
+        .where(Assignment.state == SKIPPED, exists().where(*asked))
         .group_by(Assignment.account_id)
     )
     return {account: num for account, num in rows}
@@ -93,12 +97,13 @@ def read_gold(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, str]:
 def read_attention(session: Session, project_id: uuid.UUID) -> dict[uuid.UUID, tuple[int, int]]:
     """(passed, done) of each account's attention tasks in a project."""
     own, gold = aliased(Judgement), aliased(Judgement)
+    # By its few tasks: the project's labels are many.
+    tasks = select(Task.id).where(Task.project_id == project_id, Task.kind == "attention")
     rows = session.execute(
         select(own.account_id, own.ranks, gold.ranks)
         .join(GoldAnswer, GoldAnswer.task_id == own.task_id)
         .join(gold, gold.assignment_id == GoldAnswer.assignment_id)
-        .where(own.project_id == project_id, own.task_kind == "attention")
-        .where(own.assignment_id != gold.assignment_id)
+        .where(own.task_id.in_(tasks), own.assignment_id != gold.assignment_id)
     )
     found: dict[uuid.UUID, tuple[int, int]] = {}
     for account, ranks, right in rows:

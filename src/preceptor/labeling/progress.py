@@ -1,21 +1,18 @@
 """How far the work is: projects, days, leases. Counted in the database, whatever its size."""
 
 import uuid
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, func, literal, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from preceptor.labeling.judgements import day_of
 from preceptor.store.queue import LEASED
-from preceptor.store.status import tasks_done
+from preceptor.store.status import label_counts, leases_held, skips, task_counts
 from preceptor.store.tables import Account, Assignment, Draft, Judgement, Project, Task
 
-# SQLite takes a partial index only for a value that stands in the statement itself.
-SKIPPED = literal("skipped", literal_execute=True)
-TASK_COUNTS = ("num_tasks", "num_full", "num_pool", "num_wanted")
 LABEL_COUNTS = ("num_counted", "num_pool_labels", "num_surplus")
 
 
@@ -79,45 +76,26 @@ def read_progress(session: Session, *, num_days: int = 30) -> Progress:
 
     Attention tasks are no part of the work, and stand with each labeler instead.
     """
-    tasks: dict[uuid.UUID, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    rows = session.execute(
-        select(Task.project_id, Task.kind, func.count(), func.sum(Task.target))
-        .where(Task.kind != "attention")
-        .group_by(Task.project_id, Task.kind)
-    )
-    for project, kind, num, target in rows:
-        found = tasks[project]
-        found["num_tasks"] += num
-        found["num_pool"] += num if kind == "calibration" else 0
-        found["num_wanted"] += target or 0
-    for project, num in tasks_done(session).items():
-        tasks[project]["num_full"] = num
-    # One pass over the labels for all that is counted of them.
+    tasks, held = task_counts(session), leases_held(session)
     labels: dict[uuid.UUID, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     labelers: dict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
+    for found in label_counts(session):
+        is_pool = found.kind == "calibration"
+        name = "num_pool_labels" if is_pool else "num_counted"
+        labels[found.project_id][name if found.counted else "num_surplus"] += found.num
+        labelers[found.project_id].add(found.account_id)
     days: dict[str, dict[uuid.UUID, int]] = defaultdict(lambda: defaultdict(int))
     day = day_of(session, Judgement.at)
-    keys = (Judgement.project_id, Judgement.account_id, Judgement.task_kind, Judgement.counted, day)
-    for project, account, kind, counted, on, num in session.execute(
-        select(*keys, func.count()).where(Judgement.task_kind != "attention").group_by(*keys)
+    for project, on, num in session.execute(
+        select(Judgement.project_id, day, func.count())
+        .where(Judgement.task_kind != "attention")
+        .group_by(Judgement.project_id, day)
     ):
-        is_pool = kind == "calibration"
-        name = "num_surplus" if not counted else "num_pool_labels" if is_pool else "num_counted"
-        labels[project][name] += num
-        labelers[project].add(account)
         days[on][project] += num
-    held = _held(session)
-    skipped: dict[uuid.UUID, int] = defaultdict(int)
-    skips: dict[str, int] = defaultdict(int)
-    for project, reason, num in session.execute(
-        select(Task.project_id, Assignment.skip_reason, func.count())
-        .select_from(Assignment)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(Assignment.state == SKIPPED, Task.kind != "attention")
-        .group_by(Task.project_id, Assignment.skip_reason)
-    ):
+    skipped, reasons = Counter[uuid.UUID](), Counter[str]()
+    for project, reason, num in skips(session):
         skipped[project] += num
-        skips[reason or ""] += num
+        reasons[reason] += num
     projects = session.scalars(select(Project).order_by(Project.name)).all()
     names = {project.id: project.name for project in projects}
     return Progress(
@@ -136,7 +114,7 @@ def read_progress(session: Session, *, num_days: int = 30) -> Progress:
                 num_labelers=len(labelers[p.id]),
                 num_leased=held.get(p.id, 0),
                 num_skipped=skipped[p.id],
-                **{name: tasks[p.id][name] for name in TASK_COUNTS},
+                **asdict(tasks[p.id]),
                 **{name: labels[p.id][name] for name in LABEL_COUNTS},
             )
             for p in projects
@@ -145,7 +123,7 @@ def read_progress(session: Session, *, num_days: int = 30) -> Progress:
             (on, {names[project]: num for project, num in sorted(days[on].items(), key=str)})
             for on in sorted(days)[-num_days:]
         ),
-        skips=tuple(sorted(skips.items(), key=lambda item: (-item[1], item[0]))),
+        skips=tuple(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
     )
 
 
@@ -167,14 +145,3 @@ def read_leases(session: Session, *, limit: int = 500) -> list[Lease]:
         )
         for a, project, labeler, group, draft in rows
     ]
-
-
-def _held(session: Session) -> dict[uuid.UUID, int]:
-    rows = session.execute(
-        select(Task.project_id, func.count())
-        .select_from(Assignment)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(Assignment.state == LEASED, Task.kind != "attention")
-        .group_by(Task.project_id)
-    )
-    return {project: num for project, num in rows}

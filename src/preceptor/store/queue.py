@@ -43,6 +43,7 @@ from preceptor.store.tables import (
 # SQLite takes a partial index only for a value that stands in the statement itself.
 OPEN = literal("open", literal_execute=True)
 LEASED = literal("leased", literal_execute=True)
+SKIPPED = literal("skipped", literal_execute=True)
 
 # After an expiry or a release the same labeler may have a task again.
 DONE = ("submitted", "skipped", "leased")

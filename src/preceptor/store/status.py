@@ -1,14 +1,14 @@
 """How far the work is: counts for the command line and the lead's pages."""
 
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from preceptor.store.queue import LEASED
-from preceptor.store.tables import Assignment, Project, Prompt, Task
+from preceptor.store.queue import LEASED, SKIPPED
+from preceptor.store.tables import Assignment, Judgement, Project, Prompt, Task
 
 
 @dataclass(frozen=True)
@@ -67,69 +67,111 @@ def project_status(session: Session) -> list[ProjectStatus]:
     `num_full` are tasks that have all their labels: one in somebody's hands is not there yet.
     `num_wanted` are labels in all; of the pool that every labeler gets no number is wanted.
     """
-    found = []
-    done = tasks_done(session)
-    tasks = {
-        id: (num, done.get(id, 0), wanted or 0)
-        for id, num, wanted in session.execute(
-            select(Task.project_id, func.count(), func.sum(Task.target))
-            .where(Task.kind != "attention")
-            .group_by(Task.project_id)
+    tasks = task_counts(session)
+    leased, skipped = leases_held(session), Counter[uuid.UUID]()
+    for project, _, num in skips(session):
+        skipped[project] += num
+    counted, surplus = Counter[uuid.UUID](), Counter[uuid.UUID]()
+    labelers: dict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
+    for found in label_counts(session):
+        (counted if found.counted else surplus)[found.project_id] += found.num
+        labelers[found.project_id].add(found.account_id)
+    return [
+        ProjectStatus(
+            name=project.name,
+            task_type=project.task_type,
+            state=project.state,
+            num_tasks=tasks[project.id].num_tasks,
+            num_full=tasks[project.id].num_full,
+            num_wanted=tasks[project.id].num_wanted,
+            num_labels=counted[project.id],
+            num_labelers=len(labelers[project.id]),
+            num_leased=leased.get(project.id, 0),
+            num_skipped=skipped[project.id],
+            num_surplus=surplus[project.id],
         )
-    }
+        for project in session.scalars(select(Project).order_by(Project.name))
+    ]
 
-    def number(condition: ColumnElement[bool]) -> ColumnElement[int]:
-        return func.sum(case((condition, 1), else_=0))
 
-    submitted = Assignment.state == "submitted"
-    counts = {
-        row[0]: row[1:]
-        for row in session.execute(
-            select(
-                Task.project_id,
-                number(submitted & Assignment.counted),
-                func.count(func.distinct(case((submitted, Assignment.account_id)))),
-                number(Assignment.state == "leased"),
-                number(Assignment.state == "skipped"),
-                number(submitted & ~Assignment.counted),
-            )
-            .join(Task, Task.id == Assignment.task_id)
-            .where(Task.kind != "attention")
-            .group_by(Task.project_id)
+@dataclass(frozen=True)
+class TaskCounts:
+    """The tasks of a project. Of those of the pool, which all may label, none is ever full."""
+
+    num_tasks: int = 0
+    num_pool: int = 0
+    num_wanted: int = 0
+    num_full: int = 0
+
+
+def task_counts(session: Session) -> defaultdict[uuid.UUID, TaskCounts]:
+    """The tasks of every project; one pass over an index, and no label is read."""
+    found: defaultdict[uuid.UUID, TaskCounts] = defaultdict(TaskCounts)
+    rows = session.execute(
+        select(
+            Task.project_id,
+            func.sum(case((Task.kind == "calibration", 1), else_=0)),
+            func.coalesce(func.sum(Task.target), 0),
+            func.sum(case((Task.taken >= Task.target, 1), else_=0)),
+            func.count(),
         )
-    }
-    for project in session.scalars(select(Project).order_by(Project.name)):
-        found.append(
-            ProjectStatus(
-                project.name,
-                project.task_type,
-                project.state,
-                *tasks.get(project.id, (0, 0, 0)),
-                *counts.get(project.id, (0,) * 5),
-            )
-        )
-    return found
-
-
-def tasks_done(session: Session) -> dict[uuid.UUID, int]:
-    """Tasks by project that have all their labels; those of the pool never do, all may label them.
-
-    One in somebody's hands is not there yet, though its places may all be taken.
-    """
-    full = dict(
+        .where(Task.kind != "attention")
+        .group_by(Task.project_id)
+    )
+    # Leases are few, so that they are looked at one by one, and a million labels are not.
+    in_hand = dict(
         session.execute(
-            select(Task.project_id, func.count())
-            .where(Task.kind != "attention", Task.taken >= Task.target)
+            select(Task.project_id, func.count(Task.id.distinct()))
+            .join(Assignment, Assignment.task_id == Task.id)
+            .where(Assignment.state == LEASED, Assignment.counted, Task.taken >= Task.target)
             .group_by(Task.project_id)
         ).all()
     )
-    # Leases are few, so that they are looked at one by one, and a million labels are not.
-    in_hand = session.execute(
-        select(Task.project_id, func.count(Task.id.distinct()))
-        .join(Assignment, Assignment.task_id == Task.id)
-        .where(Assignment.state == LEASED, Assignment.counted, Task.taken >= Task.target)
+    for project, num_pool, num_wanted, num_taken, num_tasks in rows:
+        num_full = num_taken - in_hand.get(project, 0)
+        found[project] = TaskCounts(num_tasks, num_pool, num_wanted, num_full)
+    return found
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """Labels of one labeler in one project, of one kind of task."""
+
+    project_id: uuid.UUID
+    account_id: uuid.UUID
+    kind: str
+    counted: bool
+    num: int
+
+
+def label_counts(session: Session) -> list[LabelCount]:
+    """The newest labels, those of attention tasks left out; one pass over an index."""
+    keys = (Judgement.project_id, Judgement.account_id, Judgement.task_kind, Judgement.counted)
+    rows = session.execute(
+        select(*keys, func.count()).where(Judgement.task_kind != "attention").group_by(*keys)
+    )
+    return [LabelCount(*row) for row in rows]
+
+
+def leases_held(session: Session) -> dict[uuid.UUID, int]:
+    """Tasks in hands, by project."""
+    rows = session.execute(
+        select(Task.project_id, func.count())
+        .select_from(Assignment)
+        .join(Task, Task.id == Assignment.task_id)
+        .where(Assignment.state == LEASED, Task.kind != "attention")
         .group_by(Task.project_id)
     )
-    for project, num in in_hand:
-        full[project] -= num
-    return {project: num for project, num in full.items() if num}
+    return {project: num for project, num in rows}
+
+
+def skips(session: Session) -> list[tuple[uuid.UUID, str, int]]:
+    """(project, reason, how often), those of attention tasks left out."""
+    rows = session.execute(
+        select(Task.project_id, Assignment.skip_reason, func.count())
+        .select_from(Assignment)
+        .join(Task, Task.id == Assignment.task_id)
+        .where(Assignment.state == SKIPPED, Task.kind != "attention")
+        .group_by(Task.project_id, Assignment.skip_reason)
+    )
+    return [(project, reason or "", num) for project, reason, num in rows]

@@ -500,7 +500,11 @@ class Judgement(Base):
     """
 
     __tablename__ = "judgement"
-    __table_args__ = (Index("ix_judgement_project", "project_id", "at"),)
+    __table_args__ = (
+        Index("ix_judgement_project", "project_id", "at"),
+        # The lead's counts read no row.
+        Index("ix_judgement_counts", "project_id", "account_id", "task_kind", "counted", "at"),
+    )
     assignment_id: Mapped[uuid.UUID] = reference("assignment", primary_key=True)
     project_id: Mapped[uuid.UUID] = reference("project")
     task_id: Mapped[uuid.UUID] = reference("task", index=True)
