@@ -722,7 +722,8 @@ def test_on_a_phone_the_top_line_is_one_line_and_nothing_lies_on_it(
         page.js(f"window.scrollTo(0, {down})")
         under = page.js(
             "(() => { const p = document.getElementById('saved').getBoundingClientRect();"
-            "return [...document.querySelectorAll('.top a, .top button, .bar button')].filter(e => {"
+            "const pressed = document.querySelectorAll('.top a, .top button, .bar button');"
+            "return [...pressed].filter(e => {"
             "const r = e.getBoundingClientRect(); return r.width && r.left < p.right &&"
             "p.left < r.right && r.top < p.bottom && p.top < r.bottom })"
             ".map(e => e.textContent.trim()) })()"
@@ -730,8 +731,9 @@ def test_on_a_phone_the_top_line_is_one_line_and_nothing_lies_on_it(
         assert under == []
     assert (
         page.js(
-            "new Set([...document.querySelectorAll('.top nav a, .sign-out button')].map(e => {"
-            "const r = e.getBoundingClientRect(); return Math.round((r.top + r.bottom) / 4) })).size"
+            "new Set([...document.querySelectorAll('.top nav a, .sign-out button')]"
+            ".map(e => { const r = e.getBoundingClientRect();"
+            "return Math.round((r.top + r.bottom) / 4) })).size"
         )
         == 1
     )
