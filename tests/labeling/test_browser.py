@@ -706,3 +706,69 @@ def test_the_page_tells_no_more_than_the_store_s_view(page: Chromium, store: Sto
     assert seen.responses[0] in html
     for hidden in (*held.display_order, str(held.task_id), str(held.display_seed), "ppo"):
         assert f'"{hidden}"' not in html
+
+
+@pytest.mark.parametrize("work", ["ranking", "evaluation_ab"])
+def test_on_a_phone_the_top_line_is_one_line_and_nothing_lies_on_it(
+    page: Chromium, store: Store, work: str
+):
+    project = make_project(store, work, FOUR if work == "ranking" else None)
+    page.resize(390, 800, phone=True)
+    page.open(page.site + "/")
+    begin(page, project)
+    page.tap(".pill input")
+    page.wait("document.getElementById('saved').dataset.kind === 'saved'")
+    for down in (0, 10**6):  # where the form ends the room below it is the pill's
+        page.js(f"window.scrollTo(0, {down})")
+        under = page.js(
+            "(() => { const p = document.getElementById('saved').getBoundingClientRect();"
+            "const pressed = document.querySelectorAll('.top a, .top button, .bar button');"
+            "return [...pressed].filter(e => {"
+            "const r = e.getBoundingClientRect(); return r.width && r.left < p.right &&"
+            "p.left < r.right && r.top < p.bottom && p.top < r.bottom })"
+            ".map(e => e.textContent.trim()) })()"
+        )
+        assert under == []
+    assert (
+        page.js(
+            "new Set([...document.querySelectorAll('.top nav a, .sign-out button')]"
+            ".map(e => { const r = e.getBoundingClientRect();"
+            "return Math.round((r.top + r.bottom) / 4) })).size"
+        )
+        == 1
+    )
+
+
+def test_choosing_moves_nothing(page: Chromium, store: Store):
+    project = make_project(store, tasks=FOUR)
+    page.resize(390, 800, phone=True)
+    page.open(page.site + "/")
+    begin(page, project)
+    rate_by_keys(page)
+    sizes = (
+        "[...document.querySelectorAll('.ranks .pill')].map(e => "
+        "[e.offsetTop - e.parentElement.offsetTop, e.offsetWidth])"
+    )
+    before = page.js(sizes)
+    page.tap("#card-1 .bad input")
+    assert page.js("document.querySelector('#card-1 .bad input').checked")
+    assert page.js(sizes) == before
+
+
+def test_keys_are_shown_where_there_are_keys(page: Chromium, store: Store):
+    project = make_project(store, "evaluation_ab")
+    page.open(page.site + "/")
+    begin(page, project)
+    shown = "[...document.querySelectorAll('.choice kbd')].filter(e => e.offsetWidth).length"
+    lines = (
+        "new Set([...document.querySelectorAll('.confidence .pill')].slice(0, 9)"
+        ".map(e => e.offsetTop)).size"
+    )
+    assert page.js(shown) == 4
+    page.resize(390, 800, phone=True)
+    assert page.js(shown) == 0
+    assert page.js(lines) == 1
+    page.resize(1280, 900)
+    page.scripts(False)
+    page.open(page.site + page.path)
+    assert page.js(shown) == 0

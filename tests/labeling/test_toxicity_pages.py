@@ -56,7 +56,7 @@ def test_it_is_rated_ranked_undone_and_kept_by_slot(store: Store, enter: Enter):
     page = rated(store, enter)
     assert page.path.endswith("/rank")
     assert "in a respectful, plausible, non-toxic manner" in page.text
-    assert "you rated its toxicity 2 of 2, its continuity 3 of 7" in page.text
+    assert "you rated its toxicity: much, its continuity: 3 of 7" in page.text
     assert page.work["choices"]["rank_1"] == ["1", "2"] and "label_ambiguous" not in page.html
     page = page.press("stop", rank_1="1", comment="hm")
     assert page.alerts == ["Response 2 has no rank yet. Give each one a place; ties are welcome."]

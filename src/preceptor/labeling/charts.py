@@ -14,6 +14,7 @@ from preceptor.labeling.showing import visible
 from preceptor.statistics.estimate import Estimate
 
 WIDTH = 720.0
+TICK = 0.2  # 20 %: round numbers wherever a scale begins
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ def intervals(
         return left + width * (min(max(value, low), high) - low) / (high - low)
 
     parts = []
-    for i in range(5):
-        value = low + (high - low) * i / 4
+    for value in _ticks(low, high):
         parts.append(_line(x(value), top, x(value), bottom, "grid"))
         parts.append(_text(x(value), bottom + 18, _number(value, percent), "tick", "middle"))
     for mark in marks:
@@ -96,8 +96,7 @@ def over_time(
         return bottom - height * (min(max(value, low), high) - low) / (high - low)
 
     parts = []
-    for i in range(5):
-        value = low + (high - low) * i / 4
+    for value in _ticks(low, high):
         parts.append(_line(left, y(value), WIDTH - right, y(value), "grid"))
         parts.append(_text(left - 8, y(value) + 4.5, _number(value, True), "tick", "end"))
     for mark in marks:
@@ -222,9 +221,15 @@ def matrix(
 
 
 def _lowest(low: float, rows: Sequence[tuple[str, Estimate]]) -> float:
-    """Where a scale begins that shows every interval whole: `low`, or a step of 5 % below it."""
+    """Where a scale begins that shows every interval whole: `low`, or whole ticks below it."""
     bounds = [bound for _, e in rows for bound in (e.mean, e.low) if bound is not None]
-    return min([low, *(math.floor(20 * bound + 1e-9) / 20 for bound in bounds)])
+    return min([low, *(math.floor(bound / TICK + 1e-9) * TICK for bound in bounds)])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """The round numbers from `low` to `high`: every multiple of a tick."""
+    first, last = math.ceil(low / TICK - 1e-9), math.floor(high / TICK + 1e-9)
+    return [i * TICK for i in range(first, last + 1)]
 
 
 def _square(x: float, y: float, side: float, name: str, words: str) -> Markup:

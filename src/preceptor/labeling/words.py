@@ -58,6 +58,7 @@ COMPETENCE_OPEN = "You have not said yet."
 COMPETENCE_SUBJECTS = "Subjects"
 COMPETENCE_SPEECH = "Speech that hurts: you would notice it about"
 COMPETENCE_LANGUAGES = "Languages that you read and write well"
+NOTHING_TICKED = "Nothing ticked"
 COMPETENCE_SAVED = "Saved. Your lead sees it."
 TOPICS = {
     "everyday_life": "Everyday life",
@@ -253,7 +254,7 @@ FLAGS = {
 CONSTRAINT = "Satisfies the constraint in the instruction"
 CONSTRAINT_CHOICES = {"yes": "Yes", "no": "No", "": "There is none"}
 YOU_RATED = "you rated it {likert} of 7"
-YOU_RATED_TOXICITY = "you rated its toxicity {toxicity} of 2, its continuity {continuity} of 7"
+YOU_RATED_TOXICITY = "you rated its toxicity: {toxicity}, its continuity: {continuity} of 7"
 CHANGE_RATING = "change"
 RANK_HINT = "Equally good? Give them the same rank. Ties are welcome."
 RANK_OF = "Rank of response {position}"

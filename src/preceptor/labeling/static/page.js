@@ -34,9 +34,9 @@ document.querySelector("[data-focus]")?.focus();
 const keysOn = document.getElementById("keys-on");
 if (keysOn) {
   keysOn.checked = read("keys") !== false;
-  document.body.classList.toggle("keys-off", !keysOn.checked);
+  document.body.classList.toggle("keys", keysOn.checked);
   keysOn.addEventListener("change", () => {
     write("keys", keysOn.checked);
-    document.body.classList.toggle("keys-off", !keysOn.checked);
+    document.body.classList.toggle("keys", keysOn.checked);
   });
 }
