@@ -34,7 +34,7 @@ Mask = NDArray[np.bool_]
 TWO_WAY_UP_TO = 5_000
 """Pairs of labels; beyond it drawing labelers and tasks again takes too long for a page."""
 MOST_PAIRS = 400
-NEWEST = 30_000
+NEWEST = 20_000
 """A page's figures are of so many labels at most, so that it opens within a second; they say so."""
 
 

@@ -20,6 +20,7 @@ from preceptor.store.tables import (
     Assignment,
     Draft,
     Guideline,
+    Judgement,
     Project,
     Prompt,
     Submission,
@@ -80,12 +81,15 @@ class LabelState:
 def inbox(session: Session, account_id: uuid.UUID, *, now: datetime) -> list[ProjectCard]:
     """The projects that the account may claim from, oldest first."""
     account = account_of(session, account_id)
+    projects = select(Project).order_by(Project.created_at, Project.id)
+    open_projects = session.scalars(projects.where(Project.state == "open")).all()
+    # An index has them by project and labeler; a labeler's tasks, of all time, are many.
     done = dict(
         session.execute(
-            select(Task.project_id, func.count())
-            .join(Assignment, Assignment.task_id == Task.id)
-            .where(Assignment.account_id == account_id, Assignment.state == "submitted")
-            .group_by(Task.project_id)
+            select(Judgement.project_id, func.count())
+            .where(Judgement.project_id.in_([project.id for project in open_projects]))
+            .where(Judgement.account_id == account_id)
+            .group_by(Judgement.project_id)
         ).all()
     )
     held = dict(
@@ -97,8 +101,7 @@ def inbox(session: Session, account_id: uuid.UUID, *, now: datetime) -> list[Pro
         ).all()
     )
     cards: list[ProjectCard] = []
-    projects = select(Project).order_by(Project.created_at, Project.id)
-    for project in session.scalars(projects.where(Project.state == "open")):
+    for project in open_projects:
         if not _allowed(project, account):
             continue
         guideline = project_guideline(session, project.id, account_id)

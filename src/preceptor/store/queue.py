@@ -54,6 +54,9 @@ by the start page those that tell whether there is work.
 
 A labeler who has done most of them would otherwise walk over all of their own work."""
 
+GLANCE = 20
+"""The same for a claim that finds one among the first, as nearly all do."""
+
 WINDOW = 100
 """Of those, so many are tried that the labeler has not done, one by one."""
 
@@ -477,23 +480,24 @@ def _next_normal(session: Session, project: Project, account: Account) -> Task |
     normal = [Task.kind == "normal"]
     # Two steps, so that no planner of queries sorts everything that is partly filled, and no
     # labeler walks past all of their own work while there is a fresh task to be had.
-    partly = (
-        select(Task.id)
-        .where(Task.project_id == project.id, Task.state == OPEN, *normal, Task.taken > 0)
-        .order_by(*order)
-        .limit(LOOK)
-        .subquery()
-    )
-    window = session.scalars(
-        select(Task.id)
-        .join(partly, partly.c.id == Task.id)
-        .where(~_done(account), *_suitable(account))
-        .order_by(*order)
-        .limit(WINDOW)
-    ).all()
-    first = (_first(session, project, account, [Task.id == id], order) for id in window)
-    if (task := next(filter(None, first), None)) is not None:
-        return task
+    for num in (GLANCE, LOOK):
+        partly = (
+            select(Task.id)
+            .where(Task.project_id == project.id, Task.state == OPEN, *normal, Task.taken > 0)
+            .order_by(*order)
+            .limit(num)
+            .subquery()
+        )
+        left = session.scalars(
+            select(Task.id)
+            .join(partly, partly.c.id == Task.id)
+            .where(~_done(account), *_suitable(account))
+            .order_by(*order)
+            .limit(WINDOW)
+        ).all()
+        first = (_first(session, project, account, [Task.id == id], order) for id in left)
+        if (task := next(filter(None, first), None)) is not None:
+            return task
     fresh = _first(session, project, account, [*normal, Task.taken == 0], order)
     return fresh or _first(session, project, account, [*normal, Task.taken > 0], order)
 
