@@ -152,17 +152,23 @@ def test_killed_in_its_passes_it_ends_with_the_same_bytes(tmp_path, workers, pas
     assert "/1\n" in (tmp_path / "log").read_text()
 
 
-@pytest.mark.slow
-def test_workers_end_with_the_build(tmp_path):
-    """Killed alone, not with its group: its workers see it within a second or two."""
+@pytest.mark.parametrize(
+    "sign", ["logs/read/executor.json", pytest.param("logs/tokens/*", marks=pytest.mark.slow)]
+)
+def test_workers_end_with_the_build(tmp_path, sign):
+    """Killed alone, not with its group: all that it began see it within a second or two.
+
+    Else its folder stays locked, and the same command does not go on.
+    """
     values = everything(tmp_path)
     recipe = recipe_of(tmp_path, **values)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     process = start(command(tmp_path, tmp_path / "out", 2), tmp_path / "log")
-    while process.poll() is None and not list((tmp_path / "out" / "work").glob("logs/tokens/*")):
+    while process.poll() is None and not list((tmp_path / "out" / "work").glob(sign)):
         time.sleep(0.01)
+    time.sleep(0.15)  # the pool's manager is a process by then, and has no worker yet
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
     for _ in range(600):
         try:
             os.killpg(process.pid, 0)
