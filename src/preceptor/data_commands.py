@@ -144,7 +144,6 @@ def make_tokenizer(
     if (model is None) == (not files):
         raise DataError("name FILES to train a tokenizer on, or --model to take one, not both.")
     from preceptor.data.folders import folder_to_fill
-
     from preceptor.data.formats import Loaded, stream_records
     from preceptor.data.records import Document
 

@@ -103,7 +103,7 @@ def make_card(plan: Plan) -> Json:
             for number, name in enumerate(names)
         ],
         "left": sum(
-            tally["steps"][_last_step(tally)]["kept"] for tally in tallies.values() if tally["steps"]
+            t["steps"][_last_step(t)]["kept"] for t in tallies.values() if t["steps"]
         ),
         "passed_over": [asdict(one) for one in plan.passed_over],
         "steps": steps,
