@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "miniature": {"functional", "statistics", "data", "generation"},
     "evaluation": {"functional", "statistics", "data", "models", "generation", "miniature"},
     "report": set(),
-    "corpus": {"data", "models", "recipes"},
+    "corpus": {"data", "models", "recipes", "statistics"},
     "store": {"data", "statistics"},
     "labeling": {"data", "store", "statistics"},
     "simulation": {"data", "evaluation", "store", "labeling"},

@@ -79,13 +79,11 @@ def get_sets(
     goes on with the packages that are missing.
     """
     from preceptor.data.catalogue import require_known
-    from preceptor.data.folders import make_folder
 
     require_known(names, doubtful=doubtful)
     failed = []
     for name in dict.fromkeys(names):
         try:
-            make_folder(out)
             _get(name, out / name.removeprefix("hf:").replace("/", "--"), kind, format_name)
         except DataError as error:
             failed.append(str(error))
@@ -95,29 +93,28 @@ def get_sets(
 
 def _get(name: str, folder: Path, kind: str | None, format_name: str | None) -> None:
     from preceptor.data import catalogue
-    from preceptor.data.folders import make_folder
+    from preceptor.data.folders import folder_to_fill
     from preceptor.data.formats import KINDS
 
-    if name.startswith("hf:"):
-        make_folder(folder)
-        wanted = None if kind is None else KINDS[kind]
-        written = catalogue.write_hub_set(name, folder, wanted, format_name)
-    elif name == "smollm2":
+    if name == "smollm2":
         from preceptor.models.gguf import smollm2_folder
 
         typer.echo(f"{smollm2_folder()}  (a recipe takes it as model: smollm2)")
         return
-    else:
-        make_folder(folder)
-        entry = catalogue.CATALOGUE[name]
-        if entry.doubt:
-            typer.echo(textwrap.fill(f"{name}: {entry.doubt}.", 80), err=True)
-        if name == "gpt2-tokenizer":
-            from preceptor.models.gpt2_tokenizer import gpt2_tokenizer
+    with folder_to_fill(folder):
+        if name.startswith("hf:"):
+            wanted = None if kind is None else KINDS[kind]
+            written = catalogue.write_hub_set(name, folder, wanted, format_name)
+        else:
+            entry = catalogue.CATALOGUE[name]
+            if entry.doubt:
+                typer.echo(textwrap.fill(f"{name}: {entry.doubt}.", 80), err=True)
+            if name == "gpt2-tokenizer":
+                from preceptor.models.gpt2_tokenizer import gpt2_tokenizer
 
-            gpt2_tokenizer().save_pretrained(folder)
-            typer.echo(folder)
-        written = catalogue.write_set(name, folder)
+                gpt2_tokenizer().save_pretrained(folder)
+                typer.echo(folder)
+            written = catalogue.write_set(name, folder)
     for path, count in written.items():
         typer.echo(f"{count:>9,}  {path}")
 
@@ -146,28 +143,27 @@ def make_tokenizer(
     """
     if (model is None) == (not files):
         raise DataError("name FILES to train a tokenizer on, or --model to take one, not both.")
-    from preceptor.data.folders import make_folder
-
-    make_folder(out)
-    if any(out.iterdir()):
-        raise DataError(f"{out}: there is something in it. Name another folder by --out.")
+    from preceptor.data.folders import folder_to_fill
     from preceptor.data.formats import Loaded, stream_records
     from preceptor.data.records import Document
 
-    if model is not None:
-        from preceptor.models.load import open_tokenizer
+    with folder_to_fill(out):
+        if any(out.iterdir()):
+            raise DataError(f"{out}: there is something in it. Name another folder by --out.")
+        if model is not None:
+            from preceptor.models.load import open_tokenizer
 
-        tokenizer = open_tokenizer(model)
-    else:
-        from preceptor.models.tokenizers import train_tokenizer
+            tokenizer = open_tokenizer(model)
+        else:
+            from preceptor.models.tokenizers import train_tokenizer
 
-        texts = (
-            document.text
-            for file in files or ()
-            for document in stream_records(file, Document, left_out=Loaded([]))
-        )
-        tokenizer = train_tokenizer(texts, vocabulary_size)
-    tokenizer.save_pretrained(out)
+            texts = (
+                document.text
+                for file in files or ()
+                for document in stream_records(file, Document, left_out=Loaded([]))
+            )
+            tokenizer = train_tokenizer(texts, vocabulary_size)
+        tokenizer.save_pretrained(out)
     typer.echo(f"{len(tokenizer):,} tokens  {out}")
 
 

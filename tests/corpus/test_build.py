@@ -152,17 +152,23 @@ def test_killed_in_its_passes_it_ends_with_the_same_bytes(tmp_path, workers, pas
     assert "/1\n" in (tmp_path / "log").read_text()
 
 
-@pytest.mark.slow
-def test_workers_end_with_the_build(tmp_path):
-    """Killed alone, not with its group: its workers see it within a second or two."""
+@pytest.mark.parametrize(
+    "sign", ["logs/read/executor.json", pytest.param("logs/tokens/*", marks=pytest.mark.slow)]
+)
+def test_workers_end_with_the_build(tmp_path, sign):
+    """Killed alone, not with its group: all that it began see it within a second or two.
+
+    Else its folder stays locked, and the same command does not go on.
+    """
     values = everything(tmp_path)
     recipe = recipe_of(tmp_path, **values)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     process = start(command(tmp_path, tmp_path / "out", 2), tmp_path / "log")
-    while process.poll() is None and not list((tmp_path / "out" / "work").glob("logs/tokens/*")):
+    while process.poll() is None and not list((tmp_path / "out" / "work").glob(sign)):
         time.sleep(0.01)
+    time.sleep(0.15)  # the pool's manager is a process by then, and has no worker yet
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
     for _ in range(600):
         try:
             os.killpg(process.pid, 0)
@@ -276,15 +282,41 @@ def test_a_source_without_files_is_refused_or_said(tmp_path, files):
         build(only, tmp_path / "refused", workers=1, say=print)
 
 
-def test_a_classifier_with_one_class_is_refused_or_left_out(tmp_path):
+@pytest.mark.parametrize(
+    ("at", "kept", "told"),
+    [
+        (0, 0, "0 documents that are good"),
+        (0, 1, "1 document that is good"),
+        (1, 0, "0 documents that are raw"),
+    ],
+)
+def test_a_classifier_with_one_class_is_refused_or_left_out(tmp_path, at, kept, told):
+    """All but so many documents of a class go by the rules on quality."""
+    kinds = [{"is_good": True}, {"classify": True}]
+    sources = [
+        {"name": f"s{number}", "files": str(tmp_path / f"{number}.jsonl"), **kind}
+        for number, kind in enumerate(kinds)
+    ]
+    for number in range(2):
+        texts = [document(100 * number + n, 12) for n in range(6)]
+        short = ["Too short.", "Too short, too."]
+        write_lines(tmp_path / f"{number}.jsonl", texts[:kept] + short if number == at else texts)
+    values = {"sources": sources, "quality": {}, "classifier": {}}
+    card = built(recipe_of(tmp_path, **values, on_error="skip"), tmp_path / "out")
+    assert f"The classifier was left out: {told}." in card["notes"]
+    assert "classifier" not in [step["step"] for step in card["steps"]]
+    assert card["left"] == 6 + kept
+    with pytest.raises(DataError, match=f"{told}, and it learns from two"):
+        built(recipe_of(tmp_path, **values), tmp_path / "refused")
+
+
+def test_a_classifier_without_a_good_source_is_refused_before_anything_is_read(tmp_path):
     values = everything(tmp_path)
     values["sources"][0] |= {"is_good": False}
     card = built(recipe_of(tmp_path, **values), tmp_path / "out")
     assert "The classifier was left out: 0 documents that are good." in card["notes"]
-    assert "classifier" not in [step["step"] for step in card["steps"]]
-    values["on_error"] = "refuse"
-    with pytest.raises(DataError, match="0 documents that are good, and it learns from two"):
-        built(recipe_of(tmp_path, **values), tmp_path / "refused")
+    with pytest.raises(ValueError, match="sources with is_good: true, and none has it"):
+        recipe_of(tmp_path, **values | {"on_error": "refuse"})
 
 
 def test_weights_that_do_not_sum_to_one_are_refused_or_divided(tmp_path):

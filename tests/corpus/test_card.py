@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from corpora import built, document, recipe_of, write_lines
+from corpora import advert, built, document, reasons, recipe_of, write_lines
 
 from preceptor.corpus.card import amount
 
@@ -62,6 +62,72 @@ def test_the_page_says_what_the_json_says(page, tmp_path):
             for example in row["examples"]:
                 assert example["text"] in html.unescape(page)
     assert card["sha256"] in page
+
+
+def two_sources(tmp_path):
+    """Twenty good documents and twenty raw ones; the card, and its page."""
+    write_lines(tmp_path / "good.jsonl", [document(n) for n in range(20)])
+    write_lines(tmp_path / "raw.jsonl", [advert(n) * 9 for n in range(20)])
+    sources = [
+        {"name": "good", "files": str(tmp_path / "good.jsonl"), "is_good": True},
+        {"name": "raw", "files": str(tmp_path / "raw.jsonl"), "classify": True},
+    ]
+    recipe = recipe_of(tmp_path, sources=sources, classifier={"alpha": 1, "num_features": 4096})
+    card = built(recipe, tmp_path / "out")
+    return card, html.unescape((tmp_path / "out" / "corpus.html").read_text(encoding="utf-8"))
+
+
+def test_what_is_left_has_the_documents_that_the_last_step_was_not_asked_about(tmp_path):
+    card, page = two_sources(tmp_path)
+    assert card["steps"][-1]["step"] == "classifier"
+    assert card["left"] == 20 + card["steps"][-1]["kept"] == sum(card["documents"].values())
+    assert f"Of 40 documents that were read, {card['left']} are left" in page
+
+
+def test_of_few_held_out_documents_the_page_says_how_much_they_tell(tmp_path):
+    """Two of each class are held out, and parted without a fault: that may be chance."""
+    card, page = two_sources(tmp_path)
+    found = card["classifier"]
+    assert found["held_out_auc"] == 1 and found["held_out_good"] == found["held_out_raw"] == 2
+    assert found["held_out_auc_low"] < 0.5 and found["held_out_auc_high"] == 1
+    assert "(2 good, 2 raw)" in page and "with probability 1.000 (95 % interval 0.342 to" in page
+
+
+def test_a_source_of_which_nothing_is_left_shows_nothing_as_left(tmp_path):
+    write_lines(tmp_path / "a.jsonl", [document(n) for n in range(4)])
+    write_lines(tmp_path / "b.jsonl", [f"{document(n)} forbidden" for n in range(10, 14)])
+    write_lines(tmp_path / "bench.jsonl", [" ".join(document(11).split()[20:36])])
+    (tmp_path / "words.txt").write_text("forbidden\n")
+    card = built(
+        recipe_of(
+            tmp_path,
+            sources=[{"name": n, "files": str(tmp_path / f"{n}.jsonl")} for n in "ab"],
+            decontaminate={"files": str(tmp_path / "bench.jsonl")},
+            blocklist={"file": str(tmp_path / "words.txt")},
+            on_error="skip",
+        ),
+        tmp_path / "out",
+    )
+    assert reasons(card, "blocklist") == {"blocked words": 4}
+    assert {row["source"] for row in card["kept_examples"]} == {"a"}
+
+
+def test_personal_data_that_are_masked_are_in_no_example(tmp_path):
+    """Not in those that an earlier step dropped, nor in the pairs of near-duplicates."""
+    mails = [f"Write to jane{n}@example.com. {document(n, 6)}" for n in range(6)]
+    texts = [*mails, *(f"{mail} Indeed." for mail in mails[:3]), "jane9@example.com is short."]
+    write_lines(tmp_path / "a.jsonl", texts)
+    values = {"sources": [{"name": "a", "files": str(tmp_path / "a.jsonl")}],
+              "quality": {}, "duplicates": {}}  # fmt: skip
+    for masked, personal in ((True, {}), (False, None)):
+        card = built(recipe_of(tmp_path, **values, personal=personal), tmp_path / f"{masked}")
+        assert reasons(card, "quality") == {"fewer than min_words": 1}
+        assert card["duplicate_pairs"]["examples"]
+        for name in ("corpus.json", "corpus.html"):
+            shown = (tmp_path / f"{masked}" / name).read_text(encoding="utf-8")
+            assert ("@example.com" in shown) != masked
+            assert ("EMAIL_1" in shown) == masked
+        assert card["masked"] == ({"EMAIL": 6} if masked else {})
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from corpora import document
 from preceptor.corpus.classifier import (
     Classifier,
     Sample,
+    auc_interval,
     features,
     fit,
     is_kept,
@@ -33,6 +34,20 @@ def test_the_share_kept_is_the_closed_form_and_numpy_s(score):
     spread = math.sqrt(expected * (1 - expected) / count)
     assert abs(ours - expected) < 5 * spread
     assert abs(theirs - expected) < 5 * spread
+
+
+@pytest.mark.parametrize(("num_good", "num_raw"), [(2, 40), (10, 10), (60, 25)])
+def test_the_interval_of_few_held_out_documents_has_the_truth(num_good, num_raw):
+    """Normal scores one standard deviation apart: a good one is over a raw one in 76 of 100."""
+    truth = 0.5 * math.erfc(-1 / 2)
+    rng = np.random.default_rng(3)
+    hits = 0
+    for _ in range(400):
+        good, raw = rng.normal(1, 1, num_good), rng.normal(0, 1, num_raw)
+        low, high = auc_interval(float((good[:, None] > raw).mean()), num_good, num_raw)
+        hits += low <= truth <= high
+    assert hits >= 0.94 * 400
+    assert auc_interval(1.0, 2, 40)[0] < 0.5  # two that are parted well tell next to nothing
 
 
 def test_the_closed_form_at_its_ends():

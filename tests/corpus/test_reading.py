@@ -186,6 +186,27 @@ def test_a_data_set_of_the_hub_is_a_source(tmp_path, monkeypatch):
     assert asked == [("some/set", None, "train", True), ("some/set", "en", "valid", True)]
 
 
+def test_a_missing_library_of_the_hub_is_told_before_anything_is_read(tmp_path, monkeypatch):
+    """Even with `on_error: skip`: nothing is broken that could be left out."""
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    sources = [{"name": "a", "files": ["hf:owner/name"]}]
+    with pytest.raises(DataError, match=r"pip install 'preceptor\[hub\]'"):
+        built(recipe_of(tmp_path, sources=sources, on_error="skip"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_parquet_file_that_is_none_is_refused_or_counted(tmp_path):
+    write_lines(tmp_path / "a.jsonl", [document(n) for n in range(3)])
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 cut off")
+    files = [str(tmp_path / "a.jsonl"), str(tmp_path / "b.parquet")]
+    values = {"sources": [{"name": "a", "files": files}]}
+    with pytest.raises(DataError, match="b.parquet: not Parquet that can be read"):
+        built(recipe_of(tmp_path, **values), tmp_path / "refused")
+    card = built(recipe_of(tmp_path, **values, on_error="skip"), tmp_path / "out")
+    [reason] = reasons(card, "read")
+    assert reason.startswith("not Parquet that can be read") and card["left"] == 3
+
+
 def test_a_package_is_a_source(monkeypatch):
     monkeypatch.setattr("preceptor.data.package_text.read_facts", lambda: ["A fact.", "Two."])
     piece = Piece(Source(name="facts", package="randfacts"), ())

@@ -129,7 +129,8 @@ def test_what_goes_is_counted_with_examples_and_the_card_says_how_good_it_is(car
     assert found["toxicity"]["examples"] == {"toxic": 40, "other": 40}
     text = html.unescape(page)
     assert "It learned from 40 toxic examples and 40 others" in text
-    assert "100.0 % of the toxic ones (4) reach the threshold of 0.9, and 0.0 %" in text
+    assert "100.0 % of the 4 toxic ones (51.0 to 100.0 %) reach the threshold of 0.9" in text
+    assert "and 0.0 % of the 4 others (0.0 to 49.0 %)" in text
 
 
 def test_too_few_of_a_kind_or_a_broken_row_is_refused_or_said(tmp_path):

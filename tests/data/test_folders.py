@@ -52,6 +52,28 @@ def test_a_folder_that_cannot_be_is_told(command: str, out: str):
     assert Path("afile").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["data", "tokenizer", "absent.jsonl"],
+        ["data", "tokenizer", "texts.jsonl", "--vocabulary-size", "100"],
+        ["data", "get", "wiki-summaries"],
+        ["data", "get", "hf:nobody/nothing"],
+    ],
+)
+def test_what_fails_leaves_no_empty_folder(command: list[str], monkeypatch: pytest.MonkeyPatch):
+    def unreachable(*_: object) -> None:
+        raise DataError("not reached")
+
+    monkeypatch.setattr("preceptor.data.catalogue.write_set", unreachable)
+    monkeypatch.setattr("preceptor.data.catalogue.write_hub_set", unreachable)
+    Path("mine").mkdir()
+    before = sorted(Path.cwd().rglob("*"))
+    for out in ("new/folder", "mine"):
+        assert CliRunner().invoke(app, [*command, "--out", out]).exit_code == 2
+        assert sorted(Path.cwd().rglob("*")) == before
+
+
 def test_a_conversion_needs_the_name_of_a_file():
     result = CliRunner().invoke(app, [*COMMANDS["data convert"], "--out", "nowhere"])
     assert result.exit_code == 2 and "nowhere: a folder. Name a file by --out." in result.stderr

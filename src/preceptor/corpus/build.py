@@ -19,7 +19,7 @@ from preceptor.corpus.recipe import CorpusRecipe, ExecutorName
 from preceptor.corpus.texts import read_json, write_json
 from preceptor.data.catalogue import text_set
 from preceptor.data.folders import make_folder
-from preceptor.data.rows import is_hub
+from preceptor.data.rows import is_hub, require_hub
 from preceptor.data.shards import CARD, PARTS, index_name, is_built, read_card, shard_name
 from preceptor.errors import RecipeError
 
@@ -93,9 +93,12 @@ def require(recipe: CorpusRecipe) -> None:
 
     Raises:
         RecipeError: a file is missing.
-        DataError: a package is none that has text.
+        DataError: a package is none that has text, or the library of the hub is missing.
     """
     for source in recipe.sources:
+        for file in source.files:
+            if is_hub(file):
+                require_hub(file)
         if source.package is not None:
             text_set(source.package)
     if recipe.blocklist is not None:

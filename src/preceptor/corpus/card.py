@@ -102,6 +102,9 @@ def make_card(plan: Plan) -> Json:
             _source(number, name, tallies[name], mixture, by_part["train"])
             for number, name in enumerate(names)
         ],
+        "left": sum(
+            t["steps"][_last_step(t)]["kept"] for t in tallies.values() if t["steps"]
+        ),
         "passed_over": [asdict(one) for one in plan.passed_over],
         "steps": steps,
         "classifier": _of_classifier(classifier, tallies, plan),
@@ -115,7 +118,7 @@ def make_card(plan: Plan) -> Json:
             for name in names
             for row in _three([
                 {"source": name, **row}
-                for row in next(reversed(tallies[name]["kept_examples"].values()), [])
+                for row in tallies[name]["kept_examples"].get(_last_step(tallies[name]), [])
             ])
         ],
         "notes": notes,
@@ -129,6 +132,11 @@ def _tally_of(plan: Plan, name: str) -> Json:
     for key in ("steps", "kept_examples"):
         found[key] = {step: found[key][step] for step in STEPS if step in found[key]}
     return found
+
+
+def _last_step(tally: Json) -> str:
+    """The last step that a source's documents came to: the classifier asks only raw sources."""
+    return next(reversed(tally["steps"]), "")
 
 
 def _source(number: int, name: str, tally: Json, mixture: Json, train: list[Json]) -> Json:

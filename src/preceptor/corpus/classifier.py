@@ -23,6 +23,7 @@ import scipy.special
 
 from preceptor.corpus.texts import whole_file
 from preceptor.corpus.words import hashed
+from preceptor.statistics.bootstrap import wilson_interval
 
 LOOKED_AT = 20_000
 """Characters of a document that are scored."""
@@ -105,12 +106,18 @@ def fit(
     ).x.astype(np.float32)
     classifier = Classifier(found[:-1], float(found[-1]))
     scores = [held_out_scores(classifier, matrix) for matrix in (good, raw)]
+    auc = _auc(scores[0], scores[1])
+    low, high = auc_interval(auc, len(scores[0]), len(scores[1]))
     return classifier, {
         "good_documents": float(good.shape[0]),
         "raw_documents": float(raw.shape[0]),
         "good_mean_score": float(scores[0].mean()),
         "raw_mean_score": float(scores[1].mean()),
-        "held_out_auc": _auc(scores[0], scores[1]),
+        "held_out_good": float(len(scores[0])),
+        "held_out_raw": float(len(scores[1])),
+        "held_out_auc": auc,
+        "held_out_auc_low": low,
+        "held_out_auc_high": high,
     }
 
 
@@ -130,6 +137,15 @@ def _auc(good: npt.NDArray[np.float64], raw: npt.NDArray[np.float64]) -> float:
     order = np.sort(raw)
     below = np.searchsorted(order, good, "left") + np.searchsorted(order, good, "right")
     return float(below.mean() / (2 * len(raw)))
+
+
+def auc_interval(auc: float, num_good: int, num_raw: int) -> tuple[float, float]:
+    """A 95 % interval of such a probability: Wilson's, as if the smaller class were the trials.
+
+    Its variance is at most auc (1 - auc) / min(num_good, num_raw), whatever the scores'
+    distributions (Birnbaum and Klose 1957), so it is rather too wide than too narrow.
+    """
+    return wilson_interval(auc, min(num_good, num_raw))
 
 
 class Sample:

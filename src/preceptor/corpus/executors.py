@@ -160,7 +160,8 @@ class Quiet(LocalPipelineExecutor):  # type: ignore[misc]  # it ships no types
         if self.workers > 1:
             # Workers are forked of a process that has imported all this already.
             multiprocess.set_forkserver_preload([__name__])
-            return super().run()
+            with _children_end_with_us():
+                return super().run()
         for task in self.get_incomplete_ranks(range(self.tasks)):
             self._run_for_rank(task)  # here, without a pool and its manager
         return None
@@ -176,9 +177,33 @@ class Quiet(LocalPipelineExecutor):  # type: ignore[misc]  # it ships no types
 @functools.cache
 def _end_with(home: int) -> None:
     """Let a worker end when the build was killed; a pool's workers do not notice that."""
-    if home == os.getpid():
-        return
+    if home != os.getpid():
+        _watch(home)
 
+
+_HOMES: list[int] = []
+"""The process of the pool that runs, if one does."""
+
+
+@contextmanager
+def _children_end_with_us() -> Iterator[None]:
+    """The pool's manager, too: it is forked of this process, and has the folder's lock with it."""
+    _HOMES[:] = [os.getpid()]
+    try:
+        yield
+    finally:
+        _HOMES.clear()
+
+
+def _after_fork() -> None:
+    if _HOMES:
+        _watch(_HOMES[0])
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _watch(home: int) -> None:
     def watch() -> None:
         while Path(f"/proc/{home}").exists() or not Path("/proc/self").exists():
             time.sleep(1)

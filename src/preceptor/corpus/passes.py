@@ -80,6 +80,11 @@ class Plan:
         }
         return needed[name] is not None
 
+    @property
+    def region(self) -> str | None:
+        """Whose phone numbers are masked; None where personal data are not."""
+        return None if self.recipe.personal is None else self.recipe.personal.region
+
     def numbers(self, is_mine: Callable[[Piece], bool]) -> list[int]:
         return [number for number, piece in enumerate(self.pieces) if is_mine(piece)]
 
@@ -87,7 +92,7 @@ class Plan:
 def run_texts(name: str, plan: Plan, _: Any, piece: int, __: int) -> None:
     """One task of a pass over documents: those that wait, through the steps, to where they wait."""
     source = plan.pieces[piece].source
-    tally = Tally(plan.stream("examples"))
+    tally = Tally(plan.stream("examples"), plan.region)
     at = TEXT_PASSES.index(name)
     before = next((p for p in reversed(TEXT_PASSES[:at]) if plan.has(p)), None)
     if before is None:
@@ -308,7 +313,7 @@ def train_classifier(plan: Plan, _: Any, __: int, ___: int) -> None:
     """The classifier, on good sources against raw ones.
 
     Raises:
-        DataError: one of the two has no document, and `on_error` is "refuse".
+        DataError: one of the two has less than two documents, and `on_error` is "refuse".
     """
     config = plan.recipe.classifier
     assert config is not None
@@ -322,7 +327,8 @@ def train_classifier(plan: Plan, _: Any, __: int, ___: int) -> None:
     counts = {kind: matrix.shape[0] for kind, matrix in found.items()}
     if min(counts.values()) < 2:
         kind = min(counts, key=lambda name: counts[name])
-        told = f"{counts[kind]} documents that are {kind}"
+        one = counts[kind] == 1
+        told = f"{counts[kind]} document{' that is' if one else 's that are'} {kind}"
         if plan.recipe.on_error == "refuse":
             raise DataError(
                 f"classifier: {told}, and it learns from two classes. Mark a source is_good and "
@@ -378,9 +384,9 @@ def _pairs(plan: Plan, gone: dict[int, Any]) -> list[dict[str, str]]:
     }
     return [
         {
-            "dropped": excerpt(found[a].text),
+            "dropped": excerpt(found[a].text, plan.region),
             "dropped_place": found[a].place,
-            "kept": excerpt(found[b].text),
+            "kept": excerpt(found[b].text, plan.region),
             "kept_place": found[b].place,
         }
         for a, b in chosen

@@ -250,6 +250,15 @@ class CorpusRecipe(Section):
                 "classifier filters sources with classify: true, and none has it. Set it on the "
                 "raw ones, or leave classifier out"
             )
+        if (
+            self.classifier is not None
+            and self.on_error == "refuse"
+            and not any(s.is_good for s in self.sources)
+        ):
+            raise ValueError(
+                "classifier learns what is good from sources with is_good: true, and none has it. "
+                "Set it on one, or leave classifier out"
+            )
         if self.classifier is None and any(s.classify or s.is_good for s in self.sources):
             raise ValueError("is_good and classify are for a classifier section. Add one")
         return self

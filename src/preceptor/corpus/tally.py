@@ -9,6 +9,7 @@ from typing import Any
 
 from preceptor.corpus.texts import Text, read_json, write_json
 from preceptor.corpus.words import draw
+from preceptor.data.personal import mask_personal
 
 NUM_EXAMPLES = 3
 EXCERPT = 400
@@ -19,11 +20,14 @@ Example = dict[str, Any]
 class Tally:
     """Counts of one source in one pass; every document that enters a step leaves it counted.
 
-    Examples are those of smallest draw, so that another order of work shows the same ones.
+    Examples are those of smallest draw, so that another order of work shows the same ones. Where
+    personal data are masked, they are in the examples of all steps: the card goes from hand to
+    hand, and `region` is then whose phone numbers are known.
     """
 
-    def __init__(self, stream: int) -> None:
+    def __init__(self, stream: int, region: str | None = None) -> None:
         self._stream = stream
+        self._region = region
         self._began = time.process_time()
         self.steps: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = defaultdict(float)
@@ -64,7 +68,8 @@ class Tally:
         place = -draw(text.origin, self._stream)
         if len(shown) == NUM_EXAMPLES and place < shown[0][0]:
             return
-        heapq.heappush(shown, (place, text.place, excerpt(text.text), detail))
+        shown_text, told = (excerpt(part, self._region) for part in (text.text, detail))
+        heapq.heappush(shown, (place, text.place, shown_text, told))
         if len(shown) > NUM_EXAMPLES:
             heapq.heappop(shown)
 
@@ -98,9 +103,14 @@ class Tally:
             yield text
 
 
-def excerpt(text: str) -> str:
-    """The beginning of a text, and that it goes on if it does."""
-    return text if len(text) <= EXCERPT else text[:EXCERPT].rstrip() + " …"
+def excerpt(text: str, region: str | None = None) -> str:
+    """The beginning of a text, and that it goes on if it does; masked, where a region is named."""
+    # Twice the length is masked, so that no number is cut in two before it is known as one.
+    begin = text[: 2 * EXCERPT]
+    if region is not None:
+        begin = str(mask_personal(begin, region)[0])
+    is_whole = len(begin) <= EXCERPT and len(text) <= 2 * EXCERPT
+    return begin if is_whole else begin[:EXCERPT].rstrip() + " …"
 
 
 def merged(paths: list[Path]) -> dict[str, Any]:

@@ -21,11 +21,13 @@ from preceptor.corpus.recipe import OnError, ToxicityConfig
 from preceptor.corpus.words import draw, origin_of
 from preceptor.data.rows import Placed, read_rows
 from preceptor.errors import DataError
+from preceptor.statistics.bootstrap import wilson_interval
 
 MANY = 0.05
 """Of an ordinary corpus less is toxic; what drops more has learned something else."""
 LEAST = 20
 """Examples of each kind at least; of so many two are not trained on, and tell what it is worth."""
+AUC = ("held_out_auc", "held_out_auc_low", "held_out_auc_high")
 TRUTH = {"true": 1.0, "false": 0.0}
 """How tables write it."""
 
@@ -36,7 +38,8 @@ def train(config: ToxicityConfig, on_error: OnError, folder: Path, stream: int) 
     Returns:
         How many examples of each kind it has seen, and of those that it was not trained on: the
         probability that a toxic one scores over another (`held_out_auc`), and which share of each
-        kind reaches the threshold. Where it was left out, why (`left_out`).
+        kind reaches the threshold, each with its 95 % interval. Where it was left out, why
+        (`left_out`).
 
     Raises:
         DataError: a row without text or label, or too few examples of a kind, and `on_error` is
@@ -76,12 +79,16 @@ def train(config: ToxicityConfig, on_error: OnError, folder: Path, stream: int) 
     model, facts = fit(matrices["toxic"], matrices["other"], config.l2)
     model.save(folder / "classifier.npy")
     scores = {kind: held_out_scores(model, matrix) for kind, matrix in matrices.items()}
-    shares = {kind: np.mean(found >= config.threshold) for kind, found in scores.items()}
+    shares = {kind: float(np.mean(s >= config.threshold)) for kind, s in scores.items()}
     return {
         "examples": counts,
         "held_out": {kind: len(found) for kind, found in scores.items()},
-        "held_out_auc": round(facts["held_out_auc"], 6),
-        "reach_threshold": {kind: round(float(share), 6) for kind, share in shares.items()},
+        **{key: round(facts[key], 6) for key in AUC},
+        "reach_threshold": {kind: round(share, 6) for kind, share in shares.items()},
+        "reach_threshold_interval": {
+            kind: [round(end, 6) for end in wilson_interval(share, len(scores[kind]))]
+            for kind, share in shares.items()
+        },
         "broken": dict(broken),
     }
 

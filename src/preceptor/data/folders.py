@@ -1,7 +1,9 @@
 """The folder that a command is to write into: made, or refused before any work is done."""
 
+import contextlib
 import errno
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from preceptor.errors import DataError
@@ -30,6 +32,23 @@ def make_folder(out: Path) -> list[Path]:
             f"{out}: cannot be made or written ({error.strerror}). Name another folder by --out."
         ) from None
     return made
+
+
+@contextlib.contextmanager
+def folder_to_fill(out: Path) -> Iterator[None]:
+    """A folder for what is written in the block; if that fails, no empty folder stays behind.
+
+    Raises:
+        DataError: it cannot be made or written.
+    """
+    made = make_folder(out)
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):  # something is in it, and stays
+                folder.rmdir()
+        raise
 
 
 def try_folder(out: Path) -> None:

@@ -360,10 +360,16 @@ def _read_parquet(path: Path) -> Iterator[Placed]:
                     number += 1
                     yield f"{path}:{number}", _as_json(row)
         except pyarrow.ArrowException as error:
-            raise DataError(f"{path}: not Parquet that can be read ({error}).") from None
+            told = str(error).strip().split("\n")[0].rstrip(".")
+            yield f"{path}", DataError(f"{path}: not Parquet that can be read ({told}).")
 
 
-def _read_hub(name: str) -> Iterator[Placed]:
+def require_hub(name: str) -> Any:
+    """The library that reads data sets of the hub.
+
+    Raises:
+        DataError: it is not installed.
+    """
     try:
         import datasets
     except ImportError:
@@ -371,6 +377,11 @@ def _read_hub(name: str) -> Iterator[Placed]:
             f"{name}: data sets of the hub are read by the library datasets, which is not "
             "installed. Install it: pip install 'preceptor[hub]'"
         ) from None
+    return datasets
+
+
+def _read_hub(name: str) -> Iterator[Placed]:
+    datasets = require_hub(name)
     place, _, split = name.removeprefix(HUB).partition("@")
     place, _, config = place.partition(":")
     if not place:
