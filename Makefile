@@ -8,13 +8,14 @@ LONG := tests/test_killed.py tests/test_pipeline.py tests/test_rounds.py tests/s
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
   --no-loadscope-reorder $(LONG) tests
 
-.PHONY: help demo test test-slow check format docs clean install bench-peers bench-serving-peers
+.PHONY: help demo test test-slow check audit format docs clean install bench-peers bench-serving-peers
 
 help:
 	@echo "make demo       the whole loop in the miniature; prints the path of the report"
 	@echo "make test       the tests"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make check      format, lint, types, tests"
+	@echo "make audit      pinned versions beside known vulnerabilities, and sbom.json; needs the network"
 	@echo "make format     rewrite the code in the house format"
 	@echo "make docs       write docs/recipes.md anew from the configuration"
 	@echo "make bench-peers  the environment of the libraries that 'preceptor bench' compares with"
@@ -45,6 +46,23 @@ docs: $(INSTALLED)
 	@$(BIN)/python -m preceptor.recipes.documentation docs/recipes.md
 
 install: $(INSTALLED)
+
+# pip-audit says "no known vulnerabilities" of packages that its service does not answer about;
+# --strict ends there. It has an environment of its own, so that it is not among what it looks at.
+AUDIT := $(VENV)-audit/bin/pip-audit --strict --progress-spinner off --disable-pip --no-deps \
+  --requirement constraints.txt
+audit: $(INSTALLED)
+	$(BIN)/python -m venv --clear $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1
+	@rm -f sbom.json; \
+	$(AUDIT) --format cyclonedx-json --output sbom.json >$(VENV)-audit/said 2>&1 || true; \
+	if ! grep -q '"components"' sbom.json 2>/dev/null; then \
+	  tail -n 1 $(VENV)-audit/said >&2; rm -f sbom.json; \
+	  echo "NOTHING WAS AUDITED: the list of known vulnerabilities (pypi.org) was not reached, or" >&2; \
+	  echo "does not know a package of constraints.txt. Run it where pypi.org can be reached." >&2; \
+	  exit 2; \
+	fi; \
+	$(AUDIT)
 
 bench-peers: $(INSTALLED)
 	$(BIN)/python -m venv --clear $(VENV)-peers
@@ -81,6 +99,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-serving runs/demo
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-serving $(VENV)-audit runs/demo sbom.json
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -185,6 +185,8 @@ def test_an_option_that_an_existing_project_does_not_take_is_told():
     assert "more labels of a share of tasks need both" in refused(*add, *more[:2], "--project", "x")
     told(*add, *more, "--project", "shared")
     told(*add, *more, "--project", "shared")
+    assert told(*add, "--practice") == "       1  added\n"
+    assert "demonstrations, practice (demonstration, open)" in told("status")
     told(*add, "--group", "researcher", "--group", "training")
     assert "--group robots: no such group. There are training," in refused(
         *add, "--group", "robots"
@@ -258,6 +260,7 @@ def test_labelers_are_asked_for_prompts(here: Path):
         (["add", "--task", "toxicity"], "toxicity compares responses of models: name the run"),
         (["add", "--task", "demonstration", "--model", "sft"], "written by hand"),
         (["add", "--task", "prompt_plain", "--run", "x"], "do not go with prompt_plain"),
+        (["add", "--task", "prompt_plain", "--practice"], "--practice does not go with"),
         (["add", "--task", "prompt_user_based"], "with one on each line: --descriptions FILE"),
         (["add", "--descriptions", "x"], "--descriptions goes with --task prompt_user_based"),
         (

@@ -240,7 +240,10 @@ def bench(
         raise RecipeError(f"{script} is missing: benchmarks are run from a checkout of the source.")
     options = [f"--rounds={rounds}", f"--warm-up={warm_up}"]
     options += ["--alone"] * alone + ["--processor-time"] * processor_time
-    done = subprocess.run([sys.executable, str(script), *options, *(works or ())], check=False)
+    # A list, no shell: a script of this checkout with the words that its user typed.
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, str(script), *options, *(works or ())], check=False
+    )
     if done.returncode:
         raise typer.Exit(done.returncode)
 

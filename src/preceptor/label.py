@@ -229,6 +229,10 @@ def add(
             "--descriptions", metavar="FILE", help="For prompt_user_based: a purpose on each line."
         ),
     ] = None,
+    practice: Annotated[
+        bool,
+        typer.Option("--practice", help="Show labelers the researchers' answer after each task."),
+    ] = False,
     sensitive: Annotated[
         bool,
         typer.Option("--sensitive", help="They may disturb: only for labelers who accept such."),
@@ -259,7 +263,8 @@ def add(
     are there. Simulated labelers get none without --group simulated. A project that is there keeps
     what it was made with: another --overlap or --group is refused. With one label of most tasks and
     more of a share (--overlap-more 3 --overlap-fraction 0.1), agreement is known at little cost.
-    Prints what was added.
+    With --practice researchers answer first, on the labelers' pages, and make the answers gold;
+    then labelers get the same tasks. Prints what was added.
     """
     from preceptor.store.accounts import GROUPS
     from preceptor.store.forms import EVALUATIONS, PROMPT_TYPES
@@ -269,12 +274,12 @@ def add(
         raise StoreError(f"--group {strange[0]}: no such group. There are {', '.join(GROUPS)}.")
     evaluation = task in EVALUATIONS
     options = ProjectOptions(
-        purpose="eval" if evaluation else "train",
+        purpose="practice" if practice else "eval" if evaluation else "train",
         overlap=overlap or 1,
         overlap_more=overlap_more,
         overlap_fraction=overlap_fraction or 0.0,
         seed=seed or 0,
-        groups=tuple(group or DEFAULT_GROUPS[task]),
+        groups=tuple(group or DEFAULT_GROUPS["ranking" if practice else task]),
     )
     named = {
         "overlap": overlap,
@@ -285,6 +290,10 @@ def add(
     named = {key: value for key, value in named.items() if value}
     lines = _descriptions(task, descriptions)
     if task in PROMPT_TYPES:
+        if practice:
+            raise StoreError(
+                f"--practice does not go with {task}: no answer there is the right one."
+            )
         if run or model or k or split or source or calibration:
             raise StoreError(
                 f"--run, --model, --k, --split, --source and --calibration do not go with {task}: "
@@ -310,7 +319,8 @@ def add(
     names = model or ["sft"]
     if len(names) > k or len(set(names)) < len(names):
         raise StoreError(f"--k {k} responses of {', '.join(names)}: name each once, at most K.")
-    name = project or PROJECTS.get(task, f"{task}s")
+    usual = PROJECTS.get(task, f"{task}s")
+    name = project or (f"{usual}, practice" if practice else usual)
     folders = _folders(run, names) if run else {}
     with opened(store) as there:
         side = split or ("test" if evaluation else "train")
@@ -430,6 +440,7 @@ def _prompts(
     limit: int,
 ) -> "list[AskedPrompt]":
     """Prompts to ask about; what is wrong with the project is told before anything is sampled."""
+    from preceptor.store.forms import EVALUATIONS
     from preceptor.store.projects import prompts_without_task
 
     with store.write() as session:
@@ -447,7 +458,7 @@ def _prompts(
             split=split,
             limit=limit,
             seed=options.seed,
-            scope="evaluate" if options.purpose == "eval" else "train",
+            scope="evaluate" if task in EVALUATIONS else "train",
             sources=sources,
         )
     if not chosen:

@@ -3,18 +3,26 @@
 import json
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
-from browsers import Browser, Clock, Enter, Page, make_project
+from browsers import Browser, Clock, Enter, Page, add_member, make_project
+from people import fill_in
 from sqlalchemy import select
 from test_tasks import begin, rate_all
 from typer.testing import CliRunner
 
 from preceptor.cli import app as command
 from preceptor.labeling.judgements import read_judgements
-from preceptor.labeling.labelers import passes, read_attention, read_records
+from preceptor.labeling.labelers import passes, read_attention, read_records, read_skips
+from preceptor.labeling.progress import read_progress
+from preceptor.store.attention import set_attention_fraction
 from preceptor.store.database import Store
-from preceptor.store.tables import Account, Project, Response, Task
+from preceptor.store.inbox import inbox
+from preceptor.store.labels import submit
+from preceptor.store.queue import AssignmentView, claim, skip
+from preceptor.store.status import project_status
+from preceptor.store.tables import Account, Assignment, Project, Response, Task
 
 
 @pytest.mark.parametrize(
@@ -91,6 +99,57 @@ def test_the_lead_sees_who_passed_and_nothing_else_counts_them(
     assert "What is" not in lead.open("/lead/gold").text
     page = lead.open("/lead/prompts")
     assert "Asked about 3 For attention tasks 4" in page.text and "chat 3 100.0%" in page.text
+
+
+def test_leases_and_skips_of_them_are_no_work(store: Store, clock: Clock, tmp_path: Path):
+    """One in hands, one skipped, one done: of the project nothing is in hands, skipped or done."""
+    ranked = {f"p{i}": ("one", "two") for i in range(3)}
+    project = make_project(store, tasks=ranked, name="answers", attention_fraction=1.0)
+    add(store, tmp_path, "answers")
+    ann = add_member(store, "ann")
+
+    def counted() -> tuple[Any, Any, Any]:
+        with store.read() as session:
+            progress, [status] = read_progress(session), project_status(session)
+            skips = read_skips(session, project)
+            [label] = [label for label in inbox(session, ann, now=clock.at)]
+        [found] = progress.projects
+        work = (found.num_leased, found.num_skipped, found.num_counted, found.num_labelers)
+        told = (status.num_leased, status.num_skipped, status.num_labels, status.num_labelers)
+        assert told == work and label.has_work
+        assert (found.num_tasks, status.num_tasks) == (3, 3)
+        return work, (progress.days, progress.skips), skips
+
+    def next_task(kind: str) -> AssignmentView:
+        with store.write() as session:
+            held = claim(session, project, ann, now=clock.at)
+            assert held is not None
+            task = session.get_one(Assignment, held.id).task_id
+            assert session.get_one(Task, task).kind == kind
+        return held
+
+    nothing = (0, 0, 0, 0), ((), ()), {}
+    held = next_task("attention")
+    assert counted() == nothing
+    with store.write() as session:
+        skip(session, held.id, ann, reason="broken", now=clock.at)
+    assert counted() == nothing
+    held = next_task("attention")
+    with store.write() as session:
+        submit(session, held.id, ann, key=held.key, form=fill_in(held), now=clock.at)
+    assert counted() == nothing
+    # The same of the project's own tasks is counted.
+    with store.write() as session:
+        set_attention_fraction(session, project, 0)
+    held = next_task("normal")
+    with store.write() as session:
+        skip(session, held.id, ann, reason="broken", now=clock.at)
+    held = next_task("normal")
+    assert counted() == ((1, 1, 0, 0), ((), (("broken", 1),)), {ann: 1})
+    with store.write() as session:
+        submit(session, held.id, ann, key=held.key, form=fill_in(held), now=clock.at)
+    work, (days, _), _ = counted()
+    assert work == (0, 1, 1, 1) and [num for _, by in days for num in by.values()] == [1]
 
 
 def test_they_come_by_the_interface_and_errors_name_the_line(store: Store, enter: Enter):

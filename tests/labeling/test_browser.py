@@ -3,7 +3,9 @@
 import json
 import threading
 import time
+import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from preceptor.labeling.app import create_app
 from preceptor.store.accounts import account_named, publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.inbox import set_accepts_sensitive
+from preceptor.store.labels import submit
 from preceptor.store.projects import set_guideline
-from preceptor.store.queue import view
+from preceptor.store.queue import claim, view
+from preceptor.store.screening import set_gold
 from preceptor.store.tables import Assignment, Draft, Prompt, Submission, SubmissionText
 
 pytestmark = [
@@ -433,6 +437,42 @@ def test_two_are_compared_by_keys_alone(page: Chromium, store: Store):
     assert label_of(store)["unacceptable"] == ["1", "2"]
 
 
+def practice(store: Store) -> uuid.UUID:
+    """Two to compare, twice, which a researcher has answered."""
+    rita = add_member(store, "rita", role="researcher", group="researcher")
+    project = make_project(
+        store,
+        "evaluation_ab",
+        {"which?": ["one", "two"], "and which?": ["three", "four"]},
+        purpose="practice",
+        groups=("training", "researcher"),
+        name="practice",
+    )
+    with store.write() as session:
+        while held := claim(session, project, rita, now=datetime.now(UTC)):
+            form = {"choice": "tie"}
+            submit(session, held.id, rita, key=held.key, form=form, now=datetime.now(UTC))
+            set_gold(session, held.id, rita, explanation="Both tell.", now=datetime.now(UTC))
+    return project
+
+
+def test_in_a_practice_the_answer_comes_after_the_submit_by_keys_alone(
+    page: Chromium, store: Store
+):
+    project = practice(store)
+    page.open(page.site + "/")
+    begin(page, project)
+    for _ in range(2):
+        page.press("1")
+        saved(store, lambda draft: draft["choice"] == "1")
+        page.leave(lambda: page.press("Enter", CTRL))
+        assert page.path.endswith("/feedback") and "Both tell." in page.text("main")
+        assert page.js("Object.keys(localStorage).filter(k => k.includes('draft/'))") == []
+        page.tab_to("main form[action$='/claim'] button")
+        page.leave(lambda: page.press("Enter"))
+    assert page.path == "/"
+
+
 def test_toxicity_is_rated_and_ranked_by_keys_alone(page: Chromium, store: Store):
     accept_sensitive(store)
     make_project(store, "toxicity", {"He said": ["alpha", "beta"]}, purpose="eval")
@@ -535,8 +575,6 @@ def everything(store: Store) -> dict[str, Any]:
     ranking = make_project(store, tasks=tasks, name="r")
     writing = make_project(store, "demonstration", {"Write a haiku about rain.": []}, name="w")
     with store.write() as session:
-        from datetime import UTC, datetime
-
         now = datetime.now(UTC)
         publish_guideline(session, "ranking", "# Ranking\n\n* Be fair\n* Be kind", now=now)
         set_guideline(session, ranking, "ranking")
@@ -548,7 +586,7 @@ def everything(store: Store) -> dict[str, Any]:
     toxic = make_project(store, "toxicity", {"Then": [long, "it."]}, name="t", purpose="eval")
     found = {"ranking": ranking, "writing": writing, "two": two, "toxic": toxic}
     accept_sensitive(store)
-    return found | {"few-shot": few_shot, "purpose": purpose}
+    return found | {"few-shot": few_shot, "purpose": purpose, "practice": practice(store)}
 
 
 def walk(page: Chromium, projects: dict[str, Any]) -> Iterator[str]:
@@ -611,6 +649,12 @@ def walk(page: Chromium, projects: dict[str, Any]) -> Iterator[str]:
             page.press(key)
         page.leave(lambda: page.press("Enter", CTRL))
     yield "toxicity, ranked"
+    page.open(page.site + "/")
+    begin(page, projects["practice"])
+    page.press("1")
+    page.leave(lambda: page.press("Enter", CTRL))
+    assert page.path.endswith("/feedback")
+    yield "feedback"
     page.open(page.site + "/recent")
     yield "recent"
 

@@ -286,6 +286,8 @@ def test_a_project_of_demonstrations_and_one_of_another_s_responses(
             for task in session.scalars(select(Task).where(Task.project_id == project))
         }
         assert {session.get_one(Prompt, task.prompt_id).content for task in made} <= texts
+    practice = screening | {"name": "first steps", "purpose": "practice"}
+    assert admin.submit("/lead/projects", **practice).headers["location"].endswith("said=7")
     shared = wanted | {"name": "shared", "overlap_more": "3", "overlap_share": "100"}
     assert admin.submit("/lead/projects", **shared).headers["location"].endswith("said=10")
     with store.read() as session:
@@ -313,7 +315,8 @@ def test_a_project_of_demonstrations_and_one_of_another_s_responses(
         ({"overlap_share": "5"}, "need both"),
         ({"overlap_more": "1", "overlap_share": "5"}, "More labels: a whole number from 2 to 100"),
         ({"group_training": ""}, "at least one group"),
-        ({"purpose": "gain"}, "train, eval or screening"),
+        ({"purpose": "gain"}, "train, eval, screening or practice"),
+        ({"purpose": "practice", "group_heldout": "1"}, "judge as they come"),
         ({"split": "all"}, "train, valid or test"),
         ({"task_type": "quiz"}, "no such type"),
         ({"task_type": "ranking"}, "choose one"),

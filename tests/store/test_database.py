@@ -88,7 +88,14 @@ def test_rows_of_an_older_version_stay_as_they_are_and_new_tasks_have_their_plac
         other = create_project(session, "p", "prompt_plain", ProjectOptions(), now=START)
         assert add_writing(session, other, num=1)["added"] == 1
         assert claim(session, other, ann, now=START) is not None
-    for change in ("UPDATE project SET task_type = 'x'", "UPDATE task SET kind = 'x'"):
+        practice = ProjectOptions(purpose="practice")
+        create_project(session, "new purpose", "ranking", practice, now=START)
+    changes = (
+        "UPDATE project SET task_type = 'x'",
+        "UPDATE project SET purpose = 'x'",
+        "UPDATE task SET kind = 'x'",
+    )
+    for change in changes:
         with pytest.raises(IntegrityError), store.write() as session:
             session.execute(text(change))
     store.close()

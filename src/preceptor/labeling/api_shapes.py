@@ -29,7 +29,7 @@ Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 Version = Annotated[int, Field(ge=0, le=2**31 - 1)]
 TaskType = Annotated[str, Field(pattern=f"^({'|'.join(TASK_TYPES)})$")]
 Split = Literal["train", "valid", "test"]
-Purpose = Literal["train", "eval", "screening"]
+Purpose = Literal["train", "eval", "screening", "practice"]
 Kind = Literal["prompts", "demonstrations", "rankings", "evaluations", "toxicity"]
 Group = Annotated[str, Field(pattern=f"^({'|'.join(GROUPS)})$")]
 
@@ -62,6 +62,7 @@ class ProjectToWorkIn(BaseModel):
     id: uuid.UUID
     task_type: str
     screening: bool
+    practice: bool
     num_done: int
     held: uuid.UUID | None
     unread: str | None
@@ -93,6 +94,7 @@ class TaskView(BaseModel):
     task_type: str
     state: str
     sensitive: bool
+    practice: bool
     prompt: str | Messages
     responses: list[str]
     key: uuid.UUID
@@ -101,6 +103,24 @@ class TaskView(BaseModel):
     kept_drafts: dict[int, Any]
     guideline: str | None
     lease_expires: datetime
+
+
+class AlikeView(BaseModel):
+    """Of the pairs of responses that both order, how many alike."""
+
+    num_agreed: int
+    num_judged: int
+    num_tasks: int
+
+
+class FeedbackView(BaseModel):
+    """In a practice: the researchers' answer beside one's own, as forms, and why it is so."""
+
+    own: dict[str, Any]
+    answer: dict[str, Any]
+    explanation: str
+    here: AlikeView
+    so_far: AlikeView
 
 
 class Held(BaseModel):

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from preceptor.labeling.api_shapes import (
     DraftBody,
     DraftVersion,
+    FeedbackView,
     FormAgain,
     GuidelineText,
     Held,
@@ -28,6 +29,7 @@ from preceptor.labeling.api_shapes import (
     TaskView,
 )
 from preceptor.labeling.guard import error_body
+from preceptor.labeling.practice import read_feedback
 from preceptor.labeling.security import AStore, Now, Visitor, api_roles
 from preceptor.store import desk, inbox, labels, queue
 from preceptor.store.accounts import acknowledge, shown_guideline
@@ -198,6 +200,20 @@ def submit(
     if receipt.outcome in ("draft", "withdrawn"):
         return JSONResponse(error_body(409, receipt.message), 409)
     return ReceiptView(**asdict(receipt), message=receipt.message)
+
+
+@router.get(
+    "/assignments/{assignment_id}/feedback",
+    response_model=FeedbackView,
+    responses={204: {"description": "Not submitted yet, or no practice."}},
+)
+def feedback(assignment_id: uuid.UUID, visitor: Labeler, store: AStore) -> Any:
+    """In a practice, after the submit: the researchers' answer, and how far yours is like it."""
+    with store.read() as session:
+        found = read_feedback(session, assignment_id, visitor.member.id)
+    if found is None:
+        return Response(status_code=204)
+    return FeedbackView(**{name: asdict(found)[name] for name in FeedbackView.model_fields})
 
 
 @router.post("/assignments/{assignment_id}/skip", status_code=204)

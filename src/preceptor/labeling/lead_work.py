@@ -13,6 +13,7 @@ from preceptor.labeling.lead_pages import Chosen, Lead, PageNumber, choose, note
 from preceptor.labeling.pages import render
 from preceptor.labeling.progress import read_progress
 from preceptor.labeling.projects import (
+    PURPOSES,
     MoreAttention,
     NewProject,
     make_project,
@@ -162,6 +163,7 @@ def _projects_page(
         sources=sources,
         guidelines=guidelines,
         task_types=TASK_TYPES,
+        purposes=PURPOSES,
         said=said,
         message=message,
         form=form or {},

@@ -46,7 +46,7 @@ def local_app(where: str) -> Iterator[str]:
 def start(where: str, listening: socket.socket) -> "subprocess.Popen[bytes]":
     """A server process on this socket; it ends with its standard input, should we be killed."""
     number = listening.fileno()
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - this program itself, by a list
         [sys.executable, "-m", "preceptor.labeling.local", str(number)],
         stdin=subprocess.PIPE,
         pass_fds=[number],

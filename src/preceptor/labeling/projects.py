@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.data.records import text_of
 from preceptor.errors import StoreError
-from preceptor.store.forms import COMPARISONS, PROMPT_TYPES
+from preceptor.store.forms import COMPARISONS, EVALUATIONS, PROMPT_TYPES
 from preceptor.store.names import seeded
 from preceptor.store.projects import (
     Candidate,
@@ -37,6 +37,7 @@ from preceptor.store.tables import (
 from preceptor.store.writing import add_writing
 
 GOLD_PAGE = 25
+PURPOSES = ("train", "eval", "screening", "practice")
 GROUPS = ("training", "heldout", "researcher", "simulated")
 FIELDS = (
     "overlap",
@@ -78,8 +79,8 @@ class NewProject:
             raise StoreError("A project needs a name of up to 100 characters.")
         if form.get("split", "train") not in ("train", "valid", "test"):
             raise StoreError("The split is train, valid or test.")
-        if form.get("purpose", "train") not in ("train", "eval", "screening"):
-            raise StoreError("The purpose is train, eval or screening.")
+        if form.get("purpose", "train") not in PURPOSES:
+            raise StoreError("The purpose is train, eval, screening or practice.")
         groups = tuple(group for group in GROUPS if form.get(f"group_{group}"))
         if not groups:
             raise StoreError("Choose at least one group of labelers.")
@@ -162,8 +163,9 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
 
     A demonstration project asks about the split's prompts. Others need responses: they take those
     of another project to prompts of the split. Only users who consent to the purpose are asked
-    about. Of a screening all tasks are in the pool, so that everybody gets them. Where prompts are
-    written, there are that many tasks more, or one for each purpose that the form names.
+    about. Of a screening and a practice all tasks are in the pool, so that everybody gets them.
+    Where prompts are written, there are that many tasks more, or one for each purpose that the
+    form names.
 
     Raises:
         StoreError: nothing is left to ask about, or there is another project of this name.
@@ -186,7 +188,8 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
             descriptions=wanted.descriptions,
             sensitive=wanted.sensitive,
         )["added"]
-    scope = "evaluate" if options.purpose == "eval" else "train"
+    evaluates = options.purpose == "eval" or wanted.task_type in EVALUATIONS
+    scope = "evaluate" if evaluates else "train"
     if wanted.task_type == "demonstration":
         asked = prompts_without_task(
             session,

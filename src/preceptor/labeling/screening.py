@@ -185,6 +185,8 @@ def _against_gold(
         .join(gold, gold.assignment_id == GoldAnswer.assignment_id)
         .where(own.account_id.in_(accounts), own.assignment_id != gold.assignment_id)
         .where(own.task_kind != "attention")  # too easy to tell who judges well
+        .join(Project, Project.id == own.project_id)
+        .where(Project.purpose != "practice")  # who is learning still is not judged
     )
     flags: dict[uuid.UUID, list[tuple[float, float]]] = defaultdict(list)
     pairs: dict[uuid.UUID, list[tuple[float, float]]] = defaultdict(list)

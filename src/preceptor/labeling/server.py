@@ -47,7 +47,7 @@ def settings_for(
             "open. Put a proxy with https before it and name its address with --url https://..., "
             "give --certificate and --key, or say --insecure."
         )
-    if host in ("0.0.0.0", "::") and url is None:
+    if host in ("0.0.0.0", "::") and url is None:  # noqa: S104 - it is refused here
         raise StoreError(
             f"--host {host}: every address of this machine. Name the one that people use with "
             "--url, as in --url http://192.168.1.5:8080; the app answers to no other name."

@@ -153,6 +153,8 @@ TASK_TEXTS = {
     "prompt_user_based": "You get a purpose in general words, and write a prompt that serves it.",
 }
 SCREENING = "screening"
+PRACTICE = "practice"
+PRACTICE_TEXT = "This is practice: after each task you see the researchers' answer beside yours."
 DONE_COUNT = "{count:,} done by you"
 START = "Begin"
 NEXT_TASK = "Next task"
@@ -320,6 +322,7 @@ NO = "no"
 COMMENT = "Comment for the lead"
 COMMENT_HINT = "Optional."
 SUBMIT = "Submit, next task"
+SUBMIT_PRACTICE = "Submit, see the answer"
 SUBMIT_STOP = "Submit and stop"
 NEXT = "Next"
 BACK = "Back"
@@ -356,6 +359,16 @@ REVISE = "Revise"
 FINISHED = "This task"
 FINISHED_SUBMITTED = "Submitted. Thank you."
 FINISHED_SKIPPED = "You skipped this task. Somebody else gets it."
+
+# Practice
+FEEDBACK = "The researchers' answer beside yours"
+FEEDBACK_ANSWER = "The researchers' answer"
+FEEDBACK_OWN = "Your answer"
+FEEDBACK_TASK = "The task"
+FEEDBACK_HERE = "In this task"
+FEEDBACK_SO_FAR = "In all {tasks:,} that you have done here"
+ALIKE = "{agreed:,} of {judged:,} pairs ordered alike"
+ALIKE_NONE = "no pair that both of you order"
 
 # Two sets of answers
 BOTH_TITLE = "Two sets of answers"

@@ -59,6 +59,11 @@ def add_attention(
             f"{project.name}: a {project.task_type} has no answer that is known to be right. "
             "Attention tasks go with tasks that compare responses."
         )
+    if project.purpose == "practice":
+        raise StoreError(
+            f"{project.name}: a practice shows the answer of each task, and who reads it must not "
+            "learn which are attention tasks. Add them to the project that follows."
+        )
     asked: dict[uuid.UUID, str] = {}
     for line in file.lines:
         record, label = line.record, line.label

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from preceptor.store.tables import Assignment, Draft, Project, Submission, Task
+from preceptor.store.queue import gets_feedback
+from preceptor.store.tables import Account, Assignment, Draft, Project, Submission, Task
 
 MOST_LISTED = 200
 
@@ -55,8 +56,15 @@ def own_tasks(
     ids = [assignment.id for assignment, _ in rows]
     labels = _newest_of(session, ids)
     drafts = set(session.scalars(select(Draft.assignment_id).where(Draft.assignment_id.in_(ids))))
+    account = session.get_one(Account, account_id) if rows else None
     return [
-        _own_task(assignment, project, labels.get(assignment.id), assignment.id in drafts)
+        _own_task(
+            assignment,
+            project,
+            labels.get(assignment.id),
+            has_draft=assignment.id in drafts,
+            is_final=account is not None and gets_feedback(project, account),
+        )
         for assignment, project in rows
     ]
 
@@ -73,11 +81,16 @@ def _newest_of(session: Session, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Su
 
 
 def _own_task(
-    assignment: Assignment, project: Project, label: Submission | None, has_draft: bool
+    assignment: Assignment,
+    project: Project,
+    label: Submission | None,
+    *,
+    has_draft: bool,
+    is_final: bool,
 ) -> OwnTask:
     withdrawn = label is not None and label.kind == "withdrawn"
     submitted = assignment.state == "submitted"
-    can_undo = label is not None and submitted and project.state != "closed"
+    can_undo = label is not None and submitted and project.state != "closed" and not is_final
     return OwnTask(
         assignment_id=assignment.id,
         project_id=project.id,

@@ -295,8 +295,8 @@ def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetim
     """Why a label stays here; None if it goes out."""
     if row.Submission.kind == "withdrawn":
         return "withdrawn"
-    if row.Project.purpose == "screening":
-        return "screening"
+    if row.Project.purpose in ("screening", "practice"):
+        return str(row.Project.purpose)
     if row.Task.kind == "attention":
         return "of attention tasks"
     if row.is_gold:

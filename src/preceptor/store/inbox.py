@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
 from preceptor.store.accounts import account_of, guideline_name, newest_guideline
-from preceptor.store.queue import LEASED, has_work, may_claim
+from preceptor.store.queue import LEASED, gets_feedback, has_work, may_claim
 from preceptor.store.tables import (
     Account,
     Acknowledgement,
@@ -36,6 +36,7 @@ class ProjectCard:
     id: uuid.UUID
     task_type: str
     screening: bool
+    practice: bool
     number: int  # among those of its type, by age: 1, 2, ..
     num_done: int  # by this account
     held: uuid.UUID | None  # the task in hand
@@ -110,6 +111,7 @@ def inbox(session: Session, account_id: uuid.UUID, *, now: datetime) -> list[Pro
                 id=project.id,
                 task_type=project.task_type,
                 screening=project.purpose == "screening",
+                practice=project.purpose == "practice",
                 number=1 + sum(card.task_type == project.task_type for card in cards),
                 num_done=done.get(project.id, 0),
                 held=held.get(project.id),
@@ -197,7 +199,8 @@ def label_state(
         .limit(1)
     ).one()
     left = project.undo_seconds - (now - at).total_seconds()
-    open_still = project.state != "closed"
+    account = session.get_one(Account, account_id)
+    open_still = project.state != "closed" and not gets_feedback(project, account)
     return LabelState(
         at=at,
         undo_seconds=left,

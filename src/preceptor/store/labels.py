@@ -26,6 +26,7 @@ from preceptor.store.queue import (
     NoSuchTask,
     drafts_of,
     equal_slots,
+    gets_feedback,
     keep_lease,
     last_revision,
     lock,
@@ -33,7 +34,14 @@ from preceptor.store.queue import (
     require_kept,
     take_place,
 )
-from preceptor.store.tables import Assignment, Draft, Project, Submission, SubmissionText
+from preceptor.store.tables import (
+    Account,
+    Assignment,
+    Draft,
+    Project,
+    Submission,
+    SubmissionText,
+)
 from preceptor.store.writing import note_written, require_new
 
 
@@ -176,7 +184,7 @@ def submit(
         outcome: Literal["withdrawn", "draft"] = "withdrawn" if taken_back else "draft"
         return Receipt(outcome, newest.id, newest.revision, newest.at)
     if assignment.state == "submitted":
-        _require_open(project)
+        _require_changeable(session, assignment, project)
     # 2. What is wrong is told by position; what is right is kept by slot.
     positions = [str(i + 1) for i in range(len(assignment.display_order))]
     choices, texts = check_form(project.task_type, form, positions)
@@ -222,7 +230,7 @@ def undo(
     label = _newest(session, assignment_id)
     if assignment.state != "submitted" or label is None:
         raise StoreError("There is nothing to undo: this task is not submitted.")
-    _require_open(project)
+    _require_changeable(session, assignment, project)
     # A clock that was set back must not end the time.
     if now - label.at > timedelta(seconds=project.undo_seconds):
         raise StoreError(
@@ -284,7 +292,7 @@ def reopen(
     label = _newest(session, assignment_id)
     if assignment.state != "submitted" or label is None:
         raise StoreError("This task is not submitted; it is among your open ones.")
-    _require_open(project)
+    _require_changeable(session, assignment, project)
     form = _form_of(session, assignment, project, label)
     return form, next_key(session, assignment_id)
 
@@ -346,9 +354,14 @@ def _own_label(session: Session, submission_id: uuid.UUID, account_id: uuid.UUID
     return label
 
 
-def _require_open(project: Project) -> None:
+def _require_changeable(session: Session, assignment: Assignment, project: Project) -> None:
     if project.state == "closed":
         raise StoreError("This project is closed; its labels stay as they are.")
+    if gets_feedback(project, session.get_one(Account, assignment.account_id)):
+        raise StoreError(
+            "This is practice: your first answer stays, because the researchers' was shown after "
+            "it. Take the next task."
+        )
 
 
 def _newest(session: Session, assignment_id: uuid.UUID) -> Submission | None:

@@ -98,6 +98,11 @@ def create_project(
         raise StoreError(f"{name}: prompts are written for training; make the purpose train.")
     if task_type == "toxicity" and options.purpose == "train":
         raise StoreError(f"{name}: labels of toxicity are an evaluation; make the purpose eval.")
+    if options.purpose == "practice" and "heldout" in options.groups:
+        raise StoreError(
+            f"{name}: held-out labelers judge as they come, and a practice shows them the "
+            "researchers' answers. Leave the group out."
+        )
     if options.purpose == "train" and "heldout" in options.groups:
         raise StoreError(
             f"{name}: held-out labelers make no training data. Leave the group out, or make the "
@@ -411,12 +416,13 @@ def task_row(
 ) -> dict[str, Any]:
     """A task with one place for each label wanted; `more` tells tasks without a prompt apart."""
     id = identify("task", project.id, prompt_id, list(response_ids), *more)
+    for_all = project.purpose == "practice"
     return {
         "id": id,
         "project_id": project.id,
         "prompt_id": prompt_id,
-        "kind": "normal",
-        "target": labels_wanted(project, id),
+        "kind": "calibration" if for_all else "normal",
+        "target": None if for_all else labels_wanted(project, id),
         "taken": 0,
         "state": "open",
         "priority": 0,

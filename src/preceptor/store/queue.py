@@ -30,6 +30,7 @@ from preceptor.store.tables import (
     Acknowledgement,
     Assignment,
     Draft,
+    GoldAnswer,
     Guideline,
     Project,
     Prompt,
@@ -87,6 +88,7 @@ class AssignmentView:
     task_type: str
     state: str
     sensitive: bool  # may disturb: shown when the labeler asks for it
+    practice: bool  # the researchers' answer is shown after the submit
     prompt: str | Messages  # where one is written: what the lead describes, or nothing
     responses: list[str]
     key: uuid.UUID  # goes into the form; the same form sent twice is one label
@@ -184,6 +186,7 @@ def view(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID) -> A
         task_type=project.task_type,
         state=assignment.state,
         sensitive=task.sensitive,
+        practice=gets_feedback(project, session.get_one(Account, account_id)),
         prompt=session.get_one(Prompt, task.prompt_id).content
         if task.prompt_id
         else task.brief or "",
@@ -458,13 +461,22 @@ def may_claim(project: Project, account: Account) -> None:
     # Researchers answer the tasks of a screening first: theirs is what others are held against.
     screened = project.purpose == "screening" and account.labeler_group != "researcher"
     wanted = "screening" if screened else "active"
-    if account.state != wanted:
+    practises = project.purpose == "practice" and account.state == "screening"
+    if account.state != wanted and not practises:
         raise StoreError(f"Your account is {account.state}; this project needs it {wanted}.")
     if account.labeler_group not in project.groups:
         raise StoreError(f"This project is not for the group {account.labeler_group}.")
     # Said once more here: what held-out labelers judge must never be trained on.
     if project.purpose == "train" and account.labeler_group == "heldout":
         raise StoreError("Held-out labelers make no training data.")
+
+
+def gets_feedback(project: Project, account: Account) -> bool:
+    """In a practice labelers see the researchers' answer after each submit; who answers does not.
+
+    So a label of theirs stays as it was sent, and they get only tasks that have an answer.
+    """
+    return project.purpose == "practice" and account.labeler_group != "researcher"
 
 
 def _next_calibration(session: Session, project: Project, account: Account) -> Task | None:
@@ -550,8 +562,10 @@ def _is_for(project: Project, account: Account) -> list[ColumnElement[bool]]:
         _askable(project),
         or_(Prompt.author_id.is_(None), Prompt.author_id != account.id),
     )
+    answered = exists().where(GoldAnswer.task_id == Task.id)
     return [
         *_suitable(account),
+        *([answered] if gets_feedback(project, account) else []),
         ~_done(account),
         ~exists().where(*written),
         *([] if project.task_type in PROMPT_TYPES else [exists().where(*asked)]),
@@ -605,7 +619,7 @@ def _new_assignment(
 ) -> Assignment:
     display_seed = seeded(project.seed, "display", task.id, account_id)
     slots = shown_slots(session, task.id)
-    random.Random(display_seed).shuffle(slots)
+    random.Random(display_seed).shuffle(slots)  # noqa: S311 - an order of display is no secret
     return Assignment(
         id=identify("assignment", task.id, account_id),
         task_id=task.id,

@@ -305,7 +305,7 @@ class Project(Base):
             "prompt_few_shot",
             "prompt_user_based",
         ),
-        one_of("purpose", "train", "eval", "screening"),
+        one_of("purpose", "train", "eval", "screening", "practice"),
         one_of("state", "open", "paused", "closed"),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
