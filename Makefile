@@ -58,8 +58,8 @@ audit: $(INSTALLED)
 	$(AUDIT) --format cyclonedx-json --output sbom.json >$(VENV)-audit/said 2>&1 || true; \
 	if ! grep -q '"components"' sbom.json 2>/dev/null; then \
 	  tail -n 1 $(VENV)-audit/said >&2; rm -f sbom.json; \
-	  echo "NOTHING WAS AUDITED: the list of known vulnerabilities (pypi.org) was not reached, or" >&2; \
-	  echo "does not know a package of constraints.txt. Run it where pypi.org can be reached." >&2; \
+	  echo "NOTHING WAS AUDITED: the list of known vulnerabilities was not reached, or" >&2; \
+	  echo "does not know a package of constraints.txt. Run it where its service can be reached." >&2; \
 	  exit 2; \
 	fi; \
 	$(AUDIT)
