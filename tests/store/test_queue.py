@@ -426,6 +426,36 @@ def test_what_a_labeler_has_done_is_not_in_the_way_of_what_is_left(store: Store)
         assert session.get_one(Assignment, other.id).task_id == tasks[-1].id
 
 
+def test_who_has_done_what_is_looked_at_first_gets_a_fresh_task_and_in_the_end_all(
+    store: Store, monkeypatch
+):
+    """A claim looks at two partly filled tasks at most, and then for a fresh one."""
+    for name, num in {"GLANCE": 1, "LOOK": 2, "WINDOW": 1}.items():
+        monkeypatch.setattr(queue, name, num)
+    project = project_of(store, num_tasks=7, overlap=3)
+    ann, bob = people(store, "ann", "bob")
+
+    def do_next(account: uuid.UUID) -> uuid.UUID | None:
+        held = take(store, project, account)
+        if held is None:
+            return None
+        finish(store, account, held)
+        with store.read() as session:
+            return session.get_one(Assignment, held.id).task_id
+
+    hers = [do_next(ann) for _ in range(3)]
+    his = [do_next(bob) for _ in range(5)]
+    # Two of hers, which are what is looked at from then on, and after them fresh ones.
+    assert set(his[:2]) < set(hers)
+    assert not set(his[2:]) & set(hers)
+    fourth = do_next(ann)
+    assert fourth not in {*hers, *his}
+    rest = []
+    while task := do_next(ann):
+        rest.append(task)
+    assert set(rest) == set(his[2:])
+
+
 def test_a_claim_does_not_look_through_all_tasks_for_leases_that_ran_out(store: Store):
     project, [ann] = project_of(store, num_tasks=3), people(store, "ann")
     take(store, project, ann)
