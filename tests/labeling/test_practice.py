@@ -249,7 +249,7 @@ def test_by_the_pages_without_a_script(store: Store, enter: Enter, rita: uuid.UU
     with store.read() as session:
         found = read_feedback(session, uuid.UUID(task), ann.account)  # type: ignore[attr-defined]
     here = f"In this task: {found.here.num_agreed} of 3 pairs ordered alike."
-    assert here in page.text and "In all 1 that you have done here" in page.text
+    assert here in page.text and "So far (1 done): " in page.text
     # Opened again from the recent tasks it is the same page, with nothing to change there.
     assert ann.open(f"/tasks/{task}").path == f"/tasks/{task}/feedback"
     for what in ("undo", "revise"):

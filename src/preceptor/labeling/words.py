@@ -366,7 +366,7 @@ FEEDBACK_ANSWER = "The researchers' answer"
 FEEDBACK_OWN = "Your answer"
 FEEDBACK_TASK = "The task"
 FEEDBACK_HERE = "In this task"
-FEEDBACK_SO_FAR = "In all {tasks:,} that you have done here"
+FEEDBACK_SO_FAR = "So far ({tasks:,} done)"
 ALIKE = "{agreed:,} of {judged:,} pairs ordered alike"
 ALIKE_NONE = "no pair that both of you order"
 
