@@ -263,8 +263,12 @@ def test_an_empty_source_is_refused_or_said(tmp_path):
     shares = {row["name"]: row["weight"] for row in card["sources"]}
     assert shares == {"good": pytest.approx(0.25), "raw": pytest.approx(0.75), "none": None}
     values["on_error"] = "refuse"
-    with pytest.raises(DataError, match="Source none: no document is left to train on"):
+    left = "Source none: no document is left to train on"
+    with pytest.raises(DataError, match=f"{left}. Nothing came in. Mend"):
         built(recipe_of(tmp_path, **values), tmp_path / "refused")
+    write_lines(tmp_path / "nothing.jsonl", ["", ""])
+    with pytest.raises(DataError, match=f"{left}. Documents dropped, by step: read 2. Mend"):
+        built(recipe_of(tmp_path, **values), tmp_path / "taken")
 
 
 @pytest.mark.parametrize("files", ["empty", "absent.jsonl", "no/*.jsonl"])

@@ -103,6 +103,26 @@ def test_a_download_that_brings_something_else_is_refused(
     assert packages.cached_package("toy") is None
 
 
+def test_an_index_that_is_not_reached_is_told_as_that(wheel: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pip itself ends with "no matching distribution", as if the version were not there."""
+    wheel.unlink()
+    refused = "Failed to establish a new connection: [Errno 111] Connection refused"
+    retry = (
+        f"WARNING: Retrying (Retry(total=0)) after connection broken by 'ProxyError('{refused}')'"
+    )
+    said = f"{retry}: /simple/toy/\nERROR: No matching distribution found for toy==1.0\n"
+
+    def reach_nothing(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, "", said)
+
+    monkeypatch.setattr(subprocess, "run", reach_nothing)
+    with pytest.raises(
+        DataError, match=r"did not reach its index \(\[Errno 111\] Connection ref"
+    ) as e:
+        packages.fetch_package("toy")
+    assert "No matching distribution" not in str(e.value)
+
+
 def test_of_a_source_archive_no_other_is_built(
     wheel: Path, no_network: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ):

@@ -1,5 +1,6 @@
 """The passes from the tokens of pieces to the stream: the mixture, then the shards."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from preceptor.corpus.mixture import (
     shares,
     write_shards,
 )
-from preceptor.corpus.passes import Plan
+from preceptor.corpus.passes import TEXT_PASSES, Plan
+from preceptor.corpus.tally import merged
 from preceptor.corpus.texts import read_json, write_json
 from preceptor.corpus.words import Numbers
 from preceptor.data.shards import PARTS
@@ -58,12 +60,13 @@ def mix(plan: Plan, _: Any, __: int, ___: int) -> None:
         told = f"Source {source.name}: no document is left to train on."
         if recipe.on_error == "refuse":
             raise DataError(
-                f"{told} work/tally says which step took them. Mend the source or the step, take "
-                "the source out, or set on_error: skip."
+                f"{told} {_what_took(plan, [source.name])} Mend the source or the step, take the "
+                "source out, or set on_error: skip."
             )
         notes.append(told)
     if not found:
-        raise DataError("no document is left of any source. work/tally says which step took them.")
+        names = [source.name for source in recipe.sources]
+        raise DataError(f"no document is left of any source. {_what_took(plan, names)}")
     by_source, more = shares(recipe, found)
     train_tokens = sum(_tokens_of(*found[name], share) for name, share in by_source.items())
     write_json(plan.work / "mixture.json", {
@@ -96,10 +99,25 @@ def _held_out_below(plan: Plan) -> np.uint64:
     if len(smallest) < 2:
         raise DataError(
             f"{len(smallest)} different documents are left, and at least 2 are needed: one is "
-            "held out. work/tally says which step took the others."
+            f"held out. {_what_took(plan, [source.name for source in plan.recipe.sources])}"
         )
     # The second one trains whatever the share says.
     return np.uint64(max(int(smallest[0]) + 1, below))
+
+
+def _what_took(plan: Plan, sources: Collection[str]) -> str:
+    """Which steps took the documents of these sources, the one that took the most first."""
+    mine = plan.numbers(lambda piece: piece.source.name in sources)
+    paths = [plan.tally(one, number) for one in TEXT_PASSES for number in mine]
+    steps = merged([path for path in paths if path.is_file()])["steps"]
+    took = {
+        step: sum(count for count, _ in counts["dropped"].values())
+        for step, counts in steps.items()
+    }
+    told = [
+        f"{step} {num:,}" for step, num in sorted(took.items(), key=lambda item: -item[1]) if num
+    ]
+    return f"Documents dropped, by step: {', '.join(told)}." if told else "Nothing came in."
 
 
 def _tokens_of(order: Numbers, lengths: npt.NDArray[np.int64], share: Share) -> int:

