@@ -19,7 +19,7 @@ from preceptor.corpus.recipe import CorpusRecipe, ExecutorName
 from preceptor.corpus.texts import read_json, write_json
 from preceptor.data.catalogue import text_set
 from preceptor.data.folders import make_folder
-from preceptor.data.rows import is_hub, require_hub
+from preceptor.data.hub import is_hub, require_hub
 from preceptor.data.shards import CARD, PARTS, index_name, is_built, read_card, shard_name
 from preceptor.errors import RecipeError
 
