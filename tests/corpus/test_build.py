@@ -100,9 +100,9 @@ def test_each_step_that_needs_a_pass_works_alone(tmp_path, one):
     assert step["dropped"] > 0 or card["cut"]["documents cut"] > 0
 
 
-def command(tmp_path: Path, out: Path, workers: int) -> list[str]:
+def command(tmp_path: Path, out: Path, workers: int, before: str = "") -> list[str]:
     script = (
-        "import sys, preceptor.corpus.pieces as pieces; pieces.PIECE_BYTES = 10_000\n"
+        f"import sys, preceptor.corpus.pieces as pieces; pieces.PIECE_BYTES = 10_000\n{before}"
         "from preceptor.cli import app; app()"
     )
     words = ["corpus", "build", str(tmp_path / "recipe.yaml"), "--out", str(out)]
@@ -152,31 +152,59 @@ def test_killed_in_its_passes_it_ends_with_the_same_bytes(tmp_path, workers, pas
     assert "/1\n" in (tmp_path / "log").read_text()
 
 
-@pytest.mark.parametrize(
-    "sign", ["logs/read/executor.json", pytest.param("logs/tokens/*", marks=pytest.mark.slow)]
-)
-def test_workers_end_with_the_build(tmp_path, sign):
-    """Killed alone, not with its group: all that it began see it within a second or two.
+KILLED_WITH_A_MANAGER = """
+import multiprocess, os, signal
+begin = multiprocess.Manager
+def begin_and_die():
+    manager = begin()
+    os.kill(os.getpid(), signal.SIGKILL)
+multiprocess.Manager = begin_and_die
+"""
+"""The pool's first process answers by then, and there is no worker yet."""
 
-    Else its folder stays locked, and the same command does not go on.
-    """
-    values = everything(tmp_path)
-    recipe = recipe_of(tmp_path, **values)
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+
+def test_a_pool_s_manager_ends_with_the_build(tmp_path):
+    """Else its folder stays locked, and the same command does not go on."""
+    save_recipe(tmp_path)
+    words = command(tmp_path, tmp_path / "out", 2, KILLED_WITH_A_MANAGER)
+    process = start(words, tmp_path / "log")
+    assert process.wait(120) == -signal.SIGKILL, (tmp_path / "log").read_text()
+    assert_group_ends(process.pid)
+    with alone_in(tmp_path / "out"):
+        assert (tmp_path / "out" / "work" / "logs" / "read").is_dir()
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_build(tmp_path):
+    """Killed alone, not with its group, while a worker has a task."""
+    save_recipe(tmp_path)
     process = start(command(tmp_path, tmp_path / "out", 2), tmp_path / "log")
-    while process.poll() is None and not list((tmp_path / "out" / "work").glob(sign)):
+    while process.poll() is None and not list((tmp_path / "out" / "work").glob(AT_WORK)):
         time.sleep(0.01)
-    time.sleep(0.15)  # the pool's manager is a process by then, and has no worker yet
     process.kill()
     assert process.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
+    assert_group_ends(process.pid)
+
+
+AT_WORK = "logs/tokens/logs/*"
+"""A worker makes its log when it begins a task."""
+
+
+def save_recipe(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, **everything(tmp_path))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+
+
+def assert_group_ends(group: int) -> None:
+    """All that a build began see within a second or two that it is no more."""
     for _ in range(600):
         try:
-            os.killpg(process.pid, 0)
+            os.killpg(group, 0)
         except ProcessLookupError:
             return
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
-    raise AssertionError("workers went on")
+    os.killpg(group, signal.SIGKILL)
+    raise AssertionError("a process of the build goes on")
 
 
 def test_a_built_corpus_is_not_built_again_and_not_overwritten(tmp_path):

@@ -11,8 +11,8 @@ from corpora import built, everything, files_of, recipe_of
 
 from preceptor.corpus.build import build
 from preceptor.corpus.executors import passes_of
-from preceptor.corpus.passes import Plan
 from preceptor.corpus.pieces import plan_pieces
+from preceptor.corpus.plan import Plan
 from preceptor.errors import DataError, RecipeError
 
 ALL = [

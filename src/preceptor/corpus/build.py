@@ -12,14 +12,15 @@ from typing import Any
 
 import preceptor
 from preceptor.corpus.blocklist import Blocklist
-from preceptor.corpus.card import cost_of, costs, summary
-from preceptor.corpus.passes import Plan
+from preceptor.corpus.card import summary
+from preceptor.corpus.costs import of_pass, of_steps
 from preceptor.corpus.pieces import Piece, lines_of, plan_pieces
+from preceptor.corpus.plan import Plan
 from preceptor.corpus.recipe import CorpusRecipe, ExecutorName
 from preceptor.corpus.texts import read_json, write_json
 from preceptor.data.catalogue import text_set
 from preceptor.data.folders import make_folder
-from preceptor.data.rows import is_hub, require_hub
+from preceptor.data.hub import is_hub, require_hub
 from preceptor.data.shards import CARD, PARTS, index_name, is_built, read_card, shard_name
 from preceptor.errors import RecipeError
 
@@ -74,13 +75,13 @@ def build(
         passes: dict[str, Any] = {}
 
         def after(name: str, seconds: float) -> None:
-            passes[name] = {"seconds": round(seconds, 3)} | cost_of(plan, name)
+            passes[name] = {"seconds": round(seconds, 3)} | of_pass(plan, name)
             _clear(plan, name)
 
         count = workers or os.cpu_count() or 1
         executors.run_passes(plan, executor, count, say, after)
         if is_built(out):
-            cost = {"workers": count, "passes": passes, "steps": costs(plan)}
+            cost = {"workers": count, "passes": passes, "steps": of_steps(plan)}
             write_json(out / "timing.json", cost)
             shutil.rmtree(plan.work)
             for line in summary(read_card(out)):

@@ -17,7 +17,7 @@ import jinja2
 
 import preceptor
 from preceptor.corpus.classifier import keep_probability
-from preceptor.corpus.passes import TEXT_PASSES, Plan, read_facts
+from preceptor.corpus.plan import TEXT_PASSES, Plan, read_facts
 from preceptor.corpus.tally import merged
 from preceptor.corpus.texts import read_json, whole_file, write_json
 from preceptor.corpus.toxicity import MANY
@@ -243,32 +243,6 @@ def _extra(tallies: dict[str, Json], prefix: str) -> dict[str, int]:
             if key.startswith(prefix):
                 found[key.removeprefix(prefix)] += count
     return dict(sorted(found.items()))
-
-
-def costs(plan: Plan) -> Json:
-    """What each step of each pass over documents cost, in seconds of a processor."""
-    found: Json = {}
-    for name in TEXT_PASSES:
-        steps: dict[str, float] = defaultdict(float)
-        for path in sorted((plan.work / "tally" / name).glob("*.cost.json")):
-            cost = read_json(path)
-            before = 0.0
-            # A step's clock runs while the steps before it work; the difference is its own.
-            for step, seconds in [*cost["steps"], ("rest", cost["total"])]:
-                steps[step] += seconds - before
-                before = seconds
-        if steps:
-            found[name] = {step: round(seconds, 3) for step, seconds in steps.items()}
-    return found
-
-
-def cost_of(plan: Plan, name: str) -> Json:
-    """All tasks of a pass together: the processor's seconds, and the largest of its processes."""
-    found = [read_json(path) for path in (plan.work / "cost" / name).glob("*.json")]
-    return {
-        "core_seconds": round(sum(cost["seconds"] for cost in found), 3),
-        "peak_memory_bytes": max((cost["peak_memory_bytes"] for cost in found), default=0),
-    }
 
 
 def summary(card: Json) -> Iterator[str]:

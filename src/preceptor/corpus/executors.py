@@ -25,9 +25,9 @@ from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupBuckets
 from datatrove.utils.hashing import HashConfig
 from loguru import logger
 
-from preceptor.corpus import passes, stream
+from preceptor.corpus import costs, passes, stream
 from preceptor.corpus.card import write_card
-from preceptor.corpus.passes import Plan
+from preceptor.corpus.plan import Plan
 from preceptor.corpus.recipe import ExecutorName
 from preceptor.errors import RecipeError
 
@@ -71,7 +71,7 @@ def passes_of(plan: Plan) -> list[Pass]:
     return [
         Pass(
             one.name,
-            [passes.begin_cost, *one.pipeline, partial(passes.note_cost, plan, one.name)],
+            [costs.begin_cost, *one.pipeline, partial(costs.note_cost, plan, one.name)],
             one.tasks,
         )
         for one in found

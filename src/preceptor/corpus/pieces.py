@@ -10,8 +10,9 @@ from pathlib import Path
 from preceptor.corpus.recipe import CorpusRecipe, Source
 from preceptor.corpus.wet import SUFFIXES as WET
 from preceptor.data import rows
+from preceptor.data.compressed import suffix_of
+from preceptor.data.hub import is_hub
 from preceptor.data.records import is_text
-from preceptor.data.rows import is_hub, suffix_of
 from preceptor.errors import RecipeError
 
 PIECE_BYTES = 64 * 2**20

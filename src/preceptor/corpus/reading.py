@@ -11,9 +11,11 @@ from preceptor.corpus.wet import read_wet
 from preceptor.corpus.words import origin_of
 from preceptor.data import rows
 from preceptor.data.catalogue import documents_of, text_set
+from preceptor.data.compressed import DAMAGE, open_bytes, suffix_of
 from preceptor.data.formats import general
 from preceptor.data.heldout import is_heldout
-from preceptor.data.rows import LONGEST_ROW, Placed, is_hub, open_bytes, read_rows, suffix_of
+from preceptor.data.hub import is_hub
+from preceptor.data.rows import LONGEST_ROW, Placed, read_rows
 from preceptor.errors import DataError
 
 
@@ -63,7 +65,7 @@ def _whole(path: Path) -> Placed:
     try:
         with open_bytes(path) as file:
             content = file.read(LONGEST_ROW + 1)
-    except rows.DAMAGE as error:
+    except DAMAGE as error:
         return str(path), DataError(f"{path}: damaged or cut off ({error}). Copy it again.")
     if len(content) > LONGEST_ROW:
         return str(path), DataError(f"{path}: a file over {LONGEST_ROW >> 20} MiB is no document.")

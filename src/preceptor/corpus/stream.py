@@ -15,7 +15,7 @@ from preceptor.corpus.mixture import (
     shares,
     write_shards,
 )
-from preceptor.corpus.passes import TEXT_PASSES, Plan
+from preceptor.corpus.plan import TEXT_PASSES, Plan
 from preceptor.corpus.tally import merged
 from preceptor.corpus.texts import read_json, write_json
 from preceptor.corpus.words import Numbers

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from preceptor.corpus.mixture import INDEX
-from preceptor.corpus.passes import Plan
+from preceptor.corpus.plan import Plan
 from preceptor.corpus.texts import Text, whole_file, write_json
 from preceptor.corpus.words import Numbers, draws, mixed
 from preceptor.models.load import open_tokenizer

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from preceptor.data.rows import DAMAGE, LONGEST_ROW, Placed, open_bytes
+from preceptor.data.compressed import DAMAGE, open_bytes
+from preceptor.data.rows import LONGEST_ROW, Placed
 from preceptor.errors import DataError
 
 SUFFIXES = (".wet", ".warc")

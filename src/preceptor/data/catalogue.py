@@ -17,6 +17,7 @@ from preceptor.data.attribution import attribution_of_set, hub_attribution
 from preceptor.data.files import origin_of
 from preceptor.data.formats import Kind, Loaded, kind_name, stream_records, tell_format
 from preceptor.data.heldout import is_heldout
+from preceptor.data.hub import HUB
 from preceptor.data.package_terms import PACKAGES, Package
 from preceptor.data.packages import is_cached, read_member
 from preceptor.data.real_records import CHAT, FACTS, RECIPES, WIKI
@@ -28,7 +29,6 @@ from preceptor.data.records import (
     write_records,
     write_text,
 )
-from preceptor.data.rows import HUB
 from preceptor.errors import DataError
 
 Read = Callable[[], Iterable[Any]]

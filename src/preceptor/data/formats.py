@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal
 
 from preceptor.data import conversations, exports, preferences, trees
+from preceptor.data.hub import is_hub
 from preceptor.data.records import (
     Demonstration,
     Document,
@@ -21,7 +22,7 @@ from preceptor.data.records import (
     parse_record,
     write_records,
 )
-from preceptor.data.rows import Placed, Row, is_hub, read_rows
+from preceptor.data.rows import Placed, Row, read_rows
 from preceptor.errors import DataError
 
 Kind = type[Document] | type[Prompt] | type[Demonstration] | type[Ranking]

@@ -5,21 +5,19 @@ that cannot be read comes as the `DataError` that says why, so that the caller c
 stopping and counting it.
 """
 
-import bz2
 import contextlib
 import csv
 import datetime
-import gzip
 import io
 import itertools
-import lzma
 import math
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
+from preceptor.data.compressed import COMPRESSED, DAMAGE, open_bytes, suffix_of
+from preceptor.data.hub import HUB, is_hub, read_hub
 from preceptor.data.records import DECODER, checked_value, parse_line
 from preceptor.errors import DataError
 
@@ -27,19 +25,14 @@ Row = dict[str, Any]
 Placed = tuple[str, Any]
 """Where it stands ("file:line"), and the row, or the `DataError` of what stands there."""
 
-HUB = "hf:"
 LONGEST_ROW = 64 * 2**20
 """Bytes of one row; a longer one is no record, and would not leave memory for others."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """What Windows puts before UTF-8."""
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 READ_BYTES = 2**20
-PIECE = 2**10
-"""Compressed bytes at a time: few, since a file made for it grows thirty thousandfold."""
 _GAP = re.compile(r"[ \t\r\n,]*")
-DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 # Cells of a table that hold a list are JSON; only these keys can hold one.
 LISTS = ("messages", "conversations", "responses", "ranks", "scores", "completions", "pairs")
 
@@ -54,7 +47,8 @@ def read_rows(path: str | Path) -> Iterator[Placed]:
         DataError: no such file, or nothing of it can be read.
     """
     if is_hub(path):
-        yield from _read_hub(str(path))
+        for place, row in read_hub(str(path)):
+            yield place, _as_json(row)
         return
     path = Path(path)
     if path.is_dir():
@@ -69,75 +63,6 @@ def read_rows(path: str | Path) -> Iterator[Placed]:
         raise DataError(f"{path}: it may not be read by this user.") from None
     except DAMAGE as error:
         yield place, DataError(f"{place}: damaged or cut off after this ({error}). Copy it again.")
-
-
-def is_hub(path: str | Path) -> bool:
-    """Whether a data set of the hub is named, not a file."""
-    return str(path).startswith(HUB)
-
-
-def suffix_of(path: Path) -> str:
-    """What kind of file it is, by its name without the compression's ending."""
-    name = path.name.lower()
-    for ending in COMPRESSED:
-        name = name.removesuffix(ending)
-    return Path(name).suffix
-
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """A file's bytes, decompressed; the first bytes tell how, whatever the name says."""
-    with path.open("rb") as file:
-        start = file.read(6)
-    if start.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(path))
-    if start.startswith(b"BZh"):
-        return bz2.open(path)
-    if start == b"\xfd7zXZ\x00":
-        return lzma.open(path)
-    if start.startswith(b"\x28\xb5\x2f\xfd"):
-        return io.BufferedReader(_Zstandard(path), READ_BYTES)
-    return path.open("rb")
-
-
-class _Zstandard(io.RawIOBase):
-    """Zstandard frames as a file; one that is cut off is an EOFError, which the library's is not.
-
-    `stream_reader` ends a truncated file in silence, and half of the data would be trained on.
-    """
-
-    def __init__(self, path: Path) -> None:
-        import zstandard
-
-        self._file = path.open("rb")
-        self._new = zstandard.ZstdDecompressor().decompressobj
-        self._frame = self._new()
-        self._error = zstandard.ZstdError
-        self._ready = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            rest = self._frame.unused_data if self._frame.eof else b""
-            piece = rest or self._file.read(PIECE)
-            if self._frame.eof and piece:
-                self._frame = self._new()
-            if not piece:
-                if self._frame.eof:
-                    return 0
-                raise EOFError("the compressed data ends in the middle")
-            try:
-                self._ready = memoryview(self._frame.decompress(piece))
-            except self._error as error:
-                raise OSError(str(error)) from error
-        count = min(len(buffer), len(self._ready))
-        buffer[:count], self._ready = self._ready[:count], self._ready[count:]
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 def _read_lines(path: Path) -> Iterator[Placed]:
@@ -362,38 +287,6 @@ def _read_parquet(path: Path) -> Iterator[Placed]:
         except pyarrow.ArrowException as error:
             told = str(error).strip().split("\n")[0].rstrip(".")
             yield f"{path}", DataError(f"{path}: not Parquet that can be read ({told}).")
-
-
-def require_hub(name: str) -> Any:
-    """The library that reads data sets of the hub.
-
-    Raises:
-        DataError: it is not installed.
-    """
-    try:
-        import datasets
-    except ImportError:
-        raise DataError(
-            f"{name}: data sets of the hub are read by the library datasets, which is not "
-            "installed. Install it: pip install 'preceptor[hub]'"
-        ) from None
-    return datasets
-
-
-def _read_hub(name: str) -> Iterator[Placed]:
-    datasets = require_hub(name)
-    place, _, split = name.removeprefix(HUB).partition("@")
-    place, _, config = place.partition(":")
-    if not place:
-        raise DataError(f"{name}: no name. It looks like {HUB}NAME[:CONFIG][@SPLIT].")
-    split = split or "train"
-    try:
-        rows = datasets.load_dataset(place, config or None, split=split, streaming="[" not in split)
-        for number, row in enumerate(rows, 1):
-            yield f"{name}:{number}", _as_json(row)
-    except Exception as error:  # of the hub, of the net, of the script: whatever the library meets
-        first = str(error).strip().split("\n")[0]
-        raise DataError(f"{name}: cannot be read ({type(error).__name__}: {first}).") from None
 
 
 READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {

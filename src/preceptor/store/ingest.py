@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from preceptor.data import formats
+from preceptor.data.compressed import open_bytes, suffix_of
 from preceptor.data.conversations import GROUP
 from preceptor.data.records import (
     Demonstration,
@@ -23,7 +24,6 @@ from preceptor.data.records import (
     parse_line,
     parse_record,
 )
-from preceptor.data.rows import open_bytes, suffix_of
 from preceptor.errors import DataError, StoreError
 from preceptor.store.consent import erased_people
 from preceptor.store.forms import (

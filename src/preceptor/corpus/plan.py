@@ -1,0 +1,75 @@
+"""What every task of a build knows: the recipe, its pieces, and where in `work/` things wait."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preceptor.corpus.pieces import PassedOver, Piece
+from preceptor.corpus.recipe import CorpusRecipe
+from preceptor.corpus.texts import read_json
+from preceptor.randomness import derived_seed
+
+TEXT_PASSES = ("read", "score", "unique", "tokens")
+"""The passes that take documents and leave documents or their tokens, in order."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every task knows: the recipe, the pieces, where things are, what nobody reads."""
+
+    recipe: CorpusRecipe
+    pieces: tuple[Piece, ...]
+    out: Path
+    passed_over: tuple[PassedOver, ...] = ()
+
+    @property
+    def work(self) -> Path:
+        return self.out / "work"
+
+    def texts(self, name: str, piece: int) -> Path:
+        """Where the documents of a piece wait after a pass."""
+        return self.work / name / f"{piece:05d}.jsonl.zst"
+
+    def tally(self, name: str, piece: int) -> Path:
+        return self.work / "tally" / name / f"{piece:05d}.json"
+
+    def stream(self, purpose: str) -> int:
+        """The number of a random stream."""
+        return derived_seed(self.recipe.seed, f"corpus/{purpose}")
+
+    def has(self, name: str) -> bool:
+        """Whether documents wait on the disk after this pass."""
+        needed = {
+            "read": self.recipe.classifier,
+            "score": self.recipe.duplicates,
+            "unique": self.recipe.decontaminate,
+        }
+        return needed[name] is not None
+
+    @property
+    def region(self) -> str | None:
+        """Whose phone numbers are masked; None where personal data are not."""
+        return None if self.recipe.personal is None else self.recipe.personal.region
+
+    def numbers(self, is_mine: Callable[[Piece], bool]) -> list[int]:
+        return [number for number, piece in enumerate(self.pieces) if is_mine(piece)]
+
+
+def classifier_path(plan: Plan) -> Path:
+    return plan.work / "classifier.npy"
+
+
+def toxicity_path(plan: Plan) -> Path:
+    return plan.work / "toxicity" / "classifier.npy"
+
+
+def sample_path(plan: Plan, piece: int) -> Path:
+    return plan.work / "sample" / f"{piece:05d}.npz"
+
+
+def read_facts(plan: Plan, name: str) -> dict[str, Any]:
+    """What is known of `classifier` or `toxicity`; nothing where the recipe has none."""
+    path = plan.work / f"{name}.json"
+    found: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return found

@@ -1,0 +1,173 @@
+"""The steps on documents: each says of every document that comes why it stays or goes."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from preceptor.corpus import classifier, contamination, quality
+from preceptor.corpus.blocklist import Blocklist
+from preceptor.corpus.plan import Plan, classifier_path, toxicity_path
+from preceptor.corpus.tally import Tally
+from preceptor.corpus.texts import Text
+from preceptor.corpus.words import draw, fraction_of
+from preceptor.data.personal import mask_personal
+
+Transform = Callable[[Iterator[Text]], Iterator[Text]]
+
+
+def steps_of(
+    name: str, plan: Plan, piece: int, is_raw: bool, tally: Tally
+) -> Iterator[tuple[str, Transform]]:
+    """The steps of one pass that the recipe asks for, in order, with their names."""
+    recipe = plan.recipe
+    if name == "read":
+        if recipe.language is not None:
+            yield "language", partial(in_languages, recipe.language.keep, tally)
+        if recipe.quality is not None:
+            yield "quality", partial(good_enough, recipe.quality, tally)
+    elif name == "score":
+        if recipe.classifier is not None and is_raw and classifier_path(plan).is_file():
+            yield "classifier", partial(scored, plan, tally)
+    elif name == "unique":
+        if recipe.duplicates is not None:
+            yield "duplicates", partial(without_duplicates, plan, piece, tally)
+    elif name == "tokens":
+        if recipe.decontaminate is not None:
+            yield "decontaminate", partial(decontaminated, plan, piece, tally)
+        if recipe.blocklist is not None:
+            yield "blocklist", partial(without_blocked, recipe.blocklist, tally)
+        if recipe.toxicity is not None and toxicity_path(plan).is_file():
+            yield "toxicity", partial(without_toxic, plan, tally)
+        if recipe.personal is not None:
+            yield "personal", partial(masked, recipe.personal.region, tally)
+
+
+def in_languages(keep: list[str], tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
+    """Step `language`."""
+    for text in texts:
+        if problem := quality.language_problem(text.text, keep):
+            tally.dropped("language", text, *problem)
+        else:
+            tally.kept("language", text)
+            yield text
+
+
+def good_enough(rules: Any, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
+    """Step `quality`."""
+    for text in texts:
+        if problem := quality.quality_problem(text.text, rules):
+            tally.dropped("quality", text, *problem)
+        else:
+            tally.kept("quality", text)
+            yield text
+
+
+def scored(plan: Plan, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
+    """Step `classifier`: the paper's Pareto rule, with a draw of the document's own."""
+    config = plan.recipe.classifier
+    assert config is not None
+    model = classifier.Classifier.load(classifier_path(plan))
+    stream = plan.stream("pareto")
+    for text in texts:
+        score = model.score(text.text)
+        tally.extra[f"score {min(9, int(score * 10))}"] += 1
+        uniform = fraction_of(draw(text.origin, stream))
+        if classifier.is_kept(score, uniform, config.alpha):
+            tally.extra[f"kept score {min(9, int(score * 10))}"] += 1
+            tally.kept("classifier", text, f"score {score:.2f}")
+            yield text
+        else:
+            tally.dropped("classifier", text, "not drawn by the Pareto rule", f"score {score:.2f}")
+
+
+def without_duplicates(
+    plan: Plan, piece: int, tally: Tally, texts: Iterator[Text]
+) -> Iterator[Text]:
+    """Step `duplicates`; the pass that found them has the examples."""
+    path = plan.work / "removed" / f"{piece:05d}.npy"
+    gone: dict[int, int] = {}
+    if path.is_file():
+        rows = np.load(path, allow_pickle=False)
+        gone = dict(zip(rows["at"].tolist(), rows["piece"].tolist(), strict=True))
+    own = plan.pieces[piece].source.name
+    for at, text in enumerate(texts):
+        if at not in gone:
+            tally.kept("duplicates", text)
+            yield text
+            continue
+        of = plan.pieces[gone[at]].source.name
+        reason = "near-duplicate in the same source" if of == own else f"near-duplicate in {of}"
+        tally.counted_out("duplicates", text, reason)
+
+
+def decontaminated(plan: Plan, piece: int, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
+    """Step `decontaminate`: documents in which the pass before saw a run are cut, or go."""
+    config = plan.recipe.decontaminate
+    assert config is not None
+    index = benchmark_index(plan)
+    touched = set(np.load(plan.work / "hits" / f"{piece:05d}.npy", allow_pickle=False).tolist())
+    for at, text in enumerate(texts):
+        cut = contamination.cut_out(text.text, index, config) if at in touched else None
+        if cut is None:
+            tally.kept("decontaminate", text)
+            yield text
+        elif cut.num_pieces > config.max_pieces:
+            told = f"{cut.num_pieces} pieces; {cut.cut}"
+            tally.dropped("decontaminate", text, "cut into more than max_pieces", told)
+        elif not cut.pieces:
+            tally.dropped("decontaminate", text, "nothing long enough is left", cut.cut)
+        else:
+            left = text.with_text(" […] ".join(cut.pieces))
+            tally.kept("decontaminate", left, f"cut: {cut.cut}")
+            tally.extra["documents cut"] += 1
+            tally.extra["pieces of cut documents"] += len(cut.pieces)
+            for part, piece_text in enumerate(cut.pieces):
+                yield text.with_text(piece_text, part)
+
+
+def without_blocked(config: Any, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
+    """Step `blocklist`."""
+    blocklist = Blocklist.read(config.file)
+    for text in texts:
+        share, first = blocklist.found_in(text.text)
+        if share > config.max_fraction:
+            tally.dropped("blocklist", text, "blocked words", f"{share:.2%}, first: {first}")
+        else:
+            tally.kept("blocklist", text)
+            yield text
+
+
+def without_toxic(plan: Plan, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
+    """Step `toxicity`: nothing is drawn, the threshold alone decides."""
+    assert plan.recipe.toxicity is not None
+    model = classifier.Classifier.load(toxicity_path(plan))
+    for text in texts:
+        score = model.score(text.text)
+        tally.extra[f"toxic score {min(9, int(score * 10))}"] += 1
+        if score >= plan.recipe.toxicity.threshold:
+            tally.dropped("toxicity", text, "like the toxic examples", f"score {score:.2f}")
+        else:
+            tally.kept("toxicity", text, f"score {score:.2f}")
+            yield text
+
+
+def masked(region: str, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
+    """Step `personal`: nothing is dropped, what was masked is counted."""
+    for text in texts:
+        clean, counts = mask_personal(text.text, region)
+        assert isinstance(clean, str)
+        tally.extra.update({f"masked {kind}": count for kind, count in counts.items()})
+        found = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        result = text.with_text(clean) if counts else text
+        tally.kept("personal", result, found)
+        yield result
+
+
+def benchmark_index(plan: Plan) -> Any:
+    """The runs that are cut out: those of the benchmarks that few enough documents have."""
+    assert plan.recipe.decontaminate is not None
+    index = np.load(plan.work / "benchmarks.npy", allow_pickle=False)
+    common = np.load(plan.work / "common.npy", allow_pickle=False)
+    return index[~contamination.is_in(index, common)]
