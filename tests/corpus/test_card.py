@@ -7,7 +7,7 @@ import re
 import pytest
 from corpora import advert, built, document, reasons, recipe_of, write_lines
 
-from preceptor.corpus.card import amount
+from preceptor.corpus.card import amount, whys
 
 EVIL = [
     "<script>document.title='owned'</script>",
@@ -136,3 +136,9 @@ def test_personal_data_that_are_masked_are_in_no_example(tmp_path):
 )
 def test_amounts_are_short(number, told):
     assert amount(number) == told
+
+
+def test_counts_that_follow_from_each_other_are_not_explained():
+    steps_as_they_are = {"classifier": {}, "cut": {"documents cut": 0}}
+    assert whys(steps_as_they_are) == []
+    assert len(whys({"classifier": {"by_score": []}, "cut": {"documents cut": 1}})) == 2

@@ -46,6 +46,9 @@ def test_what_is_said_fits_a_terminal_and_has_no_lines_of_the_library(tmp_path, 
     build(recipe, tmp_path / "out", workers=2, say=lines.append)
     table = lines.index("corpus test")
     assert list(dict.fromkeys(line.split()[1] for line in lines[:table])) == ALL
+    # Of these two steps "came in" is not what the step above kept.
+    assert "  The classifier is asked about raw sources alone." in lines
+    assert "  A document that is cut goes on as its pieces." in lines
     assert all(len(line) < 80 for line in lines)
     assert capfd.readouterr() == ("", "")
 

@@ -255,8 +255,20 @@ def summary(card: Json) -> Iterator[str]:
     for part, what in (("train", "mixture to train on"), ("valid", "held out")):
         counts = f"{card['documents'][part]:>13,} documents{card['tokens'][part]:>20,} tokens"
         yield f"  {what:<22}{counts}"
+    for why in whys(card):
+        yield f"  {why}"
     for note in card["notes"]:
         yield from textwrap.wrap(note, 78, initial_indent="  note: ", subsequent_indent="        ")
+
+
+def whys(card: Json) -> list[str]:
+    """Why what came into a step is not what the step before it kept, where that is so."""
+    found = []
+    if "by_score" in card["classifier"]:
+        found.append("The classifier is asked about raw sources alone.")
+    if card["cut"]["documents cut"]:
+        found.append("A document that is cut goes on as its pieces.")
+    return found
 
 
 def render(card: Json) -> str:
@@ -271,6 +283,7 @@ def render(card: Json) -> str:
     environment.filters["amount"] = amount
     page: str = environment.get_template("card.html.j2").render(
         card=card,
+        whys=whys(card),
         css=(HERE / "card.css").read_text(encoding="utf-8"),
         widest=max((step["entered"] for step in card["steps"]), default=1) or 1,
     )
