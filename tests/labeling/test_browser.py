@@ -799,6 +799,59 @@ def test_choosing_moves_nothing(page: Chromium, store: Store):
     assert page.js(sizes) == before
 
 
+def test_profile_folds_keep_what_is_ticked_without_scripts(page: Chromium, store: Store):
+    """A closed fold still sends its boxes, and says what is ticked in it."""
+    page.scripts(False)
+
+    def save() -> None:
+        page.click("form[action$='/competence'] > button")
+        page.wait("document.readyState === 'complete' && location.search === '?saved=competence'")
+
+    def kept() -> list[str]:
+        with store.read() as session:
+            account = account_named(session, "ann")
+            return [*(account.topics or []), *(account.languages or [])]
+
+    page.open(page.site + "/profile")
+    assert page.js("document.querySelectorAll('.known-of[open]').length") == 0
+    for box in ("topic_law", "topic_speech_age", "language_de"):
+        fold = f".known-of:has([name={box}])"
+        page.click(f"{fold} summary")
+        page.wait(f"document.querySelector('{fold}').open")
+        page.click(f"[name={box}]")
+        page.click(f"{fold} summary")
+        page.wait(f"!document.querySelector('{fold}').open")
+    save()
+    assert kept() == ["law", "speech_age", "de"]
+    page.open(page.site + "/profile")
+    save()  # with every fold closed, nothing touched
+    assert kept() == ["law", "speech_age", "de"]
+    assert [page.text(f".known-of:has([name={box}]) summary") for box in ("topic_law",)] == [
+        "Subjects\nLaw"
+    ]
+
+
+def test_on_a_phone_buttons_end_where_the_form_does(page: Chromium, store: Store):
+    """Submitting is as wide as the form, and what was submitted has its buttons on one line."""
+    project = make_project(store, "evaluation_ab", {"a?": ["one", "two"], "b?": ["three", "four"]})
+    page.resize(390, 800, phone=True)
+    page.open(page.site + "/")
+    begin(page, project)
+    edges = (
+        "['.bar .buttons', '.bar [data-submit]'].map(s => document.querySelector(s)"
+        ".getBoundingClientRect()).map(r => [r.left, r.right])"
+    )
+    [whole, submit_button] = page.js(edges)
+    assert whole == submit_button
+    pills = "[...document.querySelectorAll('.choice .pill')].map(e => [e.offsetTop, e.offsetWidth])"
+    (top, width), second, third, fourth = page.js(pills)
+    assert second == [top, width] and third == fourth and third[1] == width
+    page.tap(".choice input")
+    page.leave(lambda: page.tap("[data-submit]"))
+    tops = "[...document.querySelectorAll('.after button')].map(e => e.getBoundingClientRect().top)"
+    assert page.js(f"{tops}.length") == 2 and page.js(f"new Set({tops}).size") == 1
+
+
 def test_keys_are_shown_where_there_are_keys(page: Chromium, store: Store):
     project = make_project(store, "evaluation_ab")
     page.open(page.site + "/")
