@@ -12,18 +12,20 @@ import pytest
 import uvicorn
 from browsers import PASSWORD, add_member
 from chromium import Chromium, find_program
-from crew import add_member_of, add_rejected, honest, ranking_store
+from crew import add_member_of, add_rejected, add_tasks_of, honest, ranking_store
+from fastapi.routing import iter_route_contexts
 from people import START, add_prompt
 from sqlalchemy import select
 
 from preceptor.labeling.app import create_app
 from preceptor.labeling.settings import Settings
+from preceptor.store.accounts import invite, publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.labels import submit
 from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, ProjectOptions, add_tasks, create_project
 from preceptor.store.queue import claim
-from preceptor.store.tables import Guideline, Prompt, Task
+from preceptor.store.tables import Account, Guideline, Prompt, Task
 
 pytestmark = [
     pytest.mark.browser,
@@ -44,6 +46,7 @@ PAGES = (
     "/exports",
     "/accounts",
     "/access",
+    "/erase",
 )
 ATTACKS = (
     "<script>document.title = 'taken'</script>",
@@ -177,29 +180,100 @@ def test_all_of_it_works_without_scripts(page: Chromium, store: Store):
     assert "paused" in page.text("table")
 
 
+def everything(store: Store) -> list[str]:
+    """Work that fills every page; the paths of all pages, those about one thing among them."""
+    crew = {name: (honest(0.5), {}) for name in ("ann", "bob", "cyd")}
+    project, people = ranking_store(store, crew, num_tasks=12, num_calibration=4)
+    now = START + timedelta(days=90)
+    with store.write() as session:
+        add_tasks_of(session, project, 1, name="q")
+        assert claim(session, project, people["ann"], now=now) is not None
+        options = ProjectOptions(purpose="screening")
+        screening = create_project(session, "s", "demonstration", options, now=START)
+        add_tasks(session, screening, {add_prompt(session, "Write a haiku about rain."): []})
+        dee = add_member_of(session, store, "dee.of.a-long-name@example.org")
+        session.get_one(Account, dee).state = "screening"
+        view = claim(session, screening, dee, now=START)
+        assert view is not None
+        submit(session, view.id, dee, key=view.key, form={"response": "Rain."}, now=START)
+        invite(session, store.site_key, "newcomer@example.org", now=START)
+        publish_guideline(session, "ranking", "# Ranking\n\nBe fair.", now=START)
+        guideline = session.scalars(select(Guideline.id)).one()
+        task = session.scalars(select(Task.id)).first()
+    return [*PAGES, f"/tasks/{task}", f"/guidelines/{guideline}", f"/screening/{dee}"]
+
+
 def test_pages_fit_a_small_screen(page: Chromium, store: Store):
-    crew = {name: (honest(0.5), {}) for name in ("ann", "bob")}
-    ranking_store(store, crew, num_tasks=6, num_calibration=0)
+    """Empty and filled, none is wider than a phone: what is wide scrolls in its own box."""
     page.resize(390, 800, phone=True)
     outside = (
         "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > "
-        "391 && !e.parentElement.closest('.scroll')).map(e => e.outerHTML.slice(0, 90))"
+        "391 && !e.parentElement.closest('.scroll, figure, pre'))"
+        ".map(e => e.outerHTML.slice(0, 90))"
     )
-    for path in PAGES:
+    for path in (*PAGES, *everything(store)):
         page.open(f"{page.site}/lead{path}")  # type: ignore[attr-defined]
         assert page.js("document.documentElement.scrollWidth") <= 390, (path, page.js(outside))
+
+
+def test_every_page_without_a_parameter_is_in_the_list(store: Store):
+    routes = iter_route_contexts(create_app(store).routes)
+    found = {
+        route.path.removeprefix("/lead")
+        for route in routes
+        if (route.path or "").startswith("/lead") and "GET" in (route.methods or ())
+    }
+    assert {path for path in found if "{" not in path} == set(PAGES)
+
+
+def test_what_scrolls_sideways_is_reached_by_keys_and_has_a_name(page: Chromium, store: Store):
+    everything(store)
+    boxes = (
+        "[...document.querySelectorAll('.scroll, figure, .sample')].filter(e => e.clientWidth)"
+        ".map(e => [e.scrollWidth > e.clientWidth, e.tabIndex === 0, e.ariaLabel ?? '', "
+        "e.localName === 'figure' || e.role === 'group'])"
+    )
+    page.resize(390, 800, phone=True)
+    page.open(f"{page.site}/lead/labelers")  # type: ignore[attr-defined]
+    page.wait("document.querySelectorAll('[aria-label=Attention]').length === 1")
+    assert page.js(boxes) == [[True, True, "Agreement with the others", True]] * 2 + [
+        [True, True, "Attention", True]
+    ]
+    page.resize(1280, 900)  # all of it fits, so Tab passes it by
+    page.wait("document.querySelectorAll('.lead-content [tabindex]').length === 0")
+    assert [[scrolls, stops] for scrolls, stops, *_ in page.js(boxes)] == [[False, False]] * 3
+
+
+def test_what_can_be_done_with_an_account_stands_on_one_line(page: Chromium, store: Store):
+    everything(store)
+    page.open(f"{page.site}/lead/accounts")  # type: ignore[attr-defined]
+    lines = page.js(
+        "[...document.querySelectorAll('.accounts td .inline')].map(cell => "
+        "[...cell.querySelectorAll('button')].map(b => b.getBoundingClientRect()))"
+        ".map(all => [all.length, new Set(all.map(r => r.top)).size, "
+        "Math.max(...all.map(r => r.right))])"
+    )
+    assert max(num for num, *_ in lines) == 4
+    assert [line for line in lines if line[1] != 1 or line[2] > 1280] == []
+    assert page.js("(e => e.scrollWidth - e.clientWidth)(document.querySelector('.scroll'))") == 0
+
+
+def test_one_figure_alone_is_no_wider_than_among_others(page: Chromium, store: Store):
+    everything(store)
+    widths = "[...document.querySelectorAll('.figures > div')].map(e => e.offsetWidth)"
+    page.open(f"{page.site}/lead/prompts")  # type: ignore[attr-defined]
+    [alone] = page.js(widths)
+    assert alone <= 256
 
 
 def test_axe_finds_nothing_serious(page: Chromium, store: Store):
     axe: Any = pytest.importorskip("axe_core_python", reason="no axe: pip install axe-core-python")
     [script] = Path(axe.__file__).parent.rglob("axe.min.js")
-    crew = {name: (honest(0.5), {}) for name in ("ann", "bob", "cyd")}
-    ranking_store(store, crew, num_tasks=12, num_calibration=4)
-    with store.read() as session:
-        task = session.scalars(select(Task.id)).first()
-    for dark in (False, True):
+    paths = everything(store)
+    for dark, width in ((False, 1280), (True, 1280), (False, 390)):
         page.dark(dark)
-        for path in (*PAGES, f"/tasks/{task}"):
+        page.resize(width, 900, phone=width < 640)
+        for path in paths:
             page.open(f"{page.site}/lead{path}")  # type: ignore[attr-defined]
             page.js(script.read_text(encoding="utf-8"))
             page.js(
@@ -208,4 +282,4 @@ def test_axe_finds_nothing_serious(page: Chromium, store: Store):
             )
             page.wait("window.axed !== null")
             serious = [v for v in page.js("window.axed") if v[0] in ("serious", "critical")]
-            assert not serious, (path, dark, json.dumps(serious))
+            assert not serious, (path, dark, width, json.dumps(serious))

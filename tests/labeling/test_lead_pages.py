@@ -2,14 +2,14 @@
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import PASSWORD, Browser, Clock, Enter, make_project
+from browsers import PASSWORD, Browser, Clock, Enter, add_member, make_project
 from crew import (
     add_member_of,
     add_rejected,
@@ -29,6 +29,7 @@ from preceptor.labeling.app import create_app
 from preceptor.labeling.charts import Mark
 from preceptor.labeling.settings import Settings
 from preceptor.statistics import Estimate
+from preceptor.statistics.quality import Pace
 from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store, create_store, open_store
 from preceptor.store.labels import submit
@@ -347,6 +348,58 @@ def test_an_impossible_project_is_refused_and_what_was_typed_stays(
         assert session.scalars(select(Project)).all() == []
 
 
+@pytest.mark.parametrize(
+    ("task_type", "purposes"), [("prompt_user_based", ""), ("prompt_plain", "plan a meal")]
+)
+def test_a_fold_with_something_wrong_in_it_is_open(admin: Browser, task_type: str, purposes: str):
+    """Purposes that are missing, and such as do not belong there, are seen at once."""
+    fold = re.compile(r'<details class="ticks"(.*?)>')
+    [untouched] = fold.findall(admin.get("/lead/projects").text)
+    wanted = {"name": "p", "task_type": task_type, "purpose": "train", "split": "train"}
+    numbers = {"num_tasks": "2", "overlap": "1", "pool": "0", "lease": "60"}
+    answer = admin.submit(
+        "/lead/projects", **wanted, **numbers, group_training="1", descriptions=purposes
+    )
+    [refused] = fold.findall(answer.text)
+    assert answer.status_code == 400 and "descriptions" in answer.text
+    assert purposes in answer.text
+    assert (untouched.strip(), refused.strip()) == ("", "open")
+
+
+@pytest.mark.parametrize(
+    ("z", "said"), [(-0.04, "0.0"), (-0.0, "0.0"), (0.04, "0.0"), (-0.06, "-0.1"), (-2.5, "-2.5")]
+)
+def test_no_pace_is_less_than_nothing(
+    admin: Browser, project: uuid.UUID, monkeypatch: pytest.MonkeyPatch, z: float, said: str
+):
+    def paces(labelers: Sequence[int], *_: object) -> dict[int, Pace]:
+        return {i: Pace(z, 0.0, 9) for i in set(labelers)}
+
+    monkeypatch.setattr("preceptor.labeling.labelers.paces", paces)
+    page = admin.get(f"/lead/labelers?project={project}").text
+    row = page.split("<h2>Attention</h2>")[1].split("<tbody>")[1].split("</tr>")[0]
+    cells = re.findall(r'<td class="number">(.*?)</td>', row)
+    assert cells[1] == said
+
+
+def test_where_nothing_is_yet_the_page_says_what_brings_it(admin: Browser, tmp_path: Path):
+    """An empty queue and an empty screening lead on, each to pages that there are."""
+    create_store(str(tmp_path / "new.db"))
+    opened = open_store(str(tmp_path / "new.db"))
+    app = create_app(opened, Settings(exports=tmp_path / "exports"))
+    add_member(opened, "boss", role="admin", group="researcher")
+    boss = Browser(app)
+    boss.post("/login", data={"login": "boss", "password": PASSWORD, "next": "/"})
+    for path, num in (("/lead/queue", 1), ("/lead/screening", 2)):
+        page = boss.get(path).text
+        boxes = re.findall(r'<div class="nothing">(.*?)</div>', page, re.DOTALL)
+        assert len(boxes) == num and "<svg" not in page
+        for box in boxes:
+            links = re.findall(r'href="(.*?)"', box)
+            assert links and all(boss.get(link).status_code == 200 for link in links)
+    opened.close()
+
+
 def test_an_export_is_run_listed_and_taken(
     store: Store, admin: Browser, project: uuid.UUID, tmp_path: Path
 ):
@@ -639,7 +692,9 @@ def test_a_scale_reaches_down_to_the_lowest_interval(draw: Any, least: float, be
 
 
 def test_no_rows_no_chart():
-    assert charts.intervals("c", []) == charts.over_time("c", []) == ""
+    none = [("a", Estimate.undefined("nothing")), ("b", Estimate.undefined("nothing"))]
+    for rows in ([], none):
+        assert charts.intervals("c", rows) == charts.over_time("c", rows) == ""
 
 
 @pytest.mark.parametrize("values", [[0.0], [1e-9], [7.0, 3.0], [123_456.0], [10.0]])

@@ -36,9 +36,9 @@ def intervals(
 ) -> Markup:
     """A row a name: a point with its interval, and the number; undefined ones say "none".
 
-    The scale begins at `low`, or lower if a row does; without rows there is no chart.
+    The scale begins at `low`, or lower if a row does; where no row is defined there is no chart.
     """
-    if not rows:
+    if all(estimate.mean is None for _, estimate in rows):
         return Markup("")
     low = _lowest(low, rows)
     left, right, step, top = 190.0, 92.0, 30.0, 30.0 if marks else 12.0
@@ -83,9 +83,9 @@ def over_time(
 ) -> Markup:
     """Points with intervals from left to right, joined by a line; names stand below.
 
-    The scale begins at `low`, or lower if a row does; without rows there is no chart.
+    The scale begins at `low`, or lower if a row does; where no row is defined there is no chart.
     """
-    if not rows:
+    if all(estimate.mean is None for _, estimate in rows):
         return Markup("")
     low = _lowest(low, rows)
     left, right, top, height = 54.0, 16.0, 18.0, 200.0

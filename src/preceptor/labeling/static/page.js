@@ -29,6 +29,23 @@ document.querySelector(".sign-out")?.addEventListener("submit", () => {
   forget("clock/");
 });
 
+// What scrolls sideways is reached by Tab, moved by arrows and named by the heading above it; where
+// all of it fits it is no stop.
+const headings = [...document.querySelectorAll("main :is(h1, h2, h3)")];
+const scrollers = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) {
+      const above = headings.filter((heading) => heading.compareDocumentPosition(target) & 4).at(-1);
+      target.tabIndex = 0;
+      target.ariaLabel = above?.textContent ?? document.title;
+      if (target.localName !== "figure") target.role = "group";
+    } else {
+      for (const name of ["tabindex", "aria-label", "role"]) target.removeAttribute(name);
+    }
+  }
+});
+for (const element of document.querySelectorAll(".scroll, figure, .sample")) scrollers.observe(element);
+
 document.querySelector("[data-focus]")?.focus();
 
 const keysOn = document.getElementById("keys-on");
