@@ -17,8 +17,9 @@ from preceptor.store.attention import add_attention, read_answers, set_attention
 from preceptor.store.database import Store
 from preceptor.store.export import Filter, export_records
 from preceptor.store.labels import submit
+from preceptor.store.next_task import has_work
 from preceptor.store.projects import ProjectOptions, create_project, prompts_without_task
-from preceptor.store.queue import AssignmentView, claim, has_work, release
+from preceptor.store.queue import AssignmentView, claim, release
 from preceptor.store.screening import drop_gold, set_gold
 from preceptor.store.status import project_status, prompt_status
 from preceptor.store.tables import Account, Assignment, Project, Prompt, Task

@@ -9,7 +9,7 @@ from people import START, add_labeler, add_project, at, fill_in
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
-from preceptor.store import queue
+from preceptor.store import next_task
 from preceptor.store.accounts import acknowledge, publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.inbox import (
@@ -102,7 +102,7 @@ def test_sensitive_work_is_none_for_who_does_not_accept_it(store: Store):
 
 def test_of_very_many_tasks_a_few_are_looked_at(store: Store, monkeypatch: pytest.MonkeyPatch):
     """What may be behind them is not hidden."""
-    monkeypatch.setattr(queue, "LOOK", 2)
+    monkeypatch.setattr(next_task, "LOOK", 2)
     with store.write() as session:
         ann = add_labeler(session, store, "ann")
         project = add_project(session, num_tasks=3, overlap=2)

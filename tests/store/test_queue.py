@@ -11,7 +11,7 @@ from people import START, add_labeler, add_project, add_prompt, at, fill_in, say
 from sqlalchemy import event, select
 
 from preceptor.errors import StoreError
-from preceptor.store import queue
+from preceptor.store import next_task
 from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.inbox import set_accepts_sensitive
@@ -389,7 +389,7 @@ def test_what_was_left_out_is_not_chosen_again(store: Store):
 
 def test_what_a_labeler_has_done_is_not_in_the_way_of_what_is_left(store: Store):
     """More of their own half-done tasks than are looked at one by one, then unsuitable ones."""
-    num = queue.WINDOW + 20
+    num = next_task.WINDOW + 20
     project = project_of(store, num_tasks=num, overlap=3)
     ann, bob = people(store, "ann", "bob")
     with store.write() as session:
@@ -431,7 +431,7 @@ def test_who_has_done_what_is_looked_at_first_gets_a_fresh_task_and_in_the_end_a
 ):
     """A claim looks at two partly filled tasks at most, and then for a fresh one."""
     for name, num in {"GLANCE": 1, "LOOK": 2, "WINDOW": 1}.items():
-        monkeypatch.setattr(queue, name, num)
+        monkeypatch.setattr(next_task, name, num)
     project = project_of(store, num_tasks=7, overlap=3)
     ann, bob = people(store, "ann", "bob")
 

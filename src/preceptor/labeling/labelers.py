@@ -26,7 +26,7 @@ from preceptor.statistics.quality import (
     straight_lining_of_counts,
 )
 from preceptor.statistics.rankings import midranks_of_rows, pair_counts
-from preceptor.store.queue import SKIPPED
+from preceptor.store.next_task import SKIPPED
 from preceptor.store.tables import Assignment, GoldAnswer, Judgement, Task
 
 Floats = NDArray[np.float64]

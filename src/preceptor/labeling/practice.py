@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session, aliased
 
 from preceptor.statistics.rankings import pair_counts
 from preceptor.store.forms import form_of, relabel
-from preceptor.store.queue import NoSuchTask, gets_feedback
+from preceptor.store.next_task import gets_feedback
+from preceptor.store.queue import NoSuchTask
 from preceptor.store.tables import (
     Account,
     Assignment,

@@ -9,7 +9,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from preceptor.labeling.judgements import day_of
-from preceptor.store.queue import LEASED
+from preceptor.store.next_task import LEASED
 from preceptor.store.status import label_counts, leases_held, skips, task_counts
 from preceptor.store.tables import Account, Assignment, Draft, Judgement, Project, Task
 

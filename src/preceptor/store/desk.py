@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from preceptor.store.queue import gets_feedback
+from preceptor.store.next_task import gets_feedback
 from preceptor.store.tables import Account, Assignment, Draft, Project, Submission, Task
 
 MOST_LISTED = 200

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
 from preceptor.store.accounts import account_of, guideline_name, newest_guideline
-from preceptor.store.queue import LEASED, gets_feedback, has_work, may_claim
+from preceptor.store.next_task import LEASED, gets_feedback, has_work
+from preceptor.store.queue import may_claim
 from preceptor.store.tables import (
     Account,
     Acknowledgement,

@@ -22,11 +22,11 @@ from preceptor.store.forms import (
 )
 from preceptor.store.judgements import note_labels
 from preceptor.store.names import identify, sha256_of
+from preceptor.store.next_task import gets_feedback
 from preceptor.store.queue import (
     NoSuchTask,
     drafts_of,
     equal_slots,
-    gets_feedback,
     keep_lease,
     last_revision,
     lock,

@@ -11,26 +11,33 @@ most one assignment for a task and an account; a label is never lost.
 
 import random
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import exists, func, or_, select
+from sqlalchemy.orm import Session
 
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
 from preceptor.store.accounts import account_of, guideline_name, newest_guideline
-from preceptor.store.consent import still_willing
-from preceptor.store.forms import EVALUATIONS, PROMPT_TYPES, SKIP_REASONS, require_storable
+from preceptor.store.forms import SKIP_REASONS, require_storable
 from preceptor.store.names import identify, seeded
+from preceptor.store.next_task import (
+    DONE,
+    LEASED,
+    askable,
+    gets_feedback,
+    next_attention,
+    next_calibration,
+    next_normal,
+    scope_of,
+)
 from preceptor.store.tables import (
     Account,
     Acknowledgement,
     Assignment,
     Draft,
-    GoldAnswer,
     Guideline,
     Project,
     Prompt,
@@ -40,26 +47,6 @@ from preceptor.store.tables import (
     Task,
     TaskResponse,
 )
-
-# SQLite takes a partial index only for a value that stands in the statement itself.
-OPEN = literal("open", literal_execute=True)
-LEASED = literal("leased", literal_execute=True)
-SKIPPED = literal("skipped", literal_execute=True)
-
-# After an expiry or a release the same labeler may have a task again.
-DONE = ("submitted", "skipped", "leased")
-
-LOOK = 500
-"""Open tasks looked at before others: by a claim the partly filled ones before a fresh one,
-by the start page those that tell whether there is work.
-
-A labeler who has done most of them would otherwise walk over all of their own work."""
-
-GLANCE = 20
-"""The same for a claim that finds one among the first, as nearly all do."""
-
-WINDOW = 100
-"""Of those, so many are tried that the labeler has not done, one by one."""
 
 
 class NoSuchTask(StoreError):
@@ -120,8 +107,8 @@ def claim(
     while held := _held(session, project_id, account_id):
         task = session.get_one(Task, held.task_id)
         suitable = account.accepts_sensitive or not task.sensitive
-        askable = select(Prompt.id).where(Prompt.id == task.prompt_id, _askable(project))
-        if suitable and (task.prompt_id is None or session.scalar(askable)):
+        asked = select(Prompt.id).where(Prompt.id == task.prompt_id, askable(scope_of(project)))
+        if suitable and (task.prompt_id is None or session.scalar(asked)):
             _renew(held, project, now)
             return view(session, held.id, account_id)
         # Its user said no meanwhile, or the labeler to what may disturb.
@@ -134,7 +121,7 @@ def claim(
         seat = Seat(project_id=project_id, account_id=account_id, claims=0)
         session.add(seat)
     chance = seeded(project.seed, "calibration", account_id, seat.claims) / 2**63
-    first, second = _next_calibration, _next_normal
+    first, second = next_calibration, next_normal
     if chance >= project.calibration_fraction:
         first, second = second, first
     while True:
@@ -145,7 +132,7 @@ def claim(
         # left: what comes by itself at the end would tell what it is.
         chance = seeded(project.seed, "attention", account_id, seat.claims) / 2**63
         attentive = chance < project.attention_fraction
-        task = (_next_attention(session, project, account) if attentive else None) or found
+        task = (next_attention(session, project, account) if attentive else None) or found
         # 5. A lease on it. One that ran out or was given back is renewed, its draft with it. What
         # an old page of theirs submitted before we had the task is done: the next one, then.
         assignment = session.scalar(
@@ -469,149 +456,6 @@ def may_claim(project: Project, account: Account) -> None:
     # Said once more here: what held-out labelers judge must never be trained on.
     if project.purpose == "train" and account.labeler_group == "heldout":
         raise StoreError("Held-out labelers make no training data.")
-
-
-def gets_feedback(project: Project, account: Account) -> bool:
-    """In a practice labelers see the researchers' answer after each submit; who answers does not.
-
-    So a label of theirs stays as it was sent, and they get only tasks that have an answer.
-    """
-    return project.purpose == "practice" and account.labeler_group != "researcher"
-
-
-def _next_calibration(session: Session, project: Project, account: Account) -> Task | None:
-    return _first(session, project, account, [Task.kind == "calibration"], [Task.draw])
-
-
-def _next_attention(session: Session, project: Project, account: Account) -> Task | None:
-    return _first(session, project, account, [Task.kind == "attention"], [Task.draw])
-
-
-def _next_normal(session: Session, project: Project, account: Account) -> Task | None:
-    order = [Task.taken.desc(), Task.priority.desc(), Task.draw]
-    normal = [Task.kind == "normal"]
-    # Two steps, so that no planner of queries sorts everything that is partly filled, and no
-    # labeler walks past all of their own work while there is a fresh task to be had.
-    for num in (GLANCE, LOOK):
-        partly = (
-            select(Task.id)
-            .where(Task.project_id == project.id, Task.state == OPEN, *normal, Task.taken > 0)
-            .order_by(*order)
-            .limit(num)
-            .subquery()
-        )
-        left = session.scalars(
-            select(Task.id)
-            .join(partly, partly.c.id == Task.id)
-            .where(~_done(account), *_suitable(account))
-            .order_by(*order)
-            .limit(WINDOW)
-        ).all()
-        first = (_first(session, project, account, [Task.id == id], order) for id in left)
-        if (task := next(filter(None, first), None)) is not None:
-            return task
-    fresh = _first(session, project, account, [*normal, Task.taken == 0], order)
-    return fresh or _first(session, project, account, [*normal, Task.taken > 0], order)
-
-
-def _done(account: Account) -> ColumnElement[bool]:
-    return exists().where(
-        Assignment.task_id == Task.id,
-        Assignment.account_id == account.id,
-        Assignment.state.in_(DONE),
-    )
-
-
-def _suitable(account: Account) -> list[ColumnElement[bool]]:
-    return [] if account.accepts_sensitive else [Task.sensitive.is_(False)]
-
-
-def _first(
-    session: Session,
-    project: Project,
-    account: Account,
-    conditions: Sequence[ColumnElement[bool]],
-    order: Sequence[Any],
-) -> Task | None:
-    """The first open task that is for this labeler."""
-    return session.scalar(
-        select(Task)
-        .where(
-            Task.project_id == project.id,
-            Task.state == OPEN,
-            *conditions,
-            *_is_for(project, account),
-        )
-        .order_by(*order)
-        .limit(1)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-
-
-def _is_for(project: Project, account: Account) -> list[ColumnElement[bool]]:
-    """Of an open task, that it is for this labeler: not sensitive, not done, not their own."""
-    own_response = aliased(Response)
-    written = (
-        TaskResponse.task_id == Task.id,
-        TaskResponse.response_id == own_response.id,
-        own_response.author_id == account.id,
-    )
-    asked = (
-        Prompt.id == Task.prompt_id,
-        _askable(project),
-        or_(Prompt.author_id.is_(None), Prompt.author_id != account.id),
-    )
-    answered = exists().where(GoldAnswer.task_id == Task.id)
-    return [
-        *_suitable(account),
-        *([answered] if gets_feedback(project, account) else []),
-        ~_done(account),
-        ~exists().where(*written),
-        *([] if project.task_type in PROMPT_TYPES else [exists().where(*asked)]),
-    ]
-
-
-def has_work(session: Session, project: Project, account: Account, *, now: datetime) -> bool:
-    """Whether a claim would find something, by a look that is short however many tasks there are.
-
-    Of more than LOOK open tasks that are all done by this labeler, or not for them, it says yes:
-    there may be others behind them.
-    """
-    order = [Task.taken.desc(), Task.priority.desc(), Task.draw]
-    for conditions in (
-        (Task.kind == "calibration",),
-        (Task.kind == "normal", Task.taken == 0),
-        (Task.kind == "normal", Task.taken > 0),
-    ):
-        first = (
-            select(Task.id)
-            .where(Task.project_id == project.id, Task.state == OPEN, *conditions)
-            .order_by(*order)
-            .limit(LOOK)
-        )
-        ids = session.scalars(first).all()
-        for_them = select(Task.id).where(Task.id.in_(ids), *_is_for(project, account)).limit(1)
-        if len(ids) == LOOK or (ids and session.scalar(for_them) is not None):
-            return True
-    # A lease that ran out gives its place back with the next claim, whoever's.
-    over = select(Assignment.task_id).where(
-        Assignment.state == LEASED, Assignment.lease_expires <= now
-    )
-    ids = session.scalars(over).all()
-    back = select(Task.id).where(
-        Task.id.in_(ids),
-        Task.project_id == project.id,
-        Task.kind != "attention",
-        *_is_for(project, account),
-    )
-    return bool(ids) and session.scalar(back.limit(1)) is not None
-
-
-def _askable(project: Project) -> ColumnElement[bool]:
-    """Whether a prompt may be asked about today: its user may have said no since it was added."""
-    scope = "evaluate" if project.task_type in EVALUATIONS else "train"
-    return and_(Prompt.status == "active", still_willing(scope))
 
 
 def _new_assignment(

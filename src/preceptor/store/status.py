@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from preceptor.store.queue import LEASED, SKIPPED
+from preceptor.store.next_task import LEASED, SKIPPED
 from preceptor.store.tables import Assignment, Judgement, Project, Prompt, Task
 
 
