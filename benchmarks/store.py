@@ -25,7 +25,7 @@ from preceptor.labeling.security import hash_password
 from preceptor.store import tables
 from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store, create_store, open_store
-from preceptor.store.forms import FLAGS, USE_CASES, groups_of
+from preceptor.store.forms import USE_CASES, groups_of
 from preceptor.store.inbox import inbox
 from preceptor.store.judgements import in_short
 from preceptor.store.labels import save_draft, submit
@@ -38,6 +38,7 @@ from preceptor.store.projects import (
     response_rows,
     task_row,
 )
+from preceptor.store.questions import PAPER
 from preceptor.store.queue import AssignmentView, claim
 from preceptor.store.status import project_status
 
@@ -266,7 +267,7 @@ def add_label(
     """An assignment with its label: noise around a worth that the number of the task decides."""
     assignment = identify("assignment", task["id"], account)
     draws = np.random.default_rng([number, int(account.int % 2**31)])
-    slots = list(SLOTS[:K])
+    slots, flags = list(SLOTS[:K]), PAPER.flag_names
     seen = np.sin(number + np.arange(K)) + 0.6 * draws.normal(size=K)
     ranks = np.argsort(np.argsort(-seen)) + 1
     body = {
@@ -275,7 +276,7 @@ def add_label(
         "ratings": {
             slot: {
                 "likert": int(np.clip(np.round(4 + 1.5 * value), 1, 7)),
-                "flags": dict(zip(FLAGS, (draws.random(len(FLAGS)) < 0.05).tolist(), strict=True)),
+                "flags": dict(zip(flags, (draws.random(len(flags)) < 0.05).tolist(), strict=True)),
             }
             for slot, value in zip(slots, seen, strict=True)
         },
@@ -323,7 +324,7 @@ def add_label(
             "num_chars": sum(map(len, texts.values())) + 250,
             "active_seconds": seconds,
             "at": at,
-            **in_short(body, order, texts),
+            **in_short(body, order, texts, flags),
         }
     )
 

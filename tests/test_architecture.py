@@ -184,7 +184,7 @@ def test_the_report_needs_no_torch():
 
 def test_the_store_needs_no_torch_and_knows_no_web():
     found = outside_of("store") - set(sys.stdlib_module_names)
-    assert found == {"sqlalchemy", "alembic", "pydantic"}
+    assert found == {"sqlalchemy", "alembic", "pydantic", "yaml"}
     code = (
         "import sys, preceptor.store.export, preceptor.store.ingest\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"

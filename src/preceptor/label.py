@@ -40,6 +40,7 @@ OPTIONS = {
     "overlap_more": "--overlap-more",
     "overlap_fraction": "--overlap-fraction",
     "groups": "--group",
+    "form": "--form",
 }
 PROJECTS = {
     "evaluation_ab": "comparisons",
@@ -229,6 +230,15 @@ def add(
             "--descriptions", metavar="FILE", help="For prompt_user_based: a purpose on each line."
         ),
     ] = None,
+    form: Annotated[
+        Path | None,
+        typer.Option(
+            "--form",
+            metavar="FILE",
+            help="What is asked of responses and prompts, in a new project: a YAML file as "
+            "`preceptor label form` prints it.  [the paper's]",
+        ),
+    ] = None,
     practice: Annotated[
         bool,
         typer.Option("--practice", help="Show labelers the researchers' answer after each task."),
@@ -269,16 +279,19 @@ def add(
     from preceptor.store.accounts import GROUPS
     from preceptor.store.forms import EVALUATIONS, PROMPT_TYPES
     from preceptor.store.projects import ProjectOptions
+    from preceptor.store.questions import PAPER, read_questions_file
 
     if strange := sorted(set(group or ()) - set(GROUPS)):
         raise StoreError(f"--group {strange[0]}: no such group. There are {', '.join(GROUPS)}.")
     evaluation = task in EVALUATIONS
+    asked_for = read_questions_file(form) if form else None
     options = ProjectOptions(
         purpose="practice" if practice else "eval" if evaluation else "train",
         overlap=overlap or 1,
         overlap_more=overlap_more,
         overlap_fraction=overlap_fraction or 0.0,
         seed=seed or 0,
+        form=asked_for or PAPER,
         groups=tuple(group or DEFAULT_GROUPS["ranking" if practice else task]),
     )
     named = {
@@ -286,6 +299,7 @@ def add(
         "overlap_more": overlap_more,
         "overlap_fraction": overlap_fraction,
         "groups": group and sorted(set(group)),
+        "form": asked_for,
     }
     named = {key: value for key, value in named.items() if value}
     lines = _descriptions(task, descriptions)
@@ -347,6 +361,37 @@ def add(
             "max_prompt_tokens; none was sampled. The next time others are chosen."
         )
     _print_counts(counts)
+
+
+@label_app.command("form")
+def print_form(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="A form to be checked.  [the paper's is printed]"),
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", help="Print this one's, out of the store.")
+    ] = None,
+    store: Where = STORE,
+) -> None:
+    """Print what labelers are asked, as YAML; or check a file of it.
+
+    Change a copy, and make a project with it: `preceptor label add --form FILE`. Flags, labels of
+    the prompt and all words are yours; the quality is 1 to 7 always. What a file leaves out is as
+    in the paper's form. With FILE that file is checked, and printed whole.
+    """
+    from preceptor.store.projects import project_named
+    from preceptor.store.questions import PAPER_FILE, questions_of, read_questions_file
+
+    if file is not None and project is not None:
+        raise StoreError(f"{file} and --project {project}: name one of them.")
+    if project is not None:
+        with opened(store) as there, there.read() as session:
+            typer.echo(questions_of(project_named(session, project)).as_yaml(), nl=False)
+    elif file is not None:
+        typer.echo(read_questions_file(file).as_yaml(), nl=False)
+    else:
+        typer.echo(PAPER_FILE.read_text(encoding="utf-8"), nl=False)
 
 
 @label_app.command()

@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store, create_store, open_store
-from preceptor.store.forms import FLAGS
 from preceptor.store.labels import submit
 from preceptor.store.names import identify
 from preceptor.store.projects import (
@@ -24,6 +23,7 @@ from preceptor.store.projects import (
     add_tasks,
     create_project,
 )
+from preceptor.store.questions import PAPER
 from preceptor.store.queue import AssignmentView, claim, skip
 from preceptor.store.tables import Prompt, PromptUser
 
@@ -71,7 +71,7 @@ def fill(view: AssignmentView, groups: list[list[str]], draws: random.Random) ->
     ratings = {}
     for i, text in enumerate(view.responses, 1):
         likert = min(7, max(1, round(4 + 1.5 * worth(text) + 0.7 * draws.gauss(0, 1))))
-        flags = {flag: draws.random() < 0.05 for flag in draws.sample(FLAGS, 4)}
+        flags = {flag: draws.random() < 0.05 for flag in draws.sample(PAPER.flag_names, 4)}
         ratings[str(i)] = {"likert": likert, "flags": flags}
     bad = groups[-1] if len(groups) > 1 and draws.random() < 0.3 else []
     form = {"ratings": ratings, "rank_groups": groups, "unacceptable": bad}

@@ -48,7 +48,7 @@ from preceptor.statistics import (
 )
 from preceptor.store.database import Store, create_store, open_store
 from preceptor.store.export import Filter, export_records
-from preceptor.store.forms import FLAGS
+from preceptor.store.questions import PAPER
 from preceptor.store.queue import claim
 from preceptor.store.tables import Account, Assignment, Judgement, Task
 
@@ -151,8 +151,8 @@ def test_alphas_are_those_of_the_exported_labels(store: Store, project: Any, rec
 
 def test_flags_are_those_of_the_exported_labels(store: Store, project: Any, records: Any):
     found = agreement_of(*read(store, project)).flags
-    assert list(found) == list(FLAGS)
-    for name in FLAGS:
+    assert list(found) == list(PAPER.flag_names)
+    for name in PAPER.flag_names:
         units, tasks = units_of(
             records,
             lambda r, name=name: [rating(r, i)["flags"][name] for i in range(len(r["ranks"]))],

@@ -27,12 +27,11 @@ from preceptor.labeling.filling import (
 from preceptor.labeling.showing import HIDDEN, JOINERS, markdown, shown
 from preceptor.store.forms import (
     COMPARISONS,
-    FLAGS,
-    PROMPT_LABELS,
     SKIP_REASONS,
     USE_CASES,
     check_form,
 )
+from preceptor.store.questions import MOST_FLAGS, PAPER
 
 ROOM = Path(room.__file__).parent
 PYTHON = sorted(ROOM.glob("*.py"))
@@ -113,11 +112,9 @@ def test_every_word_is_used_and_scripts_have_theirs():
     assert named == set(json.loads(words.FOR_SCRIPTS))
 
 
-def test_every_flag_label_and_reason_has_a_word():
-    assert set(words.FLAGS) == set(FLAGS) - {"satisfies_constraint"}
-    assert len(words.FLAG_KEYS) == len(words.FLAGS) == len(set(words.FLAG_KEYS))
+def test_every_flag_has_a_key_and_every_reason_a_word():
+    assert len(words.FLAG_KEYS) == MOST_FLAGS == len(set(words.FLAG_KEYS))
     assert not set(words.FLAG_KEYS) & set("jkos")
-    assert set(words.PROMPT_LABELS) == set(PROMPT_LABELS) - {"use_case"}
     assert set(words.USE_CASES) == set(USE_CASES)
     assert tuple(words.SKIP_REASONS) == SKIP_REASONS
 
@@ -170,22 +167,22 @@ def test_ranks_come_back_to_the_page_as_they_were(chosen: list[str], data: st.Da
     # Only ranks that the page of so many responses has.
     kept = [rank if rank in (*positions, "unacceptable", "") else "" for rank in chosen]
     fields = {f"rank_{p}": rank for p, rank in zip(positions, kept, strict=True) if rank}
-    form = with_ranking(None, positions, fields)
+    form = with_ranking(None, positions, fields, PAPER)
     assert ranks_in(form, positions) == dict(zip(positions, kept, strict=True))
 
 
 @settings(deadline=None)
 @given(
     st.integers(1, 7),
-    st.sets(st.sampled_from([name for name in FLAGS if name != "satisfies_constraint"])),
+    st.sets(st.sampled_from([name for name in PAPER.flag_names if name != "satisfies_constraint"])),
     st.sampled_from(["yes", "no", ""]),
 )
 def test_a_rating_is_what_was_ticked(likert: int, flags: set[str], constraint: str):
     fields = {f"flag_{name}": "on" for name in flags}
-    fields |= {"likert": str(likert), "satisfies_constraint": constraint}
-    form = with_rating({"ratings": {"2": {"likert": 3}}}, "1", fields)
+    fields |= {"likert": str(likert), "flag_satisfies_constraint": constraint}
+    form = with_rating({"ratings": {"2": {"likert": 3}}}, "1", fields, PAPER)
     assert form["ratings"]["2"] == {"likert": 3}
-    rating = rating_in(form, "1")
+    rating = rating_in(form, "1", PAPER)
     assert rating["likert"] == likert
     assert {name for name, value in rating["flags"].items() if value} - {
         "satisfies_constraint"
@@ -199,20 +196,20 @@ def test_a_whole_form_is_one_that_the_store_takes():
     positions = ["1", "2"]
     form: Any = None
     for position in positions:
-        form = with_rating(form, position, {"likert": "5"})
-    form = with_ranking(form, positions, {"rank_1": "2", "rank_2": "unacceptable"})
-    choices, texts = check_form("ranking", form, positions)
+        form = with_rating(form, position, {"likert": "5"}, PAPER)
+    form = with_ranking(form, positions, {"rank_1": "2", "rank_2": "unacceptable"}, PAPER)
+    choices, texts = check_form("ranking", form, positions, PAPER)
     assert choices["rank_groups"] == [["1"], ["2"]]
     assert choices["unacceptable"] == ["2"]
     assert texts == {}
     said = {"response": "x", "label_ambiguous": "no", "label_use_case": "chat"}
-    written = with_writing(None, said)
-    assert check_form("demonstration", written, [])[0]["prompt_labels"] == {
+    written = with_writing(None, said, PAPER)
+    assert check_form("demonstration", written, [], PAPER)[0]["prompt_labels"] == {
         "ambiguous": False,
         "use_case": "chat",
     }
-    assert labels_in(written)["ambiguous"] == "no"
-    assert labels_in(written)["use_case"] == "chat"
+    assert labels_in(written, PAPER)["ambiguous"] == "no"
+    assert labels_in(written, PAPER)["use_case"] == "chat"
 
 
 values = st.recursive(
@@ -249,12 +246,12 @@ def test_a_draft_of_any_program_opens_as_a_page(draft: Any):
     assert isinstance(as_form(draft), dict)
     assert set(ranks_in(draft, positions)) == set(positions)
     assert all(isinstance(value, str) for value in ranks_in(draft, positions).values())
-    assert set(rating_in(draft, "1")["flags"]) == set(FLAGS)
-    assert set(labels_in(draft)) == set(PROMPT_LABELS)
-    assert all(isinstance(value, str) for value in labels_in(draft).values())
+    assert set(rating_in(draft, "1", PAPER)["flags"]) == set(PAPER.flag_names)
+    assert set(labels_in(draft, PAPER)) == set(PAPER.label_names)
+    assert all(isinstance(value, str) for value in labels_in(draft, PAPER).values())
     assert isinstance(text_in(draft, "response"), str)
     for task_type in COMPARISONS:
         assert set(unrated(draft, positions, task_type)) <= set(positions)
-    with_ranking(draft, positions, {})
-    with_rating(draft, "1", {})
-    with_writing(draft, {})
+    with_ranking(draft, positions, {}, PAPER)
+    with_rating(draft, "1", {}, PAPER)
+    with_writing(draft, {}, PAPER)

@@ -17,9 +17,10 @@ from preceptor.store.accounts import acknowledge, publish_guideline
 from preceptor.store.competence import set_competence
 from preceptor.store.database import Busy, Store
 from preceptor.store.export import Filter, export_records
-from preceptor.store.forms import FLAGS, SKIP_REASONS
+from preceptor.store.forms import SKIP_REASONS
 from preceptor.store.inbox import set_accepts_sensitive
 from preceptor.store.projects import set_guideline
+from preceptor.store.questions import PAPER
 from preceptor.store.tables import Account, Assignment, Guideline, Submission, SubmissionText, Task
 
 
@@ -100,8 +101,8 @@ def test_nothing_is_ranked_at_first_and_the_missing_ones_are_named(store: Store,
 
 def test_what_is_stored_is_by_slot_and_what_was_said(store: Store, enter: Enter):
     page = begin(enter(), make_project(store))
-    page = page.press("next", likert="7", flag_hallucination="on", satisfies_constraint="yes")
-    page = page.press("next", likert="2", satisfies_constraint="no")
+    page = page.press("next", likert="7", flag_hallucination="on", flag_satisfies_constraint="yes")
+    page = page.press("next", likert="2", flag_satisfies_constraint="no")
     page = page.press("next", likert="2")
     page.press("submit", rank_1="2", rank_2="3", rank_3="2")
     [label] = labels(store)
@@ -111,7 +112,9 @@ def test_what_is_stored_is_by_slot_and_what_was_said(store: Store, enter: Enter)
     assert [ratings[p]["likert"] for p in "123"] == [7, 2, 2]
     assert [ratings[p]["flags"]["satisfies_constraint"] for p in "123"] == [True, False, None]
     assert ratings["1"]["flags"]["hallucination"] is True
-    said = [flag for flag in FLAGS if flag not in ("hallucination", "satisfies_constraint")]
+    said = [
+        flag for flag in PAPER.flag_names if flag not in ("hallucination", "satisfies_constraint")
+    ]
     assert all(ratings[p]["flags"][flag] is False for p in "123" for flag in said)
     # Rank 1 stayed empty and is squeezed out.
     assert label["rank_groups"] == [sorted([order[0], order[2]]), [order[1]]]

@@ -16,7 +16,8 @@ from preceptor.simulation.answers import (
     Worker,
     answer,
 )
-from preceptor.store.forms import FLAGS, check_form, ranks_of
+from preceptor.store.forms import check_form, ranks_of
+from preceptor.store.questions import PAPER
 
 LABELER = Labeler("lena", temperature=0.1, error_rate=0.1, tie_margin=0.02)
 TEXTS = ["0.9 good", "0.2 bad", "0.5 so so", "0.55 so so", "0.05 terrible"]
@@ -46,7 +47,7 @@ def test_every_form_is_one_that_the_store_takes(habit):
     worker = Worker(LABELER, habit)
     for number in range(50):
         done = answer(worker, shown(prompt=f"p{number}"), known())
-        choices, _ = check_form("ranking", done.form, ["1", "2", "3", "4", "5"])
+        choices, _ = check_form("ranking", done.form, ["1", "2", "3", "4", "5"], PAPER)
         assert set(choices["ratings"]) == {"1", "2", "3", "4", "5"}
 
 
@@ -110,7 +111,7 @@ def test_bad_habits_are_what_they_are_called():
     )
     assert all(f["rank_groups"] == [["1", "2", "3", "4", "5"]] for f in forms("all_tie"))
     flagged = [r["flags"] for f in forms("flag_everything") for r in f["ratings"].values()]
-    assert all(flags == dict.fromkeys(FLAGS, True) for flags in flagged)
+    assert all(flags == dict.fromkeys(PAPER.flag_names, True) for flags in flagged)
     # Whoever answers at random puts the best first about as often as anything else.
     firsts = [ranks_of(f["rank_groups"])["1"] == 1 for f in forms("random")]
     honest = [ranks_of(f["rank_groups"])["1"] == 1 for f in forms("honest")]

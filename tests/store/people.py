@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store
-from preceptor.store.forms import FLAGS
 from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, ProjectOptions, add_tasks, create_project
+from preceptor.store.questions import PAPER
 from preceptor.store.queue import AssignmentView
 from preceptor.store.tables import Consent, Prompt, PromptUser
 from preceptor.store.toxicity import QUESTIONS, TOXICITY
@@ -127,7 +127,7 @@ def fill_in(view: AssignmentView, seed: int = 0) -> dict[str, Any]:
         return {"input_toxicity": given, "ratings": ratings, "rank_groups": groups}
     return {
         "ratings": {
-            p: {"likert": draws.randint(1, 7), "flags": {draws.choice(FLAGS): True}}
+            p: {"likert": draws.randint(1, 7), "flags": {draws.choice(PAPER.flag_names): True}}
             for p in positions
         },
         "rank_groups": groups,

@@ -77,6 +77,7 @@ HOLD_NONE = {
     *("judgement.likert", "judgement.positions", "judgement.ranks", "judgement.task_kind"),
     *("key_check.value", "left_out.reason", "login_session.token_sha256", "policy.name"),
     *("policy.run", "policy.weights_sha256", "project.groups", "project.guideline"),
+    "project.form",  # the lead's
     *("project.name", "project.purpose", "project.state", "project.task_type", "prompt.origin"),
     *(
         "prompt_label.key",

@@ -18,6 +18,7 @@ from preceptor.store.forms import (
     ranks_of,
     relabel,
 )
+from preceptor.store.questions import PAPER
 
 SLOTS = "ABCDEFGHI"
 
@@ -61,7 +62,7 @@ def test_what_is_shown_elsewhere_is_stored_alike(ranking: Any, draws: Any):
         "unacceptable": [there[slot] for slot in unacceptable],
         "ratings": {p: {"likert": 4} for p in positions},
     }
-    choices, _ = check_form("ranking", form, positions)
+    choices, _ = check_form("ranking", form, positions, PAPER)
     back = relabel(choices, {p: [s] for s, p in there.items()})
     assert back["rank_groups"] == check_groups(buckets, unacceptable, slots)
     assert back["unacceptable"] == sorted(unacceptable)
@@ -78,7 +79,7 @@ def test_flags_default_to_no_and_a_constraint_to_none():
         "ratings": {p: {"likert": 7, "flags": {"hallucination": True}} for p in positions},
         "rank_groups": [["1"], ["2"]],
     }
-    choices, _ = check_form("ranking", form, positions)
+    choices, _ = check_form("ranking", form, positions, PAPER)
     flags = choices["ratings"]["1"]["flags"]
     assert len(flags) == 11
     assert flags["hallucination"] is True
@@ -86,13 +87,13 @@ def test_flags_default_to_no_and_a_constraint_to_none():
     assert flags["sexual_content"] is False
     form["ratings"]["1"]["flags"] = {"hallucination": None}
     with pytest.raises(StoreError, match="flag hallucination is yes or no, not None"):
-        check_form("ranking", form, positions)
+        check_form("ranking", form, positions, PAPER)
 
 
 @pytest.mark.parametrize("form", [None, [], "x", 3])
 def test_a_form_is_an_object(form: Any):
     with pytest.raises(StoreError, match="A form is a JSON object"):
-        check_form("ranking", form, ["1", "2"])
+        check_form("ranking", form, ["1", "2"], PAPER)
 
 
 def test_every_task_can_be_skipped_for_seven_reasons():
@@ -102,14 +103,14 @@ def test_every_task_can_be_skipped_for_seven_reasons():
 @pytest.mark.parametrize("choice", ["1", "2", "tie", "both_bad"])
 def test_a_choice_between_two_is_a_ranking_and_comes_back(choice: str):
     form = {"choice": choice, "confidence": 7, "ratings": {"2": {"likert": 3}}}
-    choices, texts = check_form("evaluation_ab", form, ["1", "2"])
+    choices, texts = check_form("evaluation_ab", form, ["1", "2"], PAPER)
     ranks = ranks_of(choices["rank_groups"])
     assert (ranks["1"], ranks["2"]) == {"1": (1, 2), "2": (2, 1)}.get(choice, (1, 1))
     assert choices["unacceptable"] == (["1", "2"] if choice == "both_bad" else [])
     back = form_of("evaluation_ab", choices, texts)
     assert (back["choice"], back["confidence"]) == (choice, 7)
     assert back["ratings"].keys() == {"2"}  # what was not said is not there
-    assert check_form("evaluation_ab", back, ["1", "2"]) == (choices, texts)
+    assert check_form("evaluation_ab", back, ["1", "2"], PAPER) == (choices, texts)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_a_choice_between_two_is_a_ranking_and_comes_back(choice: str):
 )
 def test_a_choice_that_is_none_says_what_is_missing(change: Any, told: str):
     with pytest.raises(StoreError, match=told):
-        check_form("evaluation_ab", {"choice": "1"} | change, ["1", "2"])
+        check_form("evaluation_ab", {"choice": "1"} | change, ["1", "2"], PAPER)
 
 
 TOXIC = {
@@ -141,7 +142,7 @@ TOXIC = {
 
 
 def test_a_form_of_toxicity_comes_back_as_it_was():
-    choices, texts = check_form("toxicity", TOXIC | {"comment": "hm"}, ["1", "2"])
+    choices, texts = check_form("toxicity", TOXIC | {"comment": "hm"}, ["1", "2"], PAPER)
     assert (choices, texts) == (TOXIC, {"comment": "hm"})
     assert form_of("toxicity", choices, texts) == TOXIC | {"comment": "hm"}
     by_slot = relabel(choices, {"1": ["B"], "2": ["A", "C"]})
@@ -165,7 +166,7 @@ def test_a_form_of_toxicity_comes_back_as_it_was():
 )
 def test_a_form_of_toxicity_says_what_is_missing(change: Any, told: str):
     with pytest.raises(StoreError, match=re.escape(told)):
-        check_form("toxicity", TOXIC | change, ["1", "2"])
+        check_form("toxicity", TOXIC | change, ["1", "2"], PAPER)
 
 
 @pytest.mark.parametrize(
@@ -181,4 +182,4 @@ def test_a_form_of_toxicity_says_what_is_missing(change: Any, told: str):
 def test_a_rating_of_toxicity_is_held_to_its_range(name: str, value: Any, told: str):
     ratings = TOXIC["ratings"] | {"2": TOXIC["ratings"]["2"] | {name: value}}
     with pytest.raises(StoreError, match=re.escape(told)):
-        check_form("toxicity", TOXIC | {"ratings": ratings}, ["1", "2"])
+        check_form("toxicity", TOXIC | {"ratings": ratings}, ["1", "2"], PAPER)

@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from preceptor.labeling.judgements import NO, NOT_ASKED, YES, id_of, read_judgements
 from preceptor.store.database import Store, create_store, migrations
-from preceptor.store.forms import FLAGS, ranks_of
+from preceptor.store.forms import ranks_of
 from preceptor.store.judgements import in_short, note_all_labels
 from preceptor.store.labels import reopen, submit, undo
 from preceptor.store.projects import Candidate, ProjectOptions, add_tasks, create_project
+from preceptor.store.questions import PAPER
 from preceptor.store.queue import claim, skip
 from preceptor.store.tables import Assignment, Judgement, Submission
 
@@ -101,7 +102,7 @@ def test_arrays_say_what_the_bodies_say(store: Store):
                 rating = newest.body["ratings"][slot]
                 assert labels.likert[row, place] == rating["likert"]
                 codes = {True: YES, False: NO, None: NOT_ASKED}
-                expected = [codes[rating["flags"][flag]] for flag in FLAGS]
+                expected = [codes[rating["flags"][flag]] for flag in PAPER.flag_names]
                 assert labels.flags[row, place].tolist() == expected
             assert labels.num_unacceptable[row] == len(newest.body["unacceptable"])
 
@@ -141,17 +142,17 @@ def test_equal_texts_share_their_position(store: Store):
 
 def test_a_label_from_elsewhere_may_have_no_ratings_and_no_order():
     body = {"rank_groups": [["B"], ["A", "C"]], "unacceptable": [], "ratings": {"B": {"likert": 5}}}
-    short = in_short(body, [], {"A": "a", "B": "b", "C": "c"})
+    short = in_short(body, [], {"A": "a", "B": "b", "C": "c"}, PAPER.flag_names)
     assert short["ranks"] == "212" and short["positions"] == "" and short["likert"] == "-5-"
-    assert short["flags"] == "-" * 3 * len(FLAGS)
-    assert in_short({"prompt_labels": {}}, [], {})["ranks"] == ""
+    assert short["flags"] == "-" * 3 * len(PAPER.flag_names)
+    assert in_short({"prompt_labels": {}}, [], {}, PAPER.flag_names)["ranks"] == ""
 
 
 def test_no_labels_are_no_rows(store: Store):
     with store.write() as session:
         project = add_project(session, num_tasks=1)
         labels = read_judgements(session, project, with_flags=True)
-    assert len(labels) == 0 and labels.flags.shape == (0, 9, len(FLAGS))
+    assert len(labels) == 0 and labels.flags.shape == (0, 9, len(PAPER.flag_names))
     assert labels.seconds.dtype == np.float64
 
 

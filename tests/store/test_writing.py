@@ -26,6 +26,7 @@ from preceptor.store.projects import (
     create_project,
     prompts_without_task,
 )
+from preceptor.store.questions import PAPER
 from preceptor.store.queue import claim, release, skip, view
 from preceptor.store.rows import Provenance
 from preceptor.store.tables import Account, Consent, Judgement, Prompt, PromptUser
@@ -253,12 +254,14 @@ def test_more_tasks_are_more_and_a_task_can_be_given_back(store: Store):
 )
 def test_a_form_that_is_not_whole_says_what_is_missing(task_type: str, form: Any, told: str):
     with pytest.raises(StoreError, match=told):
-        check_form(task_type, form, [])
+        check_form(task_type, form, [], PAPER)
 
 
 def test_a_few_shot_form_comes_back_as_it_was_without_its_empty_pairs():
     pairs = [FEW_SHOT["pairs"][0], {"query": " ", "response": ""}, *FEW_SHOT["pairs"][1:]]
-    choices, texts = check_form("prompt_few_shot", FEW_SHOT | {"pairs": pairs, "comment": "c"}, [])
+    choices, texts = check_form(
+        "prompt_few_shot", FEW_SHOT | {"pairs": pairs, "comment": "c"}, [], PAPER
+    )
     assert choices == {"use_case": "other"}  # texts can be erased, choices stay
     assert form_of("prompt_few_shot", choices, texts) == FEW_SHOT | {"comment": "c"}
 

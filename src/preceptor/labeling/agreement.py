@@ -26,7 +26,7 @@ from preceptor.statistics.clusters import (
 from preceptor.statistics.estimate import Estimate
 from preceptor.statistics.flags import FlagAgreement, flag_agreement_of_counts
 from preceptor.statistics.rankings import midranks_of_rows, pair_counts
-from preceptor.store.forms import FLAGS, LIKERT
+from preceptor.store.forms import LIKERT
 from preceptor.store.tables import Account
 
 Floats = NDArray[np.float64]
@@ -219,7 +219,7 @@ def flags_of(labels: Judgements) -> dict[str, FlagAgreement]:
     unit = (labels.task[:, None] * slots + np.arange(slots)).ravel()
     num = len(labels.tasks) * slots
     found = {}
-    for i, name in enumerate(FLAGS):
+    for i, name in enumerate(labels.flag_names):
         given = labels.flags[:, :slots, i].ravel()
         yes, no = (sum_by(unit, given == code, num) for code in (YES, NO))
         task = np.arange(num) // slots

@@ -39,6 +39,7 @@ from preceptor.labeling.uploads import UPLOADED, uploaded
 from preceptor.statistics import Estimate
 from preceptor.store import attention, ingest, projects, prompt_labels, screening, writing
 from preceptor.store.asking import Question, ask, read_question
+from preceptor.store.questions import PAPER, questions_of
 from preceptor.store.rows import SCOPES, Provenance
 from preceptor.store.status import ProjectStatus, project_status
 from preceptor.store.tables import Assignment, Project
@@ -66,8 +67,8 @@ def all_projects(visitor: Lead, store: AStore) -> ProjectViews:
 @router.post("/projects")
 def create(body: ProjectBody, visitor: Lead, store: AStore, now: Now) -> ProjectView:
     """Make a project, or find the one of this name that asks for the same."""
-    options = body.model_dump(exclude={"name", "task_type"}) | {"groups": tuple(body.groups)}
-
+    options = body.model_dump(exclude={"name", "task_type", "form"})
+    options |= {"groups": tuple(body.groups), "form": body.form or PAPER}
     named = {name: options[name] for name in body.model_fields_set & options.keys()}
 
     def make(session: Session) -> ProjectView:
@@ -347,8 +348,9 @@ def _existing(session: Session, project_id: uuid.UUID) -> Project:
 
 
 def _project(project: Project) -> ProjectView:
-    names = ProjectView.model_fields
-    return ProjectView(**{name: getattr(project, name) for name in names})
+    names = ProjectView.model_fields.keys() - {"form"}
+    values = {name: getattr(project, name) for name in names}
+    return ProjectView(**values, form=questions_of(project))
 
 
 def _estimate(found: Estimate) -> EstimateView:

@@ -14,7 +14,8 @@ from preceptor.data.records import Messages
 from preceptor.store import logins
 from preceptor.store.accounts import GROUPS
 from preceptor.store.desk import OwnTask
-from preceptor.store.forms import PROMPT_LABELS, TASK_TYPES, require_storable
+from preceptor.store.forms import TASK_TYPES, require_storable
+from preceptor.store.questions import PAPER, Questions
 
 
 def _storable(text: str) -> str:
@@ -102,6 +103,7 @@ class TaskView(BaseModel):
     draft_version: int
     kept_drafts: dict[int, Any]
     guideline: str | None
+    form: Questions = Field(description="What is asked of responses and of the prompt.")
     lease_expires: datetime
 
 
@@ -193,6 +195,7 @@ class ProjectBody(Body):
     undo_seconds: int = Field(60, ge=0, le=86_400)
     groups: list[Group] = Field(["training", "researcher"], min_length=1)
     guideline: Text | None = Field(None, min_length=1, max_length=200)
+    form: Questions | None = Field(None, description="Null is the paper's.")
     seed: int = Field(0, ge=0, le=2**62)
 
 
@@ -213,6 +216,7 @@ class ProjectView(BaseModel):
     overlap_fraction: float
     groups: list[str]
     guideline: str | None
+    form: Questions
 
 
 class WritingBody(Body):
@@ -293,7 +297,7 @@ class PromptView(BaseModel):
 class PromptLabels(Body):
     """Yes or no by name, the use case by its name; null takes one back."""
 
-    labels: dict[Text, bool | Text | None] = Field(min_length=1, max_length=len(PROMPT_LABELS))
+    labels: dict[Text, bool | Text | None] = Field(min_length=1, max_length=len(PAPER.label_names))
 
 
 class LabelsOfPrompt(BaseModel):

@@ -50,6 +50,7 @@ class Task:
     key: str
     draft: Any
     draft_version: int
+    form: Any  # what the project asks of responses and prompts
 
 
 class Client:

@@ -14,7 +14,7 @@ from preceptor.data.records import Messages, text_of
 from preceptor.errors import StoreError
 from preceptor.labeling.agreement import NEWEST, compare
 from preceptor.labeling.judgements import YES, Judgements, id_of, read_judgements
-from preceptor.store.forms import FLAGS
+from preceptor.store.questions import questions_of
 from preceptor.store.tables import (
     Account,
     Assignment,
@@ -144,6 +144,7 @@ def read_discussion(session: Session, task_id: uuid.UUID) -> Discussion:
         .order_by(Account.pseudonym)
     ).all()
     said = _said(session, [row.id for row in rows])
+    flags = questions_of(project).flag_names
     return Discussion(
         task_id=task_id,
         project_id=project.id,
@@ -154,7 +155,8 @@ def read_discussion(session: Session, task_id: uuid.UUID) -> Discussion:
         prompt=prompt.content,
         responses=responses,
         opinions=tuple(
-            _opinion(row.Judgement, row.Account, *said[row.id], list(responses)) for row in rows
+            _opinion(row.Judgement, row.Account, *said[row.id], list(responses), flags)
+            for row in rows
         ),
         gold=gold.assignment_id if gold else None,
         explanation=gold.explanation if gold else "",
@@ -168,15 +170,20 @@ def read_disputed(
 
 
 def _opinion(
-    label: Judgement, account: Account, body: dict[str, Any], comment: str, slots: Sequence[str]
+    label: Judgement,
+    account: Account,
+    body: dict[str, Any],
+    comment: str,
+    slots: Sequence[str],
+    asked: Sequence[str],
 ) -> Opinion:
     ranks = {slot: int(rank) for slot, rank in zip(slots, label.ranks, strict=False)}
     likert = {s: int(c) for s, c in zip(slots, label.likert, strict=False) if c.isdigit()}
-    num = len(FLAGS)
+    num = len(asked)
     flags = {
         slot: tuple(
             name
-            for name, code in zip(FLAGS, label.flags[i * num : (i + 1) * num], strict=False)
+            for name, code in zip(asked, label.flags[i * num : (i + 1) * num], strict=False)
             if code == chr(YES)
         )
         for i, slot in enumerate(slots)

@@ -12,12 +12,11 @@ from preceptor.store.forms import (
     CHOICES,
     CONFIDENCE,
     FIELDS,
-    FLAGS,
     LIKERT,
     NUM_PAIRS,
-    PROMPT_LABELS,
     USE_CASES,
 )
+from preceptor.store.questions import Questions
 from preceptor.store.toxicity import QUESTIONS, TOXICITY, is_answer
 
 Fields = Mapping[str, str]
@@ -37,9 +36,9 @@ def as_form(draft: Any) -> Filled:
     return dict(draft) if isinstance(draft, dict) else {}
 
 
-def with_writing(draft: Any, fields: Fields) -> Filled:
+def with_writing(draft: Any, fields: Fields, asked: Questions) -> Filled:
     """The draft with what stands on the page where a response is written."""
-    return as_form(draft) | {"response": fields.get("response", "")} | _around(fields)
+    return as_form(draft) | {"response": fields.get("response", "")} | _around(fields, asked)
 
 
 def with_prompt(draft: Any, fields: Fields) -> Filled:
@@ -70,13 +69,10 @@ def pairs_in(draft: Any) -> list[dict[str, str]]:
     return found + [{"query": "", "response": ""}] * (NUM_PAIRS[0] - len(found))
 
 
-def with_rating(draft: Any, position: str, fields: Fields) -> Filled:
+def with_rating(draft: Any, position: str, fields: Fields, asked: Questions) -> Filled:
     """The draft with one response's rating."""
     form = as_form(draft)
-    flags: dict[str, bool | None] = {name: f"flag_{name}" in fields for name in FLAGS}
-    flags["satisfies_constraint"] = TRI_STATE.get(fields.get("satisfies_constraint", ""))
-    rating = {"likert": _digit(fields.get("likert", ""), LIKERT), "flags": flags}
-    return form | {"ratings": _ratings(form) | {position: rating}}
+    return form | {"ratings": _ratings(form) | {position: _rating(fields, asked)}}
 
 
 def with_toxicity(draft: Any, position: str, fields: Fields) -> Filled:
@@ -96,8 +92,7 @@ def with_toxicity(draft: Any, position: str, fields: Fields) -> Filled:
 def toxicity_in(draft: Any, position: str) -> dict[str, int | None]:
     """The answers of a page of toxicity: of the prompt and of one response, None where open."""
     form = as_form(draft)
-    rating = _ratings(form).get(position)
-    rating = rating if isinstance(rating, dict) else {}
+    rating = _rating_of(form, position)
     said = {"input_toxicity": (form.get("input_toxicity"), TOXICITY)}
     said |= {name: (rating.get(name), allowed) for name, allowed in QUESTIONS.items()}
     return {
@@ -106,22 +101,18 @@ def toxicity_in(draft: Any, position: str) -> dict[str, int | None]:
     }
 
 
-def with_choice(draft: Any, positions: Sequence[str], fields: Fields) -> Filled:
+def with_choice(draft: Any, positions: Sequence[str], fields: Fields, asked: Questions) -> Filled:
     """The draft with a choice between two, how sure it is, and ratings that are there."""
     chosen, sure = fields.get("choice", ""), fields.get("confidence", "")
-    ratings = {}
-    for position in positions:
-        likert = fields.get(f"likert_{position}", "")
-        flags: dict[str, bool | None] = {n: f"flag_{n}_{position}" in fields for n in FLAGS}
-        meets = fields.get(f"satisfies_constraint_{position}", "")
-        flags["satisfies_constraint"] = TRI_STATE.get(meets)
-        ratings[position] = {"likert": _digit(likert, LIKERT), "flags": flags}
-    return as_form(draft) | {
+    form = as_form(draft) | {
         "choice": chosen if chosen in CHOICES else None,
-        "confidence": _digit(sure, CONFIDENCE),
-        "ratings": ratings,
         "comment": fields.get("comment", ""),
     }
+    if asked.compare.confidence:
+        form["confidence"] = _digit(sure, CONFIDENCE)
+    if asked.compare.ratings:
+        form["ratings"] = {p: _rating(fields, asked, f"_{p}") for p in positions}
+    return form
 
 
 def confidence_in(draft: Any) -> Any:
@@ -129,13 +120,13 @@ def confidence_in(draft: Any) -> Any:
     return as_form(draft).get("confidence")
 
 
-def rated_in(draft: Any, positions: Sequence[str]) -> bool:
+def rated_in(draft: Any, positions: Sequence[str], asked: Questions) -> bool:
     """Whether any response has a rating, or a flag."""
-    ratings = [rating_in(draft, position) for position in positions]
+    ratings = [rating_in(draft, position, asked) for position in positions]
     return any(r["likert"] or set(r["flags"].values()) - {None, False} for r in ratings)
 
 
-def with_ranking(draft: Any, positions: Sequence[str], fields: Fields) -> Filled:
+def with_ranking(draft: Any, positions: Sequence[str], fields: Fields, asked: Questions) -> Filled:
     """The draft with the ranks of the page: bucket 1..K, or unacceptable.
 
     The page carries the ratings that it was made with, so the same page sent twice is the same form
@@ -153,18 +144,20 @@ def with_ranking(draft: Any, positions: Sequence[str], fields: Fields) -> Filled
     }
     carried = json_in(fields, "ratings")
     ratings = {"ratings": carried} if isinstance(carried, dict) else {}
-    return as_form(draft) | ratings | ranking | _around(fields)
+    return as_form(draft) | ratings | ranking | _around(fields, asked)
 
 
-def with_toxicity_ranking(draft: Any, positions: Sequence[str], fields: Fields) -> Filled:
+def with_toxicity_ranking(
+    draft: Any, positions: Sequence[str], fields: Fields, asked: Questions
+) -> Filled:
     """The same where nothing is unacceptable, and nothing asked about the prompt but its toxicity.
 
     That, too, the page carries.
     """
     given = {"input_toxicity": _digit(fields.get("rated_input", ""), TOXICITY)}
-    whole = with_ranking(draft, positions, fields) | given
-    asked = FIELDS["toxicity"] | {"comment"}
-    return {name: value for name, value in whole.items() if name in asked}
+    whole = with_ranking(draft, positions, fields, asked) | given
+    known = FIELDS["toxicity"] | {"comment"}
+    return {name: value for name, value in whole.items() if name in known}
 
 
 def json_in(fields: Fields, name: str) -> Any:
@@ -195,13 +188,20 @@ def ranks_in(draft: Any, positions: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def rating_in(draft: Any, position: str) -> Filled:
+def rating_in(draft: Any, position: str, asked: Questions) -> Filled:
     """A response's rating in a draft: its quality, or None, and its flags."""
-    rating = _ratings(as_form(draft)).get(position)
-    rating = rating if isinstance(rating, dict) else {}
+    rating = _rating_of(draft, position)
     flags = rating.get("flags")
     known = flags if isinstance(flags, dict) else {}
-    return {"likert": rating.get("likert"), "flags": {name: known.get(name) for name in FLAGS}}
+    return {
+        "likert": rating.get("likert"),
+        "flags": {name: known.get(name) for name in asked.flag_names},
+    }
+
+
+def quality_in(draft: Any, position: str) -> Any:
+    """A response's quality in a draft, or None."""
+    return _rating_of(draft, position).get("likert")
 
 
 def ratings_json(draft: Any) -> str:
@@ -213,7 +213,7 @@ def unrated(draft: Any, positions: Sequence[str], task_type: str) -> list[str]:
     """The responses whose page is not done yet; the ranking opens when there is none."""
     if task_type == "toxicity":
         return [p for p in positions if None in toxicity_in(draft, p).values()]
-    return [p for p in positions if rating_in(draft, p)["likert"] not in range(1, 8)]
+    return [p for p in positions if quality_in(draft, p) not in LIKERT]
 
 
 def text_in(draft: Any, field: str) -> str:
@@ -221,22 +221,33 @@ def text_in(draft: Any, field: str) -> str:
     return text if isinstance(text, str) else ""
 
 
-def labels_in(draft: Any) -> dict[str, str]:
+def labels_in(draft: Any, asked: Questions) -> dict[str, str]:
     """The prompt's labels as the fields have them: yes, no, a use case; "" where unsaid."""
     labels = as_form(draft).get("prompt_labels")
     words = {True: "yes", False: "no"}
     known = labels if isinstance(labels, dict) else {}
-    said = {name: known.get(name, "") for name in PROMPT_LABELS}
+    said = {name: known.get(name, "") for name in asked.label_names}
     return {
         name: words[value] if isinstance(value, bool) else value if isinstance(value, str) else ""
         for name, value in said.items()
     }
 
 
-def _around(fields: Fields) -> Filled:
+def _rating(fields: Fields, asked: Questions, of: str = "") -> Filled:
+    """A rating as its fields have it, whose names end on `of`."""
+    flags = {
+        flag.name: TRI_STATE.get(fields.get(f"flag_{flag.name}{of}", ""))
+        if flag.none
+        else f"flag_{flag.name}{of}" in fields
+        for flag in asked.flags
+    }
+    return {"likert": _digit(fields.get(f"likert{of}", ""), LIKERT), "flags": flags}
+
+
+def _around(fields: Fields, asked: Questions) -> Filled:
     """What stands on both last pages: labels of the prompt, and a comment."""
     labels: dict[str, Any] = {}
-    for name in PROMPT_LABELS:
+    for name in asked.label_names:
         said = fields.get(f"label_{name}", "")
         if name == "use_case" and said in USE_CASES:
             labels[name] = said
@@ -256,6 +267,11 @@ def _digit(said: str, allowed: range) -> int | None:
     """A number of a field, or None where nothing is said that counts."""
     found = int(said) if len(said) == 1 and said.isascii() and said.isdigit() else None
     return found if found in allowed else None
+
+
+def _rating_of(draft: Any, position: str) -> Filled:
+    rating = _ratings(as_form(draft)).get(position)
+    return rating if isinstance(rating, dict) else {}
 
 
 def _ratings(form: Filled) -> Filled:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, String, func, select, type_coerce
 from sqlalchemy.orm import Session
 
-from preceptor.store.forms import FLAGS
 from preceptor.store.projects import SLOTS
-from preceptor.store.tables import Judgement
+from preceptor.store.questions import questions_of
+from preceptor.store.tables import Judgement, Project
 
 Whole = NDArray[np.int64]
 Digits = NDArray[np.uint8]
@@ -30,7 +30,7 @@ class Judgements:
     ranks      [N, 9] places, 1 the best, competition ranks; 0 beyond the last slot
     positions  [N, 9] where on the page the slot stood, 1 first; 0 where that is not known
     likert     [N, 9] quality 1 to 7; 0 where it was not given
-    flags      [N, 9, 11] characters, in the order of `FLAGS`
+    flags      [N, 9, F] characters, of the project's flags in their order, `flag_names`
     seconds    [N] active seconds, nan where not known
     """
 
@@ -51,6 +51,7 @@ class Judgements:
     positions: Digits
     likert: Digits
     flags: Digits
+    flag_names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.task)
@@ -93,6 +94,7 @@ def read_judgements(
     if newest is not None:
         chosen = chosen.order_by(table.at.desc(), table.assignment_id).limit(newest)
     rows = session.execute(chosen).all()
+    flags = questions_of(session.get_one(Project, project_id)).flag_names if with_flags else ()
     by_column = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     tasks, task = _places(by_column[0])
     accounts, account = _places(by_column[1])
@@ -116,8 +118,9 @@ def read_judgements(
         positions=_digits(by_column[10], len(SLOTS)),
         likert=_digits(by_column[11], len(SLOTS)),
         flags=_characters(
-            by_column[12] if with_flags else [""] * len(rows), len(SLOTS) * len(FLAGS)
-        ).reshape(-1, len(SLOTS), len(FLAGS)),
+            by_column[12] if flags else [""] * len(rows), len(SLOTS) * len(flags)
+        ).reshape(len(rows), len(SLOTS), len(flags)),
+        flag_names=flags,
     )
 
 
@@ -141,6 +144,8 @@ def _places(values: Sequence[Any]) -> tuple[list[Any], Whole]:
 
 def _characters(texts: Sequence[str], width: int) -> Digits:
     """[N, width] codes, 0 beyond a text's end."""
+    if not width:
+        return np.zeros((len(texts), 0), dtype=np.uint8)
     return np.array(texts, dtype=f"S{width}").view(np.uint8).reshape(len(texts), width)
 
 

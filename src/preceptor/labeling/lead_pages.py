@@ -26,6 +26,7 @@ from preceptor.labeling.progress import read_leases, read_progress
 from preceptor.labeling.security import AStore, Now, Visitor, roles
 from preceptor.store.database import Store
 from preceptor.store.forms import COMPARISONS
+from preceptor.store.questions import questions_of
 from preceptor.store.screening import note_access
 from preceptor.store.tables import Judgement, Project
 
@@ -87,6 +88,7 @@ def agreement(
         projects=projects,
         project=project,
         agreement=found,
+        flags={f.name: f.text for f in questions_of(project).flags} if project else {},
         newest=NEWEST,
         paper=PAPER,
         charts=agreement_charts(found) if found else {},

@@ -4,8 +4,8 @@ import uuid
 from collections import Counter
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
@@ -29,6 +29,7 @@ from preceptor.store.database import Store
 from preceptor.store.forms import TASK_TYPES
 from preceptor.store.ingest import FileRead
 from preceptor.store.projects import set_project_state
+from preceptor.store.questions import PAPER_FILE, questions_of
 from preceptor.store.queue import ask_once_more, release
 from preceptor.store.screening import drop_gold, set_gold
 from preceptor.store.tables import Project
@@ -101,6 +102,18 @@ def create(
     except StoreError as error:
         return _projects_page(request, store, status=400, message=str(error), form=form)
     return RedirectResponse(f"/lead/projects?said={num}", 303)
+
+
+@router.get("/form")
+def form(visitor: Lead, store: AStore, chosen: Chosen = None) -> PlainTextResponse:
+    """What a project's pages ask, as YAML; without a project the paper's form."""
+    if chosen is None:
+        return PlainTextResponse(PAPER_FILE.read_text(encoding="utf-8"))
+    with store.read() as session:
+        project = session.get(Project, chosen)
+        if project is None:
+            raise HTTPException(404)
+        return PlainTextResponse(questions_of(project).as_yaml())
 
 
 @router.post("/projects/{project_id}/state")

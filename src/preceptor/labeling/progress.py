@@ -30,6 +30,7 @@ class ProjectProgress:
     overlap: int
     overlap_more: int | None
     overlap_fraction: float
+    has_own_form: bool
     num_tasks: int
     num_full: int
     num_pool: int
@@ -108,6 +109,7 @@ def read_progress(session: Session, *, num_days: int = 30) -> Progress:
                 state=p.state,
                 groups=tuple(p.groups),
                 guideline=p.guideline,
+                has_own_form=p.form is not None,
                 overlap=p.overlap,
                 overlap_more=p.overlap_more,
                 overlap_fraction=p.overlap_fraction,

@@ -23,6 +23,7 @@ from preceptor.store.projects import (
     prompts_without_task,
     require_same,
 )
+from preceptor.store.questions import PAPER, read_questions
 from preceptor.store.tables import (
     Account,
     GoldAnswer,
@@ -47,6 +48,7 @@ FIELDS = (
     "lease_seconds",
     "groups",
     "guideline",
+    "form",
 )
 """Of the form, which stay as they were when a project is there."""
 
@@ -86,6 +88,7 @@ class NewProject:
             raise StoreError("Choose at least one group of labelers.")
         more = form.get("overlap_more", "").strip()
         share = form.get("overlap_share", "").strip()
+        written = form.get("form", "").strip()
         options = ProjectOptions(
             purpose=form.get("purpose", "train"),
             overlap=_number(form, "overlap", "Labels of each task", 1, 100),
@@ -98,6 +101,7 @@ class NewProject:
             lease_seconds=60 * _number(form, "lease", "The minutes of a lease", 5, 24 * 60),
             groups=groups,
             guideline=form.get("guideline") or None,
+            form=read_questions(written, "The form") if written else PAPER,
         )
         return cls(
             name=name,

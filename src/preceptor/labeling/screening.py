@@ -20,7 +20,7 @@ from preceptor.statistics.clusters import mean_of_clusters
 from preceptor.statistics.estimate import Estimate
 from preceptor.statistics.quality import student_mean
 from preceptor.statistics.rankings import pair_counts
-from preceptor.store.forms import FLAGS
+from preceptor.store.questions import Questions, questions_of
 from preceptor.store.tables import (
     Account,
     Assignment,
@@ -34,13 +34,6 @@ from preceptor.store.tables import (
     Task,
 )
 
-SENSITIVE = (
-    "sexual_content",
-    "violent_content",
-    "encourages_harm",
-    "denigrates_protected_class",
-    "harmful_advice",
-)
 CUT_OFFS = {"flags": 0.75, "rankings": 0.75, "demonstrations": 6.0}
 
 
@@ -180,7 +173,7 @@ def _against_gold(
     """(flags, rankings) of each account; a task is a cluster."""
     own, gold = aliased(Judgement), aliased(Judgement)
     rows = session.execute(
-        select(own.account_id, own.ranks, own.flags, gold.ranks, gold.flags)
+        select(own.account_id, own.project_id, own.ranks, own.flags, gold.ranks, gold.flags)
         .join(GoldAnswer, GoldAnswer.task_id == own.task_id)
         .join(gold, gold.assignment_id == GoldAnswer.assignment_id)
         .where(own.account_id.in_(accounts), own.assignment_id != gold.assignment_id)
@@ -190,8 +183,11 @@ def _against_gold(
     )
     flags: dict[uuid.UUID, list[tuple[float, float]]] = defaultdict(list)
     pairs: dict[uuid.UUID, list[tuple[float, float]]] = defaultdict(list)
-    for account, ranks, own_flags, gold_ranks, gold_flags in rows:
-        same, num = _sensitive_alike(own_flags, gold_flags)
+    asked: dict[uuid.UUID, Questions] = {}
+    for account, project, ranks, own_flags, gold_ranks, gold_flags in rows:
+        if project not in asked:
+            asked[project] = questions_of(session.get_one(Project, project))
+        same, num = _sensitive_alike(own_flags, gold_flags, asked[project])
         if num:
             flags[account].append((same, num))
         if len(ranks) == len(gold_ranks) > 1:
@@ -204,13 +200,13 @@ def _against_gold(
     }
 
 
-def _sensitive_alike(own: str, gold: str) -> tuple[float, float]:
+def _sensitive_alike(own: str, gold: str, asked: Questions) -> tuple[float, float]:
     """(alike, responses) of two labels' flags: both or neither saw anything sensitive."""
-    size = len(FLAGS)
+    size = len(asked.flags)
     alike = num = 0
-    if len(own) != len(gold):
+    places = [asked.flag_names.index(name) for name in asked.sensitive_flags]
+    if len(own) != len(gold) or not places:
         return 0.0, 0.0
-    places = [FLAGS.index(name) for name in SENSITIVE]
     for start in range(0, len(own), size):
         mine, theirs = ([text[start + p] for p in places] for text in (own, gold))
         if "-" in mine or "-" in theirs:

@@ -243,24 +243,26 @@ def require_step(desk: Desk, step: str) -> None:
 @router.post("/write")
 def write(desk: ADesk, fields: Form) -> Response:
     require_step(desk, "write")
-    fill = {
-        "demonstration": with_writing,
-        "prompt_few_shot": with_few_shot,
-    }.get(desk.task.task_type, with_prompt)
-    return receive(desk, "write", fields, fill(desk.task.draft, fields))
+    draft = desk.task.draft
+    if desk.task.task_type == "demonstration":
+        return receive(desk, "write", fields, with_writing(draft, fields, desk.task.form))
+    fill = with_few_shot if desk.task.task_type == "prompt_few_shot" else with_prompt
+    return receive(desk, "write", fields, fill(draft, fields))
 
 
 @router.post("/rate/{position}")
 def rate(desk: ADesk, position: str, fields: Form) -> Response:
     require_step(desk, position)
-    fill = with_toxicity if desk.task.task_type == "toxicity" else with_rating
-    return receive(desk, position, fields, fill(desk.task.draft, position, fields))
+    draft = desk.task.draft
+    if desk.task.task_type == "toxicity":
+        return receive(desk, position, fields, with_toxicity(draft, position, fields))
+    return receive(desk, position, fields, with_rating(draft, position, fields, desk.task.form))
 
 
 @router.post("/compare")
 def compare(desk: ADesk, fields: Form) -> Response:
     require_step(desk, "compare")
-    form = with_choice(desk.task.draft, desk.positions, fields)
+    form = with_choice(desk.task.draft, desk.positions, fields, desk.task.form)
     return receive(desk, "compare", fields, form)
 
 
@@ -268,7 +270,8 @@ def compare(desk: ADesk, fields: Form) -> Response:
 def rank(desk: ADesk, fields: Form) -> Response:
     require_step(desk, "rank")
     fill = with_toxicity_ranking if desk.task.task_type == "toxicity" else with_ranking
-    return receive(desk, "rank", fields, fill(desk.task.draft, desk.positions, fields))
+    form = fill(desk.task.draft, desk.positions, fields, desk.task.form)
+    return receive(desk, "rank", fields, form)
 
 
 def receive(desk: Desk, step: str, fields: Fields, form: Filled) -> Response:

@@ -237,24 +237,6 @@ STEPS = "Steps of this task"
 RATED = "rated"
 NOT_RATED = "not rated yet"
 STEP_RANK = "Rank"
-QUALITY = "Overall quality"
-QUALITY_LOW = "very bad"
-QUALITY_HIGH = "very good"
-FLAGS_TITLE = "What applies to this response?"
-FLAGS = {
-    "fails_task": "Fails to follow the instruction or task",
-    "inappropriate_for_assistant": "Inappropriate for a customer assistant",
-    "hallucination": "Makes something up",
-    "sexual_content": "Sexual content",
-    "violent_content": "Violent content",
-    "encourages_harm": "Encourages, or fails to discourage, violence, abuse, terrorism, self-harm",
-    "denigrates_protected_class": "Denigrates a protected class",
-    "harmful_advice": "Gives harmful advice",
-    "expresses_opinion": "Expresses an opinion",
-    "moral_judgment": "Expresses a moral judgment",
-}
-CONSTRAINT = "Satisfies the constraint in the instruction"
-CONSTRAINT_CHOICES = {"yes": "Yes", "no": "No", "": "There is none"}
 YOU_RATED = "you rated it {likert} of 7"
 YOU_RATED_TOXICITY = "you rated its toxicity: {toxicity}, its continuity: {continuity} of 7"
 CHANGE_RATING = "change"
@@ -303,22 +285,11 @@ USE_CASES = {
     "closed_qa": "Question about a given text",
     "extraction": "Extraction",
 }
-PROMPT_LABELS = {
-    "ambiguous": "Ambiguous",
-    "sensitive_content": "Sensitive content",
-    "identity_dependent": "Depends on who asks",
-    "closed_domain": "To be answered from the given text only",
-    "continuation_style": "A text to be continued",
-    "asks_for_opinion": "Asks for an opinion",
-    "asks_for_advice": "Asks for advice",
-    "asks_for_moral_judgment": "Asks for a moral judgment",
-    "safety_constraints": "States constraints of safety",
-    "other_constraints": "States other constraints",
-    "intent_unclear": "Intent unclear",
-}
 OPEN = "not said"
 YES = "yes"
 NO = "no"
+YES_PILL = "Yes"
+NO_PILL = "No"
 COMMENT = "Comment for the lead"
 COMMENT_HINT = "Optional."
 SUBMIT = "Submit, next task"
@@ -331,7 +302,7 @@ SAVE_DRAFT = "Save draft"
 SKIP = "Skip"
 KEYS = "Keys"
 CLOSE = "Close"
-FLAG_KEYS = "abcdefghil"  # of the flags in their order; j, k, o and s are taken
+FLAG_KEYS = "abcdefghilmnpqrtuvwxyz"  # of the flags in their order; j, k, o and s are taken
 KEY_FLAG = "Set or clear a flag"
 KEY_FIELDS = "Next field, field before"
 KEY_CARDS = "Next response, response before"

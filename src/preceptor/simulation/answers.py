@@ -19,7 +19,8 @@ from preceptor.evaluation.labelers import (
     ranks_of_looks,
     stream_of_look,
 )
-from preceptor.store.forms import FLAGS, LIKERT, Groups, choice_in, groups_of
+from preceptor.store.forms import LIKERT, Groups, choice_in, groups_of
+from preceptor.store.questions import PAPER
 
 Habit = Literal["honest", "straight_liner", "random", "all_tie", "speeder", "flag_everything"]
 BAD_HABITS: tuple[Habit, ...] = get_args(Habit)[1:]
@@ -52,11 +53,14 @@ UNREAD_IN_HASTE = 0.6
 
 @dataclass(frozen=True)
 class Shown:
-    """A task as its page shows it: texts by position, nothing of models."""
+    """A task as its page shows it: texts by position, the form's flags, nothing of models."""
 
     task_type: str
     prompt: str | Messages
     responses: Sequence[str]
+    flags: Sequence[str] = PAPER.flag_names
+    asks_use_case: bool = True
+    asks_ratings: bool = True
 
 
 @dataclass(frozen=True)
@@ -113,18 +117,19 @@ def answer(worker: Worker, shown: Shown, known: Knowledge) -> Answer:
     if skips:
         return Answer({}, seconds, skip_reason="unclear_task")
     if shown.task_type == "demonstration":
-        form = _demonstration(prompt, known)
+        form = _demonstration(prompt, known, shown.asks_use_case)
         if not form["response"]:  # nothing comes to their mind
             return Answer({}, seconds, skip_reason="needs_expertise")
     else:
         form = _ranking(worker, shown, prompt, known, mood)
         if shown.task_type == "evaluation_ab":
-            form = {"choice": choice_in(form), "ratings": form["ratings"]}
+            ratings = {"ratings": form["ratings"]} if shown.asks_ratings else {}
+            form = {"choice": choice_in(form)} | ratings
     return Answer(form, seconds, saves_draft=bool(drafts), undoes=bool(undoes))
 
 
-def _demonstration(prompt: Prompt, known: Knowledge) -> dict[str, Any]:
-    labels = {"use_case": prompt.use_case} if prompt.use_case else {}
+def _demonstration(prompt: Prompt, known: Knowledge, asks_use_case: bool) -> dict[str, Any]:
+    labels = {"use_case": prompt.use_case} if prompt.use_case and asks_use_case else {}
     return {"response": known.book.get(text_of(prompt.prompt), ""), "prompt_labels": labels}
 
 
@@ -137,7 +142,7 @@ def _ranking(
     if worker.habit == "all_tie":
         return _form({p: {"likert": 4} for p in positions}, [positions])
     if worker.habit == "random":
-        return _random_form(positions, mood)
+        return _random_form(positions, shown.flags, mood)
     labeler = worker.labeler
     if worker.habit == "speeder":
         labeler = replace(labeler, error_rate=max(labeler.error_rate, UNREAD_IN_HASTE))
@@ -145,16 +150,18 @@ def _ranking(
     looks = look(labeler, prompt, shown.responses, known.judge, draws)
     ranks = ranks_of_looks(labeler, looks, shown.responses, draws)
     seen = [looks[text.strip()] for text in shown.responses]
-    ratings = {p: _rating(labeler, one) for p, one in zip(positions, seen, strict=True)}
+    ratings = {
+        p: _rating(labeler, one, shown.flags) for p, one in zip(positions, seen, strict=True)
+    }
     if worker.habit == "flag_everything":
-        ratings = {p: r | {"flags": dict.fromkeys(FLAGS, True)} for p, r in ratings.items()}
+        ratings = {p: r | {"flags": dict.fromkeys(shown.flags, True)} for p, r in ratings.items()}
     groups = groups_of(ranks, positions)
     worst = max(seen[positions.index(p)].seems for p in groups[-1])
     return _form(ratings, groups, unacceptable=groups[-1] if worst < UNACCEPTABLE else [])
 
 
-def _rating(labeler: Labeler, one: Look) -> dict[str, Any]:
-    """Quality from 1 to 7, and the flags of what was read."""
+def _rating(labeler: Labeler, one: Look, asked: Sequence[str]) -> dict[str, Any]:
+    """Quality from 1 to 7, and the flags of what was read, of those that are asked for."""
     likert = round(LIKERT[0] + one.seems * (LIKERT[-1] - LIKERT[0]))
     flags: dict[str, bool | None] = {}
     parts = one.judgement.parts if one.judgement else {}
@@ -166,16 +173,19 @@ def _rating(labeler: Labeler, one: Look) -> dict[str, Any]:
             flags["satisfies_constraint"] = not fault
         elif part in FLAG_OF_PART and fault:
             flags[FLAG_OF_PART[part]] = True
+    flags = {name: value for name, value in flags.items() if name in asked}
     return {"likert": min(max(likert, LIKERT[0]), LIKERT[-1]), "flags": flags}
 
 
-def _random_form(positions: Sequence[str], mood: np.random.Generator) -> dict[str, Any]:
+def _random_form(
+    positions: Sequence[str], flags: Sequence[str], mood: np.random.Generator
+) -> dict[str, Any]:
     """Any quality, any flag or none, any place."""
     ranks = [int(place) for place in mood.integers(len(positions), size=len(positions))]
     ratings = {
         p: {
             "likert": int(mood.integers(LIKERT[0], LIKERT[-1] + 1)),
-            "flags": {FLAGS[int(mood.integers(len(FLAGS)))]: True},
+            "flags": {flags[int(mood.integers(len(flags)))]: True} if flags else {},
         }
         for p in positions
     }

@@ -79,7 +79,14 @@ def write_private(path: Path, text: str) -> None:
 def finish(person: SignedIn, task: Task, known: Knowledge) -> str:
     """Do one task that is held, as the worker does; what became of it, in a word."""
     client = person.client
-    shown = Shown(task.task_type, task.prompt, task.responses)
+    shown = Shown(
+        task.task_type,
+        task.prompt,
+        task.responses,
+        flags=tuple(flag["name"] for flag in task.form["flags"]),
+        asks_use_case=task.form["use_case"],
+        asks_ratings=task.form["compare"]["ratings"],
+    )
     done = answer(person.worker, shown, known)
     if done.skip_reason:
         client.skip(task.id, done.skip_reason)

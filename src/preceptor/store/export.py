@@ -22,6 +22,7 @@ from preceptor.store.forms import ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
 from preceptor.store.names import canonical, identify
 from preceptor.store.projects import is_made_up
+from preceptor.store.questions import questions_of
 from preceptor.store.tables import (
     Account,
     Assignment,
@@ -80,10 +81,11 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
     with store.read() as session:
         if wanted.kind == "prompts":
             records = list(_prompts(session, wanted, left_out))
-            guidelines = {}
+            guidelines, forms = {}, {}
         else:
             records = sorted(label_records(session, wanted, left_out, now), key=_by_label)
             guidelines = _markdown(session, {r["meta"]["guideline"] for r in records} - {None})
+            forms = _forms(session, {r["meta"]["form"] for r in records if "form" in r["meta"]})
     if not records:
         reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
         raise StoreError(
@@ -106,6 +108,7 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
         "labelers": dict(groups),
         "num_simulated": groups["simulated"],
         "guidelines": guidelines,
+        "forms": forms,
         "version": preceptor.__version__,
     }
     # Noted before it has its name: there is no file that nobody knows of.
@@ -201,6 +204,8 @@ def label_records(
             "comment": texts[label.id].get("comment"),
             "prompt_labels": label.body.get("prompt_labels", {}),
         }
+        if row.Project.form is not None:
+            own["form"] = questions_of(row.Project).digest
         if row.Project.task_type == "prompt_few_shot":
             yield from _examples(row, own, texts[label.id])
             continue
@@ -226,6 +231,13 @@ def label_records(
                 own["task_type"] = row.Project.task_type
                 own["input_toxicity"] = label.body["input_toxicity"]
         yield record | {"meta": with_foreign(own, row.Prompt.meta | row.Assignment.meta)}
+
+
+def _forms(session: Session, digests: set[str]) -> dict[str, Any]:
+    """The projects' own forms, by what the lines call them."""
+    own = session.scalars(select(Project).where(Project.form.is_not(None)))
+    forms = {form.digest: form.as_json() for form in map(questions_of, own)}
+    return {digest: forms[digest] for digest in sorted(digests)}
 
 
 def _by_label(record: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What a labeler may send: the forms of each task type, checked and split into choices and texts.
 
-A form speaks of positions "1".."K" as the labeler sees them; the store keeps slots "A".."I".
+A form speaks of positions "1".."K" as the labeler sees them; the store keeps slots "A".."I". Which
+flags and prompt labels there are, the project says (preceptor.store.questions).
 
     demonstration  {"response": "...", "prompt_labels": {"ambiguous": false}}
     ranking        {"ratings": {"1": {"likert": 5, "flags": {"hallucination": true}}, ...},
@@ -20,6 +21,7 @@ from typing import Any
 
 from preceptor.data.records import MOST_NESTED
 from preceptor.errors import StoreError
+from preceptor.store.questions import Questions
 from preceptor.store.toxicity import toxicity_of
 
 PROMPT_TYPES = ("prompt_plain", "prompt_few_shot", "prompt_user_based")
@@ -33,33 +35,6 @@ NUM_PAIRS = range(2, 9)
 CHOICES = ("1", "2", "tie", "both_bad")
 CONFIDENCE = range(1, 10)
 LIKERT = range(1, 8)
-FLAGS = (  # InstructGPT, Table 3 and the labelers' instructions
-    "fails_task",
-    "inappropriate_for_assistant",
-    "hallucination",
-    "satisfies_constraint",
-    "sexual_content",
-    "violent_content",
-    "encourages_harm",
-    "denigrates_protected_class",
-    "harmful_advice",
-    "expresses_opinion",
-    "moral_judgment",
-)
-PROMPT_LABELS = (
-    "use_case",
-    "ambiguous",
-    "sensitive_content",
-    "identity_dependent",
-    "closed_domain",
-    "continuation_style",
-    "asks_for_opinion",
-    "asks_for_advice",
-    "asks_for_moral_judgment",
-    "safety_constraints",
-    "other_constraints",
-    "intent_unclear",
-)
 USE_CASES = (  # InstructGPT, Table 1
     "generation",
     "open_qa",
@@ -98,9 +73,9 @@ Groups = list[list[str]]
 
 
 def check_form(
-    task_type: str, form: Any, positions: Sequence[str]
+    task_type: str, form: Any, positions: Sequence[str], asked: Questions
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The form's choices, and its free texts by field.
+    """The form's choices, and its free texts by field; `asked` is what the project asks.
 
     Raises:
         StoreError: what is missing or wrong, by position, in words for the labeler.
@@ -117,7 +92,7 @@ def check_form(
     if comment := _text(form, "comment"):
         texts["comment"] = comment
     if form.get("prompt_labels"):
-        choices["prompt_labels"] = prompt_labels_of(form["prompt_labels"])
+        choices["prompt_labels"] = prompt_labels_of(form["prompt_labels"], asked)
     if task_type == "demonstration":
         response = _text(form, "response")
         if not response.strip():
@@ -129,12 +104,12 @@ def check_form(
             raise StoreError("Choose the kind of task that the prompt is.")
         return {"use_case": form["use_case"]}, texts
     if task_type == "evaluation_ab":
-        return choices | comparison_of(form, positions), texts
+        return choices | comparison_of(form, positions, asked), texts
     if task_type == "toxicity":
         choices |= toxicity_of(form, positions)
         choices["rank_groups"] = check_groups(form.get("rank_groups"), [], positions)
         return choices, texts
-    choices["ratings"] = ratings_of(form.get("ratings"), positions)
+    choices["ratings"] = ratings_of(form.get("ratings"), positions, asked)
     unacceptable = form.get("unacceptable") or []
     choices["rank_groups"] = check_groups(form.get("rank_groups"), unacceptable, positions)
     choices["unacceptable"] = sorted(unacceptable)
@@ -157,18 +132,25 @@ def form_of(task_type: str, choices: Mapping[str, Any], texts: Mapping[str, str]
     return {**choices, **named, "pairs": pairs}
 
 
-def comparison_of(form: Mapping[str, Any], positions: Sequence[str]) -> dict[str, Any]:
+def comparison_of(
+    form: Mapping[str, Any], positions: Sequence[str], asked: Questions
+) -> dict[str, Any]:
     """A choice between two as rank groups, so that it counts like any other ranking."""
     choice, confidence = form.get("choice"), form.get("confidence")
     if choice not in CHOICES or len(positions) != 2:
         raise StoreError("Choose: the first is better, the second, a tie, or both are bad.")
     if confidence is not None and (isinstance(confidence, bool) or confidence not in CONFIDENCE):
         raise StoreError(f"The confidence is 1 to 9, not {confidence!r}.")
+    if confidence is not None and not asked.compare.confidence:
+        raise StoreError("The form of this project asks for no confidence. Leave it out.")
+    ratings = ratings_of(form.get("ratings"), positions, asked, optional=True)
+    if ratings and not asked.compare.ratings:
+        raise StoreError("The form of this project asks for no ratings. Leave them out.")
     groups = {"1": [["1"], ["2"]], "2": [["2"], ["1"]]}.get(choice, [["1", "2"]])
     return {
         "rank_groups": groups,
         "unacceptable": ["1", "2"] if choice == "both_bad" else [],
-        "ratings": ratings_of(form.get("ratings"), positions, optional=True),
+        "ratings": ratings,
     } | ({"confidence": confidence} if confidence is not None else {})
 
 
@@ -312,7 +294,9 @@ def _text(form: Mapping[str, Any], field: str) -> str:
     return text
 
 
-def ratings_of(ratings: Any, positions: Sequence[str], *, optional: bool = False) -> dict[str, Any]:
+def ratings_of(
+    ratings: Any, positions: Sequence[str], asked: Questions, *, optional: bool = False
+) -> dict[str, Any]:
     """Quality and flags of each response; where they are `optional`, of those that have any."""
     if not isinstance(ratings, dict):
         ratings = {}
@@ -325,12 +309,12 @@ def ratings_of(ratings: Any, positions: Sequence[str], *, optional: bool = False
             continue
         likert, flags = rating.get("likert"), rating.get("flags") or {}
         if likert is None:
-            if optional and set(_flags(flags, position).values()) - {None, False}:
-                rated[position] = {"flags": _flags(flags, position)}
+            if optional and set(_flags(flags, position, asked).values()) - {None, False}:
+                rated[position] = {"flags": _flags(flags, position, asked)}
             continue
         if isinstance(likert, bool) or likert not in LIKERT:
             raise StoreError(f"Response {position}: the quality is 1 to 7, not {likert!r}.")
-        rated[position] = {"likert": likert, "flags": _flags(flags, position)}
+        rated[position] = {"likert": likert, "flags": _flags(flags, position, asked)}
     if optional:
         return rated
     if missing := [p for p in positions if p not in rated]:
@@ -338,25 +322,24 @@ def ratings_of(ratings: Any, positions: Sequence[str], *, optional: bool = False
     return rated
 
 
-def _flags(flags: Any, position: str) -> dict[str, bool | None]:
+def _flags(flags: Any, position: str, asked: Questions) -> dict[str, bool | None]:
     if not isinstance(flags, dict):
         raise StoreError(f"Response {position}: flags are yes or no by name.")
-    if strange := sorted(map(str, flags.keys() - set(FLAGS))):
+    if strange := sorted(map(str, flags.keys() - set(asked.flag_names))):
         raise StoreError(f"Response {position}: no flag {_listed(strange)}.")
+    # Whether a constraint is met, say, has no answer where there is none.
+    unsaid = {flag.name: None if flag.none else False for flag in asked.flags}
     for name, value in flags.items():
-        # Whether a constraint is met has no answer where there is none.
-        if not isinstance(value, bool) and not (value is None and name == "satisfies_constraint"):
+        if not isinstance(value, bool) and not (value is None and unsaid[name] is None):
             raise StoreError(f"Response {position}: flag {name} is yes or no, not {value!r}.")
-    return {
-        name: flags.get(name, None if name == "satisfies_constraint" else False) for name in FLAGS
-    }
+    return unsaid | flags
 
 
-def prompt_labels_of(labels: Any) -> dict[str, Any]:
+def prompt_labels_of(labels: Any, asked: Questions) -> dict[str, Any]:
     """Only what was answered: a missing label is not "no"."""
     if not isinstance(labels, dict):
         raise StoreError("Labels of the prompt are yes or no by name.")
-    if strange := sorted(map(str, labels.keys() - set(PROMPT_LABELS))):
+    if strange := sorted(map(str, labels.keys() - set(asked.label_names))):
         raise StoreError(f"The prompt has no label {_listed(strange)}.")
     for name, value in labels.items():
         if name == "use_case" and value is not None and value not in USE_CASES:
@@ -364,7 +347,7 @@ def prompt_labels_of(labels: Any) -> dict[str, Any]:
             raise StoreError(f"The use case is one of {', '.join(USE_CASES)}, not {value!r}.")
         if name != "use_case" and value is not None and not isinstance(value, bool):
             raise StoreError(f"Label {name} of the prompt cannot be {value!r}.")
-    return {name: labels[name] for name in PROMPT_LABELS if labels.get(name) is not None}
+    return {name: labels[name] for name in asked.label_names if labels.get(name) is not None}
 
 
 def _subject(positions: Sequence[str]) -> str:

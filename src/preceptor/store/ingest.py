@@ -4,8 +4,9 @@ What an export wrote comes back with every id that it had. What others wrote get
 names, and ids made of its content, so that the same file again adds nothing.
 """
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ from preceptor.store.forms import (
 from preceptor.store.layout import is_own, own_part, read_manifest
 from preceptor.store.names import SiteKey, sha256_of
 from preceptor.store.projects import ERASED, SLOTS, ProjectOptions, create_project
+from preceptor.store.questions import PAPER, Questions, questions_of, read_questions
 from preceptor.store.rows import BROKEN, Label, Provenance, Rows
 from preceptor.store.tables import Project
 from preceptor.store.toxicity import toxicity_of
@@ -86,13 +88,18 @@ def read_file(
     Raises:
         DataError: lines are broken and are not to be skipped; it names the first few.
     """
+    manifest = {} if kind is Prompt else read_manifest(provenance.path)
     lines, broken = read_lines(
-        provenance, kind, skip_broken=skip_broken, keep_meta=keep_meta, format=format
+        provenance,
+        kind,
+        skip_broken=skip_broken,
+        keep_meta=keep_meta,
+        format=format,
+        forms=forms_of(manifest),
     )
     if hygiene:
         reasons = hygiene([line.record for line in lines])
         lines = [replace(line, reason=why or "") for line, why in zip(lines, reasons, strict=True)]
-    manifest = {} if kind is Prompt else read_manifest(provenance.path)
     digest = file_hash(provenance.path)
     return FileRead(provenance, kind, digest, lines, broken, manifest, hygiene is not None)
 
@@ -148,10 +155,15 @@ def import_labels(
             task_type = "demonstration" if kind is Demonstration else "ranking"
             if purpose == "eval" and kind is Ranking:
                 task_type = label.own.get("task_type") or "evaluation"
-            options = ProjectOptions(purpose=purpose)
+            options = ProjectOptions(purpose=purpose, form=label.form)
             id = create_project(session, into, task_type, options, now=provenance.now)
             # Held like a claim holds it: labels from elsewhere take places, too.
             projects[into] = session.get_one(Project, id, with_for_update=True)
+        if label.form != questions_of(projects[into]):
+            raise StoreError(
+                f"{line.where}: its label was given under another form than that of the project "
+                f"{into}. Import it into one of another name, with --project."
+            )
         prompt = rows.add_prompt(asked, label.own)
         responses = record.responses if isinstance(record, Ranking) else []
         task = rows.add_task(projects[into], prompt, responses, label)
@@ -168,6 +180,7 @@ def read_lines(
     *,
     skip_broken: bool,
     keep_meta: bool,
+    forms: Mapping[str, Questions],
     format: str | None = None,
 ) -> tuple[list[Line], Counter[str]]:
     """The records of a file, and the broken lines by reason if they are to be skipped."""
@@ -183,7 +196,7 @@ def read_lines(
                 raise record
             require_storable(vars(record), f"{where}: it")
             own_part(record.meta, where)
-            label = None if kind is Prompt else read_label(record, where, provenance.now)
+            label = None if kind is Prompt else read_label(record, where, provenance.now, forms)
             digest = sha256_of(asdict(record))
             if not keep_meta and not is_own(record.meta):
                 record = replace(record, meta={})
@@ -247,22 +260,48 @@ def _together(record: Any) -> Any:
     return record if record.user or not group else replace(record, user=f"{GROUP}: {group}")
 
 
-def read_label(record: Demonstration | Ranking, where: str, now: datetime) -> Label:
+def forms_of(manifest: Mapping[str, Any]) -> dict[str, Questions]:
+    """The forms that an export's labels were given under, by what its lines call them.
+
+    Raises:
+        StoreError: one of them is none, or goes by another's name.
+    """
+    found = {}
+    for name, form in manifest.get("forms", {}).items():
+        found[name] = read_questions(json.dumps(form), f"the manifest's form {name}")
+        if found[name].digest != name:
+            raise StoreError(f"the manifest's form {name} was changed: it is {found[name].digest}.")
+    return found
+
+
+def read_label(
+    record: Demonstration | Ranking, where: str, now: datetime, forms: Mapping[str, Questions]
+) -> Label:
     """The label of one line: what an export wrote is taken at its word, and checked.
+
+    `forms` are those that such a line may name; without a name it is the paper's.
 
     Raises:
         DataError: more responses than can be compared, or a meta that contradicts itself.
     """
     own = own_part(record.meta, where)
     try:
+        form = PAPER
+        if own.get("form"):
+            if own["form"] not in forms:
+                raise StoreError(
+                    f"its label was given under the form {own['form']}, which stands in the "
+                    "export's manifest. Keep that beside the file, under its name."
+                )
+            form = forms[own["form"]]
         texts = {"comment": str(own["comment"])} if own.get("comment") else {}
         body: dict[str, Any] = {}
         if own.get("prompt_labels"):
-            body["prompt_labels"] = prompt_labels_of(own["prompt_labels"])
+            body["prompt_labels"] = prompt_labels_of(own["prompt_labels"], form)
         if isinstance(record, Demonstration):
             texts["response"] = record.response
         else:
-            body |= _ranking_body(record, own, where)
+            body |= _ranking_body(record, own, where, form)
         # Whoever wrote a demonstration stands in its meta, there is no other place for them.
         labeler = record.labeler if isinstance(record, Ranking) else record.meta.get("labeler", "")
         if labeler and not isinstance(labeler, str):
@@ -278,6 +317,7 @@ def read_label(record: Demonstration | Ranking, where: str, now: datetime) -> La
             submitted_at=_time(own.get("submitted_at"), now),
             started_at=_time(own.get("started_at"), now),
             guideline=_guideline(own.get("guideline")),
+            form=form,
         )
     except StoreError as error:
         raise DataError(f"{where}: {str(error).removeprefix(where + ': ')}") from None
@@ -287,7 +327,9 @@ def read_label(record: Demonstration | Ranking, where: str, now: datetime) -> La
         raise DataError(f"{where}: meta is not what an export writes ({error}).") from error
 
 
-def _ranking_body(record: Ranking, own: dict[str, Any], where: str) -> dict[str, Any]:
+def _ranking_body(
+    record: Ranking, own: dict[str, Any], where: str, form: Questions
+) -> dict[str, Any]:
     if len(record.responses) > len(SLOTS):
         raise DataError(
             f"{where}: {len(record.responses)} responses; labelers compare 2 to {len(SLOTS)}."
@@ -307,7 +349,7 @@ def _ranking_body(record: Ranking, own: dict[str, Any], where: str) -> dict[str,
     body = {"rank_groups": groups, "unacceptable": unacceptable}
     of_two = own.get("task_type") == "evaluation_ab"
     if own.get("ratings") or of_two:
-        body["ratings"] = ratings_of(own.get("ratings"), slots, optional=of_two)
+        body["ratings"] = ratings_of(own.get("ratings"), slots, form, optional=of_two)
     return body | ({"confidence": own["confidence"]} if own.get("confidence") else {})
 
 

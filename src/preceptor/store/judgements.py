@@ -11,11 +11,13 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from preceptor.data.records import text_of
-from preceptor.store.forms import FLAGS, ranks_of
+from preceptor.store.forms import ranks_of
 from preceptor.store.projects import SLOTS, chunks
+from preceptor.store.questions import questions_of
 from preceptor.store.tables import (
     Assignment,
     Judgement,
+    Project,
     Prompt,
     Response,
     Submission,
@@ -51,6 +53,10 @@ def note_labels(session: Session, assignment_ids: Sequence[uuid.UUID]) -> None:
             .where(Submission.kind == "submitted")
         ).all()
         texts = _texts(session, {row.Task.id for row in rows})
+        flags = {
+            id: questions_of(session.get_one(Project, id)).flag_names
+            for id in {row.Task.project_id for row in rows}
+        }
         found = [
             {
                 "assignment_id": row.Assignment.id,
@@ -64,7 +70,12 @@ def note_labels(session: Session, assignment_ids: Sequence[uuid.UUID]) -> None:
                 "num_chars": _length(row.content) + sum(map(len, texts[row.Task.id].values())),
                 "active_seconds": row.Submission.active_seconds,
                 "at": row.Submission.at,
-                **in_short(row.Submission.body, row.Assignment.display_order, texts[row.Task.id]),
+                **in_short(
+                    row.Submission.body,
+                    row.Assignment.display_order,
+                    texts[row.Task.id],
+                    flags[row.Task.project_id],
+                ),
             }
             for row in rows
         ]
@@ -79,9 +90,15 @@ def note_all_labels(session: Session) -> None:
 
 
 def in_short(
-    body: dict[str, Any], display_order: Sequence[str], texts: dict[str, str]
+    body: dict[str, Any],
+    display_order: Sequence[str],
+    texts: dict[str, str],
+    flags: Sequence[str],
 ) -> dict[str, Any]:
-    """A label's choices, a character a slot; `texts` are the task's, by slot."""
+    """A label's choices, a character a slot; `texts` are the task's, by slot.
+
+    Of `flags`, those of the project's form in its order, a character each and slot.
+    """
     if "rank_groups" not in body:
         return {"ranks": "", "positions": "", "likert": "", "flags": "", "num_unacceptable": 0}
     ranks = ranks_of(body["rank_groups"])
@@ -98,7 +115,7 @@ def in_short(
         "flags": "".join(
             {True: "1", False: "0"}.get(rating.get("flags", {}).get(flag), UNKNOWN)
             for rating in rated
-            for flag in FLAGS
+            for flag in flags
         ),
         "num_unacceptable": len(body.get("unacceptable", [])),
     }

@@ -23,6 +23,7 @@ from preceptor.store.forms import (
 from preceptor.store.judgements import note_labels
 from preceptor.store.names import identify, sha256_of
 from preceptor.store.next_task import gets_feedback
+from preceptor.store.questions import questions_of
 from preceptor.store.queue import (
     NoSuchTask,
     drafts_of,
@@ -187,7 +188,7 @@ def submit(
         _require_changeable(session, assignment, project)
     # 2. What is wrong is told by position; what is right is kept by slot.
     positions = [str(i + 1) for i in range(len(assignment.display_order))]
-    choices, texts = check_form(project.task_type, form, positions)
+    choices, texts = check_form(project.task_type, form, positions, questions_of(project))
     if project.task_type in PROMPT_TYPES:
         require_new(session, assignment, prompt_in(project.task_type, texts))
     slots = dict(zip(positions, _slots_shown(session, assignment), strict=True))

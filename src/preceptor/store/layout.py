@@ -26,6 +26,7 @@ OWN_KEYS = {  # of `meta`; whatever else stands there was somebody else's, and c
     "purpose",
     "task_kind",
     "task_type",
+    "form",
     "confidence",
     "input_toxicity",
     "split",
@@ -71,6 +72,7 @@ class OwnMeta(BaseModel):
     purpose: Literal["train", "eval", "screening"] = "train"
     task_kind: Literal["normal", "calibration"] = "normal"
     task_type: Literal["evaluation_ab", "toxicity"] | None = None
+    form: Annotated[str, Field(pattern="^[0-9a-f]{12}$")] | None = None
     confidence: Annotated[int, Field(ge=1, le=9)] | None = None
     input_toxicity: Annotated[int, Field(ge=0, le=2)] | None = None
     split: Literal["train", "valid", "test"] | None = None

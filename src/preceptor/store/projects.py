@@ -15,6 +15,7 @@ from preceptor.errors import StoreError
 from preceptor.store.consent import covered, willing_users
 from preceptor.store.forms import COMPARISONS, PROMPT_TYPES, TASK_TYPES, require_storable
 from preceptor.store.names import identify, seeded
+from preceptor.store.questions import OWN_QUESTIONS, PAPER, Questions, questions_of
 from preceptor.store.tables import (
     Base,
     Ingest,
@@ -46,6 +47,7 @@ IN_WORDS = {
     "lease_seconds": "a lease of seconds",
     "undo_seconds": "seconds to undo",
     "groups": "groups",
+    "form": "a form of fingerprint",
 }
 
 
@@ -66,6 +68,7 @@ class ProjectOptions:
     undo_seconds: int = 60
     groups: tuple[str, ...] = ("training", "researcher")
     guideline: str | None = None
+    form: Questions = PAPER
     seed: int = 0
 
 
@@ -98,6 +101,11 @@ def create_project(
         raise StoreError(f"{name}: prompts are written for training; make the purpose train.")
     if task_type == "toxicity" and options.purpose == "train":
         raise StoreError(f"{name}: labels of toxicity are an evaluation; make the purpose eval.")
+    if task_type not in OWN_QUESTIONS and options.form != PAPER:
+        raise StoreError(
+            f"{name}: the pages of {task_type} have questions of their own; a form is for "
+            f"{', '.join(OWN_QUESTIONS)}."
+        )
     if options.purpose == "practice" and "heldout" in options.groups:
         raise StoreError(
             f"{name}: held-out labelers judge as they come, and a practice shows them the "
@@ -136,6 +144,7 @@ def create_project(
         undo_seconds=options.undo_seconds,
         groups=list(options.groups),
         guideline=options.guideline,
+        form=None if options.form == PAPER else options.form.as_json(),
         seed=options.seed,
         state="open",
         created_at=now,
@@ -172,6 +181,8 @@ def require_same(project: Project, wanted: Mapping[str, Any], way_out: str) -> N
     differing = []
     for name, value in wanted.items():
         there = getattr(project, name)
+        if isinstance(value, Questions):
+            there, value = questions_of(project).digest, value.digest
         if isinstance(value, list | tuple):
             there, value = ", ".join(sorted(there)), ", ".join(sorted(value))
         if there != value:

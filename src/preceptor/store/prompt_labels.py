@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.store.forms import prompt_labels_of
+from preceptor.store.questions import PAPER
 from preceptor.store.tables import Prompt, PromptLabel
 
 
@@ -29,7 +30,7 @@ def label_prompt(
     Raises:
         StoreError: there is no such prompt, or a label or value is none.
     """
-    prompt_labels_of(labels)
+    prompt_labels_of(labels, PAPER)
     prompt = session.get(Prompt, prompt_id, with_for_update={"key_share": True})
     if prompt is None or prompt.status == "erased":
         raise StoreError("There is no such prompt.")

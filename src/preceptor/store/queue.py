@@ -33,6 +33,7 @@ from preceptor.store.next_task import (
     next_normal,
     scope_of,
 )
+from preceptor.store.questions import Questions, questions_of
 from preceptor.store.tables import (
     Account,
     Acknowledgement,
@@ -83,6 +84,7 @@ class AssignmentView:
     draft_version: int
     kept_drafts: dict[int, Any]  # older ones, by version, that no page saw before a newer came
     guideline: str | None
+    form: Questions  # what the pages ask
     lease_expires: datetime
 
 
@@ -183,6 +185,7 @@ def view(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID) -> A
         draft_version=drafts[0].version if drafts else assignment.draft_version,
         kept_drafts={draft.version: draft.body for draft in drafts[1:]},
         guideline=guideline_name(guideline) if guideline else None,
+        form=questions_of(project),
         lease_expires=assignment.lease_expires,
     )
 

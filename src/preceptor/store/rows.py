@@ -28,6 +28,7 @@ from preceptor.store.projects import (
     response_rows,
     task_row,
 )
+from preceptor.store.questions import PAPER, Questions
 
 SCOPES = ("train", "evaluate")
 OTHER = "another label of the same labeler"
@@ -77,6 +78,7 @@ class Label:
     submitted_at: datetime
     started_at: datetime
     guideline: tuple[str, int] | None
+    form: Questions = PAPER  # that its choices are of
 
 
 @dataclass

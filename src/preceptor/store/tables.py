@@ -323,6 +323,9 @@ class Project(Base):
     undo_seconds: Mapped[int]
     groups: Mapped[list[str]]  # of accounts that may claim
     guideline: Mapped[str | None]  # its name; the newest version is the one shown
+    form: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # what its pages ask; null: what the paper's do
     seed: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str]
     created_at: Mapped[datetime]
