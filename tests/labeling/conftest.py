@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from browsers import CHEAP, PASSWORD, Browser, Clock, Enter, add_member
+from fastapi import FastAPI
 
 from preceptor.labeling import security
-from preceptor.labeling.app import create_app
+from preceptor.labeling.app import create_app, lay_over
 from preceptor.labeling.settings import Settings
 from preceptor.store.database import Store, create_store, open_store
 
@@ -42,9 +43,20 @@ def store(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     opened.close()
 
 
+@pytest.fixture(scope="session")
+def routes(empty: Path) -> Iterator[FastAPI]:
+    """The app as it is put together once; the next test lays it over a store of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRECEPTOR_SITE_KEY", KEY)
+        opened = open_store(str(empty))
+    yield create_app(opened)
+    opened.close()
+
+
 @pytest.fixture
-def app(store: Store, clock: Clock) -> Any:
-    return create_app(store, Settings(now=clock))
+def app(routes: FastAPI, store: Store, clock: Clock) -> FastAPI:
+    lay_over(routes, store, Settings(now=clock))
+    return routes
 
 
 @pytest.fixture

@@ -20,12 +20,13 @@ from crew import (
     ranking_store,
     worked_store,
 )
+from fastapi import FastAPI
 from people import START, add_prompt, say
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from preceptor.labeling import charts
-from preceptor.labeling.app import create_app
+from preceptor.labeling.app import create_app, lay_over
 from preceptor.labeling.charts import Mark
 from preceptor.labeling.settings import Settings
 from preceptor.statistics import Estimate
@@ -109,9 +110,10 @@ def project(worked: tuple[Path, uuid.UUID]) -> uuid.UUID:
 
 
 @pytest.fixture
-def app(store: Store, clock: Clock, tmp_path: Path) -> Any:
+def app(routes: FastAPI, store: Store, clock: Clock, tmp_path: Path) -> FastAPI:
     clock.at = START + timedelta(days=300)
-    return create_app(store, Settings(now=clock, exports=tmp_path / "exports"))
+    lay_over(routes, store, Settings(now=clock, exports=tmp_path / "exports"))
+    return routes
 
 
 @pytest.fixture

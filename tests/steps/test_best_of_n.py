@@ -1,12 +1,12 @@
 """Best-of-n from the command: what it prints, what it leaves, and what it asks for first."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from preceptor.cli import app
 from preceptor.pipeline import run_pipeline
 from preceptor.recipes import load_recipe
 
@@ -14,12 +14,7 @@ TINY = Path(__file__).parents[1] / "tiny.yaml"
 
 
 def command(out, *options):
-    return subprocess.run(
-        [sys.executable, "-m", "preceptor", "sample", str(TINY), "--out", str(out), *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return CliRunner().invoke(app, ["sample", str(TINY), "--out", str(out), *options])
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +27,7 @@ def finished(tmp_path_factory):
 
 def test_a_line_for_each_n_with_its_kl_and_the_score_rises(finished):
     told = command(finished, "--best-of", "6")
-    assert told.returncode == 0, told.stderr
+    assert told.exit_code == 0, told.stderr
     lines = told.stdout.splitlines()
     assert lines[0].split()[:3] == ["n", "KL,", "nats"]
     rows = json.loads((finished / "evaluation" / "best_of_n-sft.json").read_text())["rows"]
@@ -50,15 +45,15 @@ def test_the_same_seed_says_the_same(finished):
 
 def test_what_is_not_there_is_named(finished, tmp_path):
     told = command(finished, "--best-of", "2", "--model", "ppo")
-    assert told.returncode == 2 and "step ppo is not done with this recipe" in told.stderr
+    assert told.exit_code == 2 and "step ppo is not done with this recipe" in told.stderr
     told = command(tmp_path / "nowhere", "--best-of", "2")
-    assert told.returncode == 2 and "step data is not done" in told.stderr
+    assert told.exit_code == 2 and "step data is not done" in told.stderr
     assert told.stdout == "" and not (tmp_path / "nowhere").exists()
-    assert command(finished, "--best-of", "0").returncode == 2
+    assert command(finished, "--best-of", "0").exit_code == 2
     told = command(finished, "--model", "ppo")
-    assert told.returncode == 2 and "--model ppo goes with --best-of" in told.stderr
+    assert told.exit_code == 2 and "--model ppo goes with --best-of" in told.stderr
 
 
 def test_models_of_another_recipe_are_not_measured(finished):
     told = command(finished, "--best-of", "2", "--set", "sft.num_epochs=1")
-    assert told.returncode == 2 and "step sft is not done with this recipe" in told.stderr
+    assert told.exit_code == 2 and "step sft is not done with this recipe" in told.stderr

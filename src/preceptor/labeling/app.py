@@ -29,12 +29,9 @@ def create_app(store: Store, settings: Settings | None = None) -> FastAPI:
     Raises:
         RuntimeError: a route does not say whom it is for.
     """
-    settings = settings or Settings()
     app = FastAPI(title="Preceptor", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.store = store
-    app.state.settings = settings
-    app.state.throttle = Throttle()
-    app.add_middleware(Guard, settings=settings)
+    lay_over(app, store, settings or Settings())
+    app.add_middleware(Guard)
     add_handlers(app)
     lead = (lead_pages, lead_work, lead_people, lead_files, erasing)
     for pages in (work_pages, task_pages, task_ends, account_pages, *lead):
@@ -43,3 +40,10 @@ def create_app(store: Store, settings: Settings | None = None) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC))
     require_rules(app)
     return app
+
+
+def lay_over(app: FastAPI, store: Store, settings: Settings) -> None:
+    """Put the app over a store: all that its routes know of one stands in its state."""
+    app.state.store = store
+    app.state.settings = settings
+    app.state.throttle = Throttle()

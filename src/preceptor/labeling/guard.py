@@ -34,66 +34,69 @@ HSTS = {"strict-transport-security": "max-age=31536000"}
 
 
 class Guard:
-    """The outermost layer of the app."""
+    """The outermost layer of the app, by the settings in the app's state."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refused = self._refusal(scope)
+        settings: Settings = scope["app"].state.settings
+        refused = _refusal(scope, settings)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._add_headers(scope, message)
+                _add_headers(scope, message, settings)
             await send(message)
 
         if refused is not None:
             await refused(scope, receive, send_with_headers)
             return
-        await self.app(scope, self._limited(receive), send_with_headers)
+        await self.app(scope, _limited(receive, settings), send_with_headers)
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if host_name(host) not in self.settings.hosts:
-            # A page elsewhere may have its name point at this machine.
-            return plain_error(scope, 421, "This server does not answer to that name.")
-        length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self.settings.max_body_bytes:
-            return plain_error(scope, 413, _too_large(self.settings))
-        if scope["method"] not in SAFE and is_cross_site(headers):
-            return plain_error(
-                scope, 403, "This form came from another site. Open the page here and send again."
-            )
-        return None
 
-    def _limited(self, receive: Receive) -> Receive:
-        """The same stream; one that is longer than it said ends."""
-        seen = 0
+def _refusal(scope: Scope, settings: Settings) -> Response | None:
+    headers = Headers(scope=scope)
+    host = headers.get("host", "")
+    if host_name(host) not in settings.hosts:
+        # A page elsewhere may have its name point at this machine.
+        return plain_error(scope, 421, "This server does not answer to that name.")
+    length = headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > settings.max_body_bytes:
+        return plain_error(scope, 413, _too_large(settings))
+    if scope["method"] not in SAFE and is_cross_site(headers):
+        return plain_error(
+            scope, 403, "This form came from another site. Open the page here and send again."
+        )
+    return None
 
-        async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.settings.max_body_bytes:
-                raise HTTPException(413, _too_large(self.settings))
-            return message
 
-        return limited
+def _limited(receive: Receive, settings: Settings) -> Receive:
+    """The same stream; one that is longer than it said ends."""
+    seen = 0
 
-    def _add_headers(self, scope: Scope, message: Message) -> None:
-        headers = MutableHeaders(scope=message)
-        for name, value in (HEADERS | (HSTS if self.settings.https else {})).items():
-            headers[name] = value
-        # A page may hold a person's text, and computers are shared. Static files ask each time
-        # whether they changed.
-        static = scope["path"].startswith("/static/")
-        headers["cache-control"] = "no-cache" if static else "no-store"
+    async def limited() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > settings.max_body_bytes:
+            raise HTTPException(413, _too_large(settings))
+        return message
+
+    return limited
+
+
+def _add_headers(scope: Scope, message: Message, settings: Settings) -> None:
+    headers = MutableHeaders(scope=message)
+    for name, value in (HEADERS | (HSTS if settings.https else {})).items():
+        headers[name] = value
+    # A page may hold a person's text, and computers are shared. Static files ask each time
+    # whether they changed.
+    static = scope["path"].startswith("/static/")
+    headers["cache-control"] = "no-cache" if static else "no-store"
 
 
 def is_cross_site(headers: Headers) -> bool:
