@@ -4,6 +4,7 @@ Everything heavy is imported where it is used; only `add` with a model needs tor
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -95,6 +96,18 @@ def import_file(
         bool,
         typer.Option("--keep-all", help="Prompts that repeat others, and over 200 of a user, too."),
     ] = False,
+    keep_personal: Annotated[
+        bool,
+        typer.Option(
+            "--keep-personal", help="Prompts with e-mail addresses, numbers and keys as they are."
+        ),
+    ] = False,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--language", help="Ask only about prompts in it, such as en; repeat it.  [any]"
+        ),
+    ] = None,
     keep_meta: Annotated[
         bool,
         typer.Option("--keep-meta", help="Keep and export keys that mean nothing to Preceptor."),
@@ -120,18 +133,24 @@ def import_file(
 
     Names of users and labelers become pseudonyms. The same file again adds nothing. Of prompts that
     repeat others the first is asked about, and at most 200 of a user; the rest is kept with the
-    reason. Other keys of a line are dropped without --keep-meta: they may hold names. Prints what
-    became of the lines.
+    reason. E-mail addresses, phone, card and account numbers, IP addresses and keys in prompts
+    become placeholders, such as <EMAIL_1>, without --keep-personal. Other keys of a line are
+    dropped without --keep-meta: they may hold names. Prints what became of the lines.
     """
-    from preceptor.data.hygiene import why_dropped
+    from preceptor.data.hygiene import look_at
     from preceptor.data.records import Demonstration, Prompt, Ranking
     from preceptor.store.ingest import import_labels, import_prompts, read_file
     from preceptor.store.rows import SCOPES, Provenance
 
     if keep_all and kind != "prompts":
         raise StoreError("--keep-all goes with prompts; of labels all are kept.")
+    if kind != "prompts" and (keep_personal or language):
+        raise StoreError("--keep-personal and --language go with prompts; labels stay as they are.")
     if kind == "prompts" and project:
         raise StoreError("--project goes with labels; `preceptor label add` asks about prompts.")
+    hygiene = partial(
+        look_at, keep_all=keep_all, keep_personal=keep_personal, languages=language or ()
+    )
     provenance = Provenance(
         file, licence, consent, now(), source=source, scopes=tuple(scope or SCOPES)
     )
@@ -147,7 +166,7 @@ def import_file(
             kinds[kind],
             skip_broken=skip_broken,
             keep_meta=keep_meta,
-            hygiene=why_dropped if kind == "prompts" and not keep_all else None,
+            hygiene=hygiene if kind == "prompts" else None,
             format=format_name,
         )
         with there.write() as session:

@@ -23,10 +23,10 @@ from preceptor.data.hygiene import (
     cap_per_user,
     carried_out,
     clean_prompts,
+    look_at,
     plan_cleaning,
     split_by_user,
     split_of,
-    why_dropped,
 )
 from preceptor.data.languages import identify_language
 from preceptor.data.personal import find_personal
@@ -375,7 +375,7 @@ def test_later_turns_of_a_conversation_repeat_nothing_and_the_whole_of_it_again_
         for found in (first, turns(first, reply, "Shorter."), turns(first, reply, "Shorter!"))
     ]
     assert clean_prompts(conversation).dropped == []
-    assert why_dropped(conversation) == [None] * 3
+    assert [one.reason for one in look_at(conversation)] == [""] * 3
     twice = clean_prompts([*conversation, *conversation])
     assert [gone.reason for gone in twice.dropped] == ["same"] * 3
     other = [Prompt(prompt.prompt) for prompt in conversation]

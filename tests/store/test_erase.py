@@ -78,6 +78,7 @@ HOLD_NONE = {
     *("key_check.value", "left_out.reason", "login_session.token_sha256", "policy.name"),
     *("policy.run", "policy.weights_sha256", "project.groups", "project.guideline"),
     "project.form",  # the lead's
+    *("prompt.language", "prompt.masked"),  # a code; counts
     *("project.name", "project.purpose", "project.state", "project.task_type", "prompt.origin"),
     *(
         "prompt_label.key",

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from people import START, Fresh, add_labeler, add_project, at, fill_in
 from sqlalchemy import func, insert, select
 
 from preceptor.data.files import read_demonstrations, read_prompts, read_rankings
-from preceptor.data.hygiene import why_dropped
+from preceptor.data.hygiene import Looked, look_at
 from preceptor.data.records import Demonstration, Prompt, Ranking, read_records, write_records
 from preceptor.errors import DataError, StoreError
 from preceptor.store import export, tables
@@ -435,8 +436,8 @@ def test_users_keep_their_side_and_stand_on_one(store: Store, tmp_path: Path):
 
 
 def test_what_hygiene_leaves_out_is_kept_with_its_reason(store: Store, tmp_path: Path):
-    def hygiene(prompts: Any) -> list[str | None]:
-        return ["too long" if p.prompt.endswith("7") else None for p in prompts]
+    def hygiene(prompts: Any) -> list[Looked]:
+        return [Looked(p, "too long" * p.prompt.endswith("7"), "", None) for p in prompts]
 
     rows = [{"prompt": f"q {i}"} for i in range(10)]
     path = write(tmp_path / "p.jsonl", rows)
@@ -751,7 +752,7 @@ def test_repetitions_are_found_across_files_and_users(store: Store, tmp_path: Pa
             store,
             write(tmp_path / f"{i}.jsonl", [{"prompt": text, "user": f"u{i}"}]),
             "prompts",
-            hygiene=why_dropped,
+            hygiene=look_at,
         )
         for i, text in enumerate(words)
     ]
@@ -760,8 +761,8 @@ def test_repetitions_are_found_across_files_and_users(store: Store, tmp_path: Pa
 
 
 def test_no_more_than_200_of_a_user_whatever_the_number_of_files(store: Store, tmp_path: Path):
-    def nothing(prompts: Any) -> list[None]:
-        return [None] * len(prompts)
+    def nothing(prompts: Any) -> list[Looked]:
+        return [Looked(prompt, "", "", None) for prompt in prompts]
 
     def part(start: int, stop: int) -> Counter[str]:
         rows = [{"prompt": f"q {i}", "user": "u"} for i in range(start, stop)]
@@ -773,6 +774,71 @@ def test_no_more_than_200_of_a_user_whatever_the_number_of_files(store: Store, t
         "there already": 50,
         "more than 200 of its user": 30,
     }
+
+
+PERSONAL = [
+    {"prompt": "Write to ann@example.com, and to ann@example.com again.", "user": "u1"},
+    {"prompt": [{"role": "user", "content": "Is 4111 1111 1111 1111 a card?"}], "user": "u2"},
+    {
+        "prompt": "\u00bfPuedes decirme c\u00f3mo se cocina una buena paella valenciana?",
+        "user": "u3",
+    },
+]
+
+
+def prompts_in(store: Store) -> dict[str, tables.Prompt]:
+    """By the name of the user who asked, which only the test knows."""
+    with store.read() as session:
+        rows = session.scalars(select(tables.Prompt)).all()
+        session.expunge_all()
+    users = {identify("user", store.site_key.user(f"u{i}", "")): f"u{i}" for i in range(1, 4)}
+    return {users[row.user_id]: row for row in rows}
+
+
+def test_personal_data_of_prompts_never_reach_the_store(store: Store, tmp_path: Path):
+    path = write(tmp_path / "p.jsonl", PERSONAL)
+    counts = bring(store, path, "prompts", hygiene=look_at)
+    assert counts == {"added": 3, "masked: email": 2, "masked: card": 1}
+    found = prompts_in(store)
+    assert found["u1"].content == "Write to <EMAIL_1>, and to <EMAIL_1> again."
+    assert found["u2"].content == [{"role": "user", "content": "Is <CARD_1> a card?"}]
+    assert [found[user].masked for user in ("u1", "u2", "u3")] == [{"EMAIL": 2}, {"CARD": 1}, {}]
+    assert [found[user].language for user in ("u1", "u3")] == ["en", "es"]
+    assert bring(store, path, "prompts", hygiene=look_at) == {"there already": 3}
+    with store.engine.connect() as connection:
+        for table in tables.Base.metadata.sorted_tables:
+            assert "ann@example" not in str(connection.execute(select(table)).all()), table
+
+
+def test_what_was_found_in_a_prompt_goes_out_and_comes_in_again(
+    store: Store, fresh: Fresh, tmp_path: Path
+):
+    keep = partial(look_at, keep_personal=True)
+    bring(store, write(tmp_path / "p.jsonl", PERSONAL[:1]), "prompts", hygiene=keep)
+    bring(store, write(tmp_path / "q.jsonl", PERSONAL[1:]), "prompts", hygiene=look_at)
+    before = prompts_in(store)
+    assert before["u1"].content == PERSONAL[0]["prompt"] and before["u1"].masked is None
+    other = fresh()
+    for split in ("train", "valid", "test"):
+        with suppress(StoreError):
+            # What was kept on purpose is kept.
+            path = take_out(store, tmp_path, "prompts", split=split).path
+            bring(other, path, "prompts", hygiene=look_at)
+    with other.read() as session:
+        after = {row.id: row for row in session.scalars(select(tables.Prompt))}
+        for row in before.values():
+            assert (after[row.id].content, after[row.id].masked) == (row.content, row.masked)
+            assert after[row.id].language == row.language
+    other.close()
+
+
+def test_prompts_in_other_languages_are_kept_with_the_reason(store: Store, tmp_path: Path):
+    english = partial(look_at, languages=["en"])
+    counts = bring(store, write(tmp_path / "p.jsonl", PERSONAL), "prompts", hygiene=english)
+    assert counts["added"] == 2 and counts["in another language"] == 1
+    assert (prompts_in(store)["u3"].status, prompts_in(store)["u3"].language) == ("rejected", "es")
+    with pytest.raises(DataError, match="no language xx"):
+        bring(store, tmp_path / "p.jsonl", "prompts", hygiene=partial(look_at, languages=["xx"]))
 
 
 def test_nobody_waits_for_an_export_but_for_its_note(store: Store, tmp_path: Path):

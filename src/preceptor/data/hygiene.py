@@ -235,13 +235,47 @@ def _pseudonym(name: Any, region: str | None) -> Any:
     return f"user-{digest}"
 
 
-def why_dropped(prompts: Sequence[Prompt], **options: Any) -> list[str | None]:
-    """For each prompt the reason for which `clean_prompts` leaves it out, in words, or None."""
-    numbered = [replace(prompt, meta=prompt.meta | {"at": at}) for at, prompt in enumerate(prompts)]
-    reasons: list[str | None] = [None] * len(prompts)
-    for gone in clean_prompts(numbered, **options).dropped:
-        reasons[gone.prompt.meta["at"]] = IN_WORDS[gone.reason]
-    return reasons
+@dataclass(frozen=True)
+class Looked:
+    """A prompt as a store takes it: without personal data, and what was found in it.
+
+    `reason` says in words why `clean_prompts` would leave it out; it is empty where it would not.
+    `masked` counts what became a placeholder, by kind; it is None where nothing was looked for.
+    """
+
+    prompt: Prompt
+    reason: str
+    language: str
+    masked: Counter[str] | None
+
+
+def look_at(
+    prompts: Sequence[Prompt],
+    *,
+    keep_all: bool = False,
+    keep_personal: bool = False,
+    languages: Sequence[str] = (),
+    region: str | None = REGION,
+) -> list[Looked]:
+    """Every prompt with what a store has to know of it, in their order.
+
+    Personal data go from all of them: labelers read those of every split. With `keep_all` none has
+    a reason to go, with `keep_personal` they stay as they are. The user's name is left: a store has
+    pseudonyms of its own.
+
+    Raises:
+        DataError: `languages` has a code that no language has.
+    """
+    plan = plan_cleaning(prompts, languages=languages, region=region)
+    found = []
+    for prompt, fate, language in zip(prompts, plan.fates, plan.languages, strict=True):
+        reason = "" if keep_all else IN_WORDS.get(fate, "")
+        if keep_personal:
+            found.append(Looked(prompt, reason, language, None))
+        else:
+            clean, masked = _without_personal(prompt, region)
+            found.append(Looked(clean, reason, language, masked))
+    return found
 
 
 def cap_per_user(

@@ -3,13 +3,14 @@
 import hashlib
 import uuid
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from preceptor.data.hygiene import why_dropped
+from preceptor.data.hygiene import look_at
 from preceptor.data.records import Demonstration, Prompt, Ranking, parse_line, parse_record
 from preceptor.errors import DataError, StoreError
 from preceptor.labeling.agreement import NEWEST, agreement_of, people_of
@@ -297,11 +298,17 @@ async def ingest_lines(
     project: Annotated[Text | None, Query(min_length=1, max_length=200)] = None,
     skip_broken: bool = False,
     keep_all: bool = False,
+    keep_personal: bool = False,
+    language: Annotated[list[Text] | None, Query(max_length=20)] = None,
 ) -> Counts:
     """Records, a line each, as `preceptor label import` takes a file: all of them or none."""
     body = await request.body()
     if kind == "prompts" and project is not None:
         raise StoreError("A project goes with labels; tasks are asked about prompts later.")
+
+    hygiene = partial(
+        look_at, keep_all=keep_all, keep_personal=keep_personal, languages=language or ()
+    )
 
     def bring() -> dict[str, int]:
         with uploaded(body) as path:
@@ -310,7 +317,7 @@ async def ingest_lines(
                 provenance,
                 KINDS[kind],
                 skip_broken=skip_broken,
-                hygiene=why_dropped if kind == "prompts" and not keep_all else None,
+                hygiene=hygiene if kind == "prompts" else None,
             )
         if kind == "prompts":
             return store.run(lambda s: ingest.import_prompts(s, store.site_key, file))

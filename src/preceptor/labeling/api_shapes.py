@@ -291,6 +291,10 @@ class PromptView(BaseModel):
     reason: str
     use_case: str
     origin: str
+    language: str = Field(description="Its code; empty if it was not looked for.")
+    masked: dict[str, int] | None = Field(
+        description="Personal data that became placeholders, by kind; null if none was looked for."
+    )
     labels: dict[str, Any] = Field(description="What those who lead said of it.")
 
 

@@ -156,13 +156,20 @@ def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterat
                 "prompt_id": str(prompt.id),
                 "split": prompt.split,
                 "origin": prompt.origin,
-            } | ({"kind": prompt.kind} if prompt.kind != "customer" else {})
+            } | _looked(prompt)
             yield {
                 "prompt": prompt.content,
                 "user": user.pseudonym,
                 "use_case": prompt.use_case,
                 "meta": with_foreign(own, prompt.meta),
             }
+
+
+def _looked(prompt: Prompt) -> dict[str, Any]:
+    """What is known of a prompt beyond what every one has."""
+    found: dict[str, Any] = {} if prompt.kind == "customer" else {"kind": prompt.kind}
+    found |= {"language": prompt.language} if prompt.language else {}
+    return found | ({} if prompt.masked is None else {"masked": prompt.masked})
 
 
 def label_records(

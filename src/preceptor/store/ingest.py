@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from preceptor.data import formats
 from preceptor.data.compressed import open_bytes, suffix_of
 from preceptor.data.conversations import GROUP
+from preceptor.data.hygiene import Looked
 from preceptor.data.records import (
     Demonstration,
     Prompt,
@@ -44,8 +45,8 @@ from preceptor.store.tables import Project
 from preceptor.store.toxicity import toxicity_of
 
 SHOWN_PROBLEMS = 5
-Hygiene = Callable[[Sequence[Prompt]], Sequence[str | None]]
-"""For each prompt of a file: why it is to be left out, or None."""
+Hygiene = Callable[[Sequence[Prompt]], Sequence[Looked]]
+"""For each prompt of a file what is to be known before it is stored (`preceptor.data.hygiene`)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Line:
     record: Any
     label: Label | None
     digest: str = ""  # of the record as it stands in the file
-    reason: str = ""  # for which hygiene leaves it out
+    looked: Looked | None = None  # what hygiene found
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,12 @@ def read_file(
         forms=forms_of(manifest),
     )
     if hygiene:
-        reasons = hygiene([line.record for line in lines])
-        lines = [replace(line, reason=why or "") for line, why in zip(lines, reasons, strict=True)]
+        # What an export wrote was looked at when it came in, or kept on purpose.
+        others = [line for line in lines if not is_own(line.record.meta)]
+        seen = iter(hygiene([line.record for line in others]))
+        lines = [
+            line if is_own(line.record.meta) else replace(line, looked=next(seen)) for line in lines
+        ]
     digest = file_hash(provenance.path)
     return FileRead(provenance, kind, digest, lines, broken, manifest, hygiene is not None)
 
@@ -108,16 +113,20 @@ def import_prompts(session: Session, site_key: SiteKey, file: FileRead) -> Count
     """Prompts with user, consent and provenance; what hygiene leaves out is kept as rejected."""
     counts = Counter(file.broken)
     rows = Rows(site_key, file.provenance, "prompts", file.sha256)
-    ids = [
-        rows.add_prompt(line.record, own_part(line.record.meta, line.where), reason=line.reason)
-        for line in file.lines
-    ]
+    ids = []
+    for line in file.lines:
+        prompt = line.looked.prompt if line.looked else line.record
+        own = own_part(line.record.meta, line.where)
+        ids.append(rows.add_prompt(prompt, own, looked=line.looked))
     rows.take_turn(session)  # the first word to the database: other processes wait from here on
     erased = rows.leave_erased(session)
     new = rows.insert(session, cleaned=file.cleaned)
     counts.update(rows.prompts[id]["reason"] or "added" for id in new)
     counts[ERASED] = sum(id in erased for id in ids)
     counts["there already"] += len(file.lines) - len(new) - counts[ERASED]
+    for id in new:
+        for kind, num in (rows.prompts[id]["masked"] or {}).items():
+            counts[f"masked: {kind.lower()}"] += num
     return rows.finish(session, counts)
 
 

@@ -27,6 +27,8 @@ OWN_KEYS = {  # of `meta`; whatever else stands there was somebody else's, and c
     "task_kind",
     "task_type",
     "form",
+    "language",
+    "masked",
     "confidence",
     "input_toxicity",
     "split",
@@ -77,6 +79,11 @@ class OwnMeta(BaseModel):
     input_toxicity: Annotated[int, Field(ge=0, le=2)] | None = None
     split: Literal["train", "valid", "test"] | None = None
     origin: Literal["api", "chat_page", "labeler", "import", "miniature"] = "import"
+    language: Annotated[str, Field(pattern="^([a-z]{2,3})?$")] = ""
+    masked: (
+        dict[Literal["EMAIL", "KEY", "IBAN", "CARD", "IP", "PHONE"], Annotated[int, Field(ge=0)]]
+        | None
+    ) = None
     kind: Literal["customer", "plain", "few_shot", "user_based"] = "customer"
     labeler: str = ""
     labeler_group: Literal["training", "heldout", "researcher", "simulated", "imported"] = (

@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
 from preceptor.data.duplicates import normal_form
-from preceptor.data.hygiene import IN_WORDS, MAX_PER_USER, split_of
+from preceptor.data.hygiene import IN_WORDS, MAX_PER_USER, Looked, split_of
 from preceptor.data.records import Messages, Prompt, text_of
 from preceptor.errors import StoreError
 from preceptor.store import tables
@@ -125,10 +125,12 @@ class Rows:
         self.users = {id: row for id, row in self.users.items() if id not in gone}
         return left
 
-    def add_prompt(self, prompt: Prompt, own: dict[str, Any], *, reason: str = "") -> uuid.UUID:
+    def add_prompt(
+        self, prompt: Prompt, own: dict[str, Any], *, looked: Looked | None = None
+    ) -> uuid.UUID:
         """A prompt of its user; without one, the split is one by prompt.
 
-        `own` is what an export said of it.
+        `own` is what an export said of it, `looked` what hygiene did.
         """
         pseudonym = pseudonym_of(self.site_key, prompt, self.provenance.source)
         user = identify("user", pseudonym)
@@ -155,8 +157,10 @@ class Rows:
                 "normal_sha256": normal_hash(prompt.prompt),
                 "use_case": prompt.use_case,
                 "split": self.users[user]["split"],
-                "status": "rejected" if reason else "active",
-                "reason": reason,
+                "status": "rejected" if looked and looked.reason else "active",
+                "reason": looked.reason if looked else "",
+                "language": looked.language if looked else own.get("language", ""),
+                "masked": looked.masked if looked else own.get("masked"),
                 "received_at": self.provenance.now,
                 "meta": foreign_part(prompt.meta),
             },

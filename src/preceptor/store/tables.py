@@ -177,6 +177,10 @@ class Prompt(Base):
     split: Mapped[str]  # its user's
     status: Mapped[str]
     reason: Mapped[str]  # why it is not active
+    language: Mapped[str] = mapped_column(default="", server_default="")  # "": not looked
+    masked: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # how many personal data of each kind became placeholders; null: none was looked for
     received_at: Mapped[datetime]
     meta: Mapped[dict[str, Any]]
 
