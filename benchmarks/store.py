@@ -60,6 +60,7 @@ PAGES = (
     "/lead/prompts",
     "/lead/agreement",
     "/lead/disagreements",
+    "/lead/comments",
     "/lead/positions",
     "/lead/gold",
     "/lead/labelers",

@@ -56,6 +56,7 @@ MATRIX = {
     "POST /tasks/{task_id}/undo": ALL,
     "POST /tasks/{task_id}/revise": ALL,
     "GET /lead": LEAD,
+    "GET /lead/comments": LEAD,
     "GET /lead/form": LEAD,
     "GET /lead/queue": LEAD,
     "GET /lead/agreement": LEAD,

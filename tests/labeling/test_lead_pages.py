@@ -33,7 +33,7 @@ from preceptor.statistics import Estimate
 from preceptor.statistics.quality import Pace
 from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store, create_store, open_store
-from preceptor.store.labels import submit
+from preceptor.store.labels import reopen, submit
 from preceptor.store.names import identify
 from preceptor.store.projects import (
     Candidate,
@@ -70,6 +70,7 @@ PAGES = (
     "/lead/labelers",
     "/lead/positions",
     "/lead/disagreements",
+    "/lead/comments",
     "/lead/gold",
     "/lead/prompts",
     "/lead/projects",
@@ -201,6 +202,41 @@ def test_a_task_shows_who_ranked_how_and_no_model(store: Store, admin: Browser, 
     assert noted == ["prompts of disagreements", "task with its answers"]
     assert "task with its answers" in admin.get("/lead/access").text
     assert admin.get(f"/lead/tasks/{uuid.uuid4()}").status_code == 404
+
+
+def test_comments_and_skips_are_read_with_their_task_the_newest_first(store: Store, admin: Browser):
+    project = make_project(store, tasks={f"p{i}": ["a", "b"] for i in range(3)}, name="talk")
+    ann = add_member(store, "ann")
+
+    def send(at: int, words: str, again: uuid.UUID | None = None) -> uuid.UUID:
+        now = START + timedelta(minutes=at)
+        with store.write() as session:
+            if again is None:
+                held = claim(session, project, ann, now=now)
+                assert held is not None
+                again, key = held.id, held.key
+            else:
+                _, key = reopen(session, again, ann)
+            ratings = {p: {"likert": 4} for p in "12"}
+            form = {"ratings": ratings, "rank_groups": [["1"], ["2"]], "comment": words}
+            submit(session, again, ann, key=key, form=form, now=now)
+            return again
+
+    first = send(1, "hard to tell")
+    send(2, "<b>odd</b>")
+    send(3, "easy, after all", again=first)
+    with store.write() as session:
+        held = claim(session, project, ann, now=START + timedelta(minutes=4))
+        assert held is not None
+        skip(session, held.id, ann, reason="other", comment="a riddle", now=held.lease_expires)
+    text = admin.get("/lead/comments").text
+    places = [text.index(w) for w in ("a riddle", "easy, after all", "&lt;b&gt;odd&lt;/b&gt;")]
+    assert places == sorted(places)
+    assert "hard to tell" not in text and "skipped: other" in text
+    assert ">ann<" not in text and text.count('href="/lead/tasks/') == 3 and "talk" in text
+    with store.read() as session:
+        assert "comments of labelers" in session.scalars(select(AccessLog.what)).all()
+    assert "There are no older ones" in admin.get("/lead/comments?page=2").text
 
 
 def test_a_project_is_chosen_by_its_id_alone(store: Store, admin: Browser, project: uuid.UUID):

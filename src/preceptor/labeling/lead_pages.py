@@ -17,6 +17,7 @@ from preceptor.errors import StoreError
 from preceptor.labeling import charts
 from preceptor.labeling.agreement import NEWEST, Agreement, agreement_of, people_of
 from preceptor.labeling.charts import Mark
+from preceptor.labeling.comments import read_comments
 from preceptor.labeling.disagreements import Disputed, read_discussion, read_disputed
 from preceptor.labeling.judgements import read_judgements
 from preceptor.labeling.labelers import bias_of, read_records
@@ -170,6 +171,17 @@ def disagreements(
         page=page,
         pages=-(-total // TO_DISCUSS),
     )
+
+
+@router.get("/comments")
+def comments(
+    request: Request, visitor: Lead, store: AStore, now: Now, page: PageNumber = 1
+) -> HTMLResponse:
+    with store.read() as session:
+        rows, more = read_comments(session, page=page)
+    if rows:
+        note(store, visitor, "comments of labelers", "", now)
+    return render(request, "lead/comments.html", rows=rows, more=more, page=page)
 
 
 @router.get("/tasks/{task_id}")
