@@ -313,6 +313,14 @@ def add_label(
             "at": at,
         }
     )
+    if number % 20 == 0:
+        rows.setdefault(tables.SubmissionText, []).append(
+            {
+                "submission_id": identify("submission", assignment, 1),
+                "field": "comment",
+                "text": f"Of {number} I am not sure.",
+            }
+        )
     rows.setdefault(tables.Judgement, []).append(
         {
             "assignment_id": assignment,
