@@ -57,6 +57,7 @@ MATRIX = {
     "POST /tasks/{task_id}/revise": ALL,
     "GET /lead": LEAD,
     "GET /lead/comments": LEAD,
+    "POST /lead/tasks": LEAD,
     "GET /lead/form": LEAD,
     "GET /lead/queue": LEAD,
     "GET /lead/agreement": LEAD,

@@ -393,6 +393,17 @@ def test_records_come_in_as_by_the_command(lead: Program, store: Store):
     assert message.startswith("upload.jsonl:3: ") and "nothing was imported" in message
     counts = lead(f"{path}&skip_broken=true", content=lines_of(rows)).json()["counts"]
     assert counts["added"] == 1 and sum(counts.values()) == 3
+    mail = [
+        {"prompt": "Is a@b.org right?", "user": "w"},
+        {"prompt": "\u00bfQu\u00e9 hora es ahora?"},
+    ]
+    counts = lead(f"{path}&language=en", content=lines_of(mail)).json()["counts"]
+    assert (counts["masked: email"], counts["in another language"]) == (1, 1)
+    [found] = [p for p in lead("GET /prompts").json()["items"] if p["masked"]]
+    assert (found["prompt"], found["masked"]) == ("Is <EMAIL_1> right?", {"EMAIL": 1})
+    assert lead(f"{path}&keep_personal=true", content=lines_of(mail[:1])).status_code == 200
+    assert "Is a@b.org right?" in {p["prompt"] for p in lead("GET /prompts").json()["items"]}
+    assert lead(f"{path}&language=xx", content=lines_of(mail)).status_code == 400
     written = [{"prompt": "p", "response": "r", "user": "u"}]
     path = f"POST /ingest?kind=demonstrations&{declared}&project=theirs"
     assert lead(path, content=lines_of(written)).json()["counts"] == {"added": 1}

@@ -1,5 +1,6 @@
 """The lead's pages: what stands on them, what their buttons do, and that no text breaks out."""
 
+import json
 import re
 import uuid
 from collections.abc import Iterator, Sequence
@@ -358,7 +359,7 @@ def test_a_project_of_demonstrations_and_one_of_another_s_responses(
         ({"purpose": "practice", "group_heldout": "1"}, "judge as they come"),
         ({"split": "all"}, "train, valid or test"),
         ({"task_type": "quiz"}, "no such type"),
-        ({"task_type": "ranking"}, "choose one"),
+        ({"task_type": "ranking"}, "another project, or a file"),
         ({"guideline": "unheard"}, "no such guideline"),
         ({"group_heldout": "1"}, "no training data"),
     ],
@@ -384,6 +385,61 @@ def test_an_impossible_project_is_refused_and_what_was_typed_stays(
     assert 'value="77"' in answer.text
     with store.read() as session:
         assert session.scalars(select(Project)).all() == []
+
+
+def test_a_file_of_responses_is_looked_at_and_then_asked_about(store: Store, admin: Browser):
+    fields = {
+        "name": "from a file",
+        "task_type": "ranking",
+        "purpose": "train",
+        "split": "train",
+        "num_tasks": "9",
+        "overlap": "1",
+        "pool": "0",
+        "lease": "60",
+        "group_training": "1",
+    }
+    assert "another project, or a file" in admin.submit("/lead/projects", **fields).text
+    made = admin.submit("/lead/projects", **fields, source=" file")
+    assert made.status_code == 303
+    with store.read() as session:
+        [project] = session.scalars(select(Project.id))
+    rows = [
+        {"prompt": "<b>how?</b>", "user": "u1", "responses": ["one", "two"], "sources": ["a", "b"]},
+        {"prompt": "why?", "responses": ["x", "y", "z"]},
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    about = {"project": str(project), "licence": "ours", "consent": "asked", "split": "valid"}
+
+    def send(action: str, lines: bytes = lines, **more: str) -> Any:
+        data = {"csrf": admin.token(), "action": action} | about | more
+        return admin.post("/lead/tasks", data=data, files={"file": ("f.jsonl", lines)})
+
+    seen = send("look")
+    assert seen.status_code == 200 and "2 lines, not added yet" in seen.text
+    assert "1 with 2 responses, 1 with 3 responses." in seen.text
+    assert "&lt;b&gt;how?&lt;/b&gt;" in seen.text and 'value="ours"' in seen.text
+    with store.read() as session:
+        assert session.scalars(select(Task)).all() == []
+    for lines_sent, change, told in (
+        (lines + b"{", {}, "line 3: not JSON"),
+        (b"", {}, "Choose a file"),
+        (lines, {"consent": " "}, "under what consent"),
+        (lines, {"project": "x"}, "Choose the project"),
+        (json.dumps({"prompt": "p"}).encode(), {}, "needs responses to rank"),
+    ):
+        refused = send("add", lines_sent, **change)
+        assert refused.status_code == 400 and told in refused.text, refused.text
+    with store.read() as session:
+        assert session.scalars(select(Task)).all() == []
+    assert send("add").headers["location"] == "/lead/projects?said=2"
+    assert send("add").headers["location"] == "/lead/projects?said=0"
+    with store.read() as session:
+        prompts = session.scalars(select(Prompt)).all()
+        assert {(p.content, p.split) for p in prompts} == {
+            ("<b>how?</b>", "valid"),
+            ("why?", "valid"),
+        }
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from preceptor.data.hygiene import look_at
-from preceptor.data.records import Demonstration, Prompt, Ranking, parse_line, parse_record
-from preceptor.errors import DataError, StoreError
+from preceptor.data.records import Demonstration, Prompt, Ranking
+from preceptor.errors import StoreError
 from preceptor.labeling.agreement import NEWEST, agreement_of, people_of
 from preceptor.labeling.api_shapes import (
     Agreement,
@@ -39,7 +39,7 @@ from preceptor.labeling.security import AStore, Now, Visitor, api_roles
 from preceptor.labeling.uploads import UPLOADED, uploaded
 from preceptor.statistics import Estimate
 from preceptor.store import attention, ingest, projects, prompt_labels, screening, writing
-from preceptor.store.asking import Question, ask, read_question
+from preceptor.store.asking import ask, read_asked
 from preceptor.store.questions import PAPER, questions_of
 from preceptor.store.rows import SCOPES, Provenance
 from preceptor.store.status import ProjectStatus, project_status
@@ -117,7 +117,7 @@ async def add_tasks(
     With `sensitive` they may disturb: only labelers who accept such get them.
     """
     body = await request.body()
-    questions = read_lines(body)
+    questions = read_asked(body)
     provenance = Provenance(UPLOADED, licence, consent, now, source=source, scopes=SCOPES)
 
     def put(session: Session) -> dict[str, int]:
@@ -252,7 +252,7 @@ def prompts(
         rows = projects.prompts_page(session, split=split, status=status, after=after, limit=limit)
         shown = f"{split or 'all'} {status} after {after}"
         screening.note_access(session, visitor.member.id, "prompts", shown, now=now)
-        names = ("id", "split", "status", "reason", "use_case", "origin")
+        names = PromptView.model_fields.keys() - {"prompt", "labels"}
         labels = prompt_labels.labels_of(session, [row.id for row in rows])
         return [
             PromptView(
@@ -324,27 +324,6 @@ async def ingest_lines(
         return store.run(lambda s: ingest.import_labels(s, store.site_key, file, project=project))
 
     return Counts(counts=await run_in_threadpool(bring))
-
-
-def read_lines(body: bytes) -> list[Question]:
-    """The questions of JSON Lines.
-
-    Raises:
-        StoreError: a line that is none; it says which and why.
-    """
-    found = []
-    try:
-        for number, line in enumerate(body.split(b"\n"), 1):
-            if line.strip():
-                where = f"line {number}"
-                found.append(
-                    read_question(parse_record(parse_line(line, where), Prompt, where), where)
-                )
-    except DataError as error:
-        raise StoreError(str(error)) from None
-    if not found:
-        raise StoreError("There is no line. Each is a JSON object with a prompt.")
-    return found
 
 
 def _existing(session: Session, project_id: uuid.UUID) -> Project:

@@ -13,17 +13,21 @@ from preceptor.labeling.lead_pages import Chosen, Lead, PageNumber, choose, note
 from preceptor.labeling.pages import render
 from preceptor.labeling.progress import read_progress
 from preceptor.labeling.projects import (
+    FROM_FILE,
     PURPOSES,
     MoreAttention,
     NewProject,
+    TasksOfFile,
     make_project,
+    read_askable,
     read_attention_shares,
     read_gold_tasks,
     read_guideline_names,
     read_sources,
 )
 from preceptor.labeling.security import AStore, Files, Form, Now, Visitor, roles
-from preceptor.labeling.uploads import uploaded
+from preceptor.labeling.uploads import UPLOADED, uploaded
+from preceptor.store.asking import ask
 from preceptor.store.attention import add_attention, read_answers, set_attention_fraction
 from preceptor.store.database import Store
 from preceptor.store.forms import TASK_TYPES
@@ -31,6 +35,7 @@ from preceptor.store.ingest import FileRead
 from preceptor.store.projects import set_project_state
 from preceptor.store.questions import PAPER_FILE, questions_of
 from preceptor.store.queue import ask_once_more, release
+from preceptor.store.rows import Provenance
 from preceptor.store.screening import drop_gold, set_gold
 from preceptor.store.tables import Project
 
@@ -142,6 +147,33 @@ def add_attention_tasks(
     return RedirectResponse(f"/lead/projects?said={said}", 303)
 
 
+@router.post("/tasks", response_model=None)
+def add_tasks_of_a_file(
+    request: Request, visitor: LeadWithFile, store: AStore, form: Form, files: Files, now: Now
+) -> HTMLResponse | RedirectResponse:
+    """Look at the file's lines, or make tasks of them."""
+    try:
+        wanted = TasksOfFile.of_form(form, files.get("file", b""))
+        if form.get("action") == "look":
+            return _projects_page(request, store, tasks=form, looked=wanted)
+        provenance = Provenance(UPLOADED, wanted.licence, wanted.consent, now)
+        counts = store.run(
+            lambda session: ask(
+                session,
+                store.site_key,
+                wanted.project_id,
+                wanted.questions,
+                provenance,
+                sha256=wanted.sha256,
+                split=wanted.split,
+                sensitive=wanted.sensitive,
+            )
+        )
+    except StoreError as error:
+        return _projects_page(request, store, status=400, message=str(error), tasks=form)
+    return RedirectResponse(f"/lead/projects?said={counts['added']}", 303)
+
+
 def _put_attention(
     session: Session, store: Store, wanted: MoreAttention, read: FileRead | None
 ) -> Counter[str]:
@@ -163,11 +195,14 @@ def _projects_page(
     message: str = "",
     form: dict[str, str] | None = None,
     attention: dict[str, str] | None = None,
+    tasks: dict[str, str] | None = None,
+    looked: TasksOfFile | None = None,
 ) -> HTMLResponse:
-    """The page; `form` and `attention` are what was typed into either of its forms."""
+    """The page; `form`, `attention` and `tasks` are what was typed into one of its forms."""
     with store.read() as session:
         progress, shares = read_progress(session), read_attention_shares(session)
         sources, guidelines = read_sources(session), read_guideline_names(session)
+        askable = read_askable(session)
     return render(
         request,
         "lead/projects.html",
@@ -182,6 +217,10 @@ def _projects_page(
         form=form or {},
         shares=shares,
         attention=attention or {},
+        askable=askable,
+        tasks=tasks or {},
+        looked=looked,
+        from_file=FROM_FILE,
     )
 
 

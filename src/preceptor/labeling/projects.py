@@ -1,6 +1,8 @@
 """Projects as a lead makes them from what the store holds, and the tasks that may be gold."""
 
+import hashlib
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.data.records import text_of
 from preceptor.errors import StoreError
+from preceptor.store.asking import Question, read_asked
 from preceptor.store.forms import COMPARISONS, EVALUATIONS, PROMPT_TYPES
 from preceptor.store.names import seeded
 from preceptor.store.projects import (
@@ -38,6 +41,8 @@ from preceptor.store.tables import (
 from preceptor.store.writing import add_writing
 
 GOLD_PAGE = 25
+FROM_FILE = " file"
+"""The source of a project whose tasks a file brings next; no project is called so."""
 PURPOSES = ("train", "eval", "screening", "practice")
 GROUPS = ("training", "heldout", "researcher", "simulated")
 FIELDS = (
@@ -152,6 +157,54 @@ class MoreAttention:
 
 
 @dataclass(frozen=True)
+class TasksOfFile:
+    """What the form of tasks from a file asks for, and the lines read."""
+
+    project_id: uuid.UUID
+    questions: list[Question]
+    sha256: str
+    licence: str
+    consent: str
+    split: str
+    sensitive: bool
+
+    @classmethod
+    def of_form(cls, form: Mapping[str, str], lines: bytes) -> "TasksOfFile":
+        """Checked field by field.
+
+        Raises:
+            StoreError: a field is missing or a line is none; it says which, and what it may be.
+        """
+        if not lines:
+            raise StoreError("Choose a file, with a prompt on each line.")
+        try:
+            project_id = uuid.UUID(form.get("project", ""))
+        except ValueError:
+            raise StoreError("Choose the project that the tasks are for.") from None
+        for name in ("licence", "consent"):
+            if not form.get(name, "").strip():
+                raise StoreError(
+                    f"Say under what {name} these texts are used; it is kept beside every row."
+                )
+        if form.get("split", "train") not in ("train", "valid", "test"):
+            raise StoreError("The split is train, valid or test.")
+        return cls(
+            project_id,
+            read_asked(lines),
+            hashlib.sha256(lines).hexdigest(),
+            form["licence"].strip(),
+            form["consent"].strip(),
+            form.get("split", "train"),
+            bool(form.get("sensitive")),
+        )
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """How many lines have how many responses."""
+        return sorted(Counter(len(question.responses) for question in self.questions).items())
+
+
+@dataclass(frozen=True)
 class GoldTask:
     """A task that a researcher has answered."""
 
@@ -207,9 +260,11 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
     else:
         if not wanted.source:
             raise StoreError(
-                "Responses come from another project: choose one. New ones are sampled on the "
-                "command line, with `preceptor label add`."
+                "Say where responses come from: another project, or a file that you add next. New "
+                "ones are sampled on the command line, with `preceptor label add`."
             )
+        if wanted.source == FROM_FILE:
+            return 0
         source = project_named(session, wanted.source)
         wished = may_be_asked(project, wanted.split, scope)
         tasks, disturbing = _tasks_of(session, source, wished, wanted.num_tasks, options.seed)
@@ -224,6 +279,18 @@ def make_project(session: Session, wanted: NewProject, *, now: datetime) -> int:
         pool = round(len(tasks) * options.calibration_fraction)
     counts = add_tasks(session, project, tasks, num_calibration=pool, sensitive=sensitive)
     return counts["added"]
+
+
+def read_askable(session: Session) -> list[tuple[uuid.UUID, str]]:
+    """Projects that tasks of a file can go into, by name."""
+    return [
+        (id, name)
+        for id, name in session.execute(
+            select(Project.id, Project.name)
+            .where(Project.task_type.not_in(PROMPT_TYPES), Project.state != "closed")
+            .order_by(Project.name)
+        )
+    ]
 
 
 def read_sources(session: Session) -> list[str]:

@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from preceptor.data.records import Prompt
-from preceptor.errors import StoreError
+from preceptor.data.records import Prompt, parse_line, parse_record
+from preceptor.errors import DataError, StoreError
 from preceptor.store.consent import erased_people
 from preceptor.store.forms import PROMPT_TYPES, require_storable
 from preceptor.store.layout import SCHEMAS, with_foreign
@@ -67,6 +67,27 @@ def read_question(record: Prompt, where: str) -> Question:
         require_storable(values, f'{where}: "{key}"')
         beside[key] = tuple(values)
     return Question(prompt, tuple(responses), **beside)
+
+
+def read_asked(body: bytes) -> list[Question]:
+    """The questions of JSON Lines.
+
+    Raises:
+        StoreError: a line that is none; it says which and why.
+    """
+    found = []
+    try:
+        for number, line in enumerate(body.split(b"\n"), 1):
+            if line.strip():
+                where = f"line {number}"
+                found.append(
+                    read_question(parse_record(parse_line(line, where), Prompt, where), where)
+                )
+    except DataError as error:
+        raise StoreError(str(error)) from None
+    if not found:
+        raise StoreError("There is no line. Each is a JSON object with a prompt.")
+    return found
 
 
 def ask(
