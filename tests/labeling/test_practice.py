@@ -288,7 +288,7 @@ def test_two_side_by_side_and_toxicity_and_writing_have_their_pages(
         "demonstration": {"response": "The researcher's <i>own</i> words."},
     }
     said = {
-        "evaluation_ab": "Tie. How sure are you? 7",
+        "evaluation_ab": "Tie, sure: 7 of 9",
         "toxicity": "Toxicity of the prompt: Much",
         "demonstration": "The researcher's <i>own</i> words.",
     }
