@@ -5,11 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from browsers import PASSWORD, Browser, Clock, Enter, add_member
+from browsers import PASSWORD, Browser, Clock, Enter, Page, add_member
 from fastapi import APIRouter
 from fastapi.routing import iter_route_contexts
 
 from preceptor.labeling import app as app_module
+from preceptor.labeling import words
 from preceptor.labeling.guard import HEADERS
 from preceptor.labeling.security import ROLES, Throttle, rules_of
 from preceptor.labeling.settings import Settings
@@ -417,6 +418,27 @@ def test_too_much_is_refused(visitor: Browser):
     many = {f"f{i}": "" for i in range(1000)}
     assert visitor.post("/login", data=many).status_code == 400
     assert visitor.post("/login", files={"login": b"a file"}).status_code == 400
+
+
+def test_what_is_refused_before_any_route_is_a_page_or_json(visitor: Browser):
+    for status, asked in (
+        (413, {"data": {"login": "x" * 2_000_000}}),
+        (403, {"headers": {"Sec-Fetch-Site": "cross-site"}}),
+    ):
+        page = Page(visitor, visitor.post("/login", **asked))
+        assert page.status == status and "/" in page.links and "<h1>" in page.html
+        headers = asked.pop("headers", {}) | {"accept": "application/json"}
+        told = visitor.post("/login", **asked, headers=headers)
+        assert told.status_code == status
+        assert told.json()["error"]["message"] in page.text
+    program = visitor.post("/api/v1/ingest", content=b"x" * 2_000_000)
+    assert program.status_code == 413 and "1,000,000 bytes" in program.json()["error"]["message"]
+
+
+def test_an_address_that_only_takes_forms_says_so(visitor: Browser):
+    page = visitor.open("/logout")
+    assert page.status == 405 and words.ERROR_405 in page.text and "/" in page.links
+    assert visitor.post("/api/v1/me").json()["error"]["message"] == "Method Not Allowed"
 
 
 def test_another_name_of_this_machine_is_not_answered(visitor: Browser):

@@ -21,6 +21,7 @@ from preceptor.store.database import Store
 from preceptor.store.inbox import set_accepts_sensitive
 from preceptor.store.labels import submit
 from preceptor.store.projects import set_guideline
+from preceptor.store.questions import read_questions
 from preceptor.store.queue import claim, view
 from preceptor.store.screening import set_gold
 from preceptor.store.tables import Assignment, Draft, Prompt, Submission, SubmissionText
@@ -123,6 +124,13 @@ def rate_by_keys(page: Chromium, count: int = 4) -> None:
     for i in range(count):
         assert page.path.endswith(f"/rate/{i + 1}")
         page.press(str(i + 2))
+        page.leave(lambda: page.press("Enter", CTRL))
+    assert page.path.endswith("/rank")
+
+
+def rate_all(page: Chromium, count: int) -> None:
+    for _ in range(count):
+        page.press("4")
         page.leave(lambda: page.press("Enter", CTRL))
     assert page.path.endswith("/rank")
 
@@ -850,6 +858,201 @@ def test_on_a_phone_buttons_end_where_the_form_does(page: Chromium, store: Store
     page.leave(lambda: page.tap("[data-submit]"))
     tops = "[...document.querySelectorAll('.after button')].map(e => e.getBoundingClientRect().top)"
     assert page.js(f"{tops}.length") == 2 and page.js(f"new Set({tops}).size") == 1
+
+
+NINE = {"which is best?": [f"response {letter}" for letter in "abcdefghi"]}
+
+
+def test_what_is_said_of_saving_moves_nothing(page: Chromium, store: Store):
+    """The line of buttons is as high whether something, or nothing, stands beside them."""
+    projects = [make_project(store, tasks=FOUR), practice(store)]
+    bars = "[...document.querySelectorAll('.bar, .bar button')].map(e => e.getBoundingClientRect())"
+    places = f"{bars}.map(r => [r.height, r.x])"
+    for width in (1280, 1000, 700):
+        page.resize(width, 800)
+        for project in projects:
+            page.open(page.site + "/")
+            begin(page, project)
+            while "/rate/" in page.path:
+                page.press("3")
+                page.leave(lambda: page.press("Enter", CTRL))
+            before = page.js(places)
+            page.click(".pill input")
+            assert page.text("#saved") == "Not saved yet" and page.js(places) == before
+            page.wait("document.getElementById('saved').dataset.kind === 'saved'")
+            assert page.js(places) == before
+            page.click(".pill:nth-child(2) input")  # to be saved anew at the next width
+            page.wait("document.getElementById('saved').dataset.kind === 'saved'")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_is_missing_is_marked_and_stays_where_it_was(page: Chromium, store: Store, width: int):
+    accept_sensitive(store)
+    projects = [
+        make_project(store, tasks=FOUR),
+        make_project(store, "evaluation_ab", name="c"),
+        make_project(store, "toxicity", purpose="eval", name="t"),
+    ]
+    page.resize(width, 800, phone=width < 640)
+    pills = "[...document.querySelectorAll('fieldset:has([type=radio]) .pill')]"
+    places = f"{pills}.map(e => [e.getBoundingClientRect().x, e.offsetWidth, e.offsetHeight])"
+    marked = (
+        "[...document.querySelectorAll('[aria-invalid]')].map(e => e.getBoundingClientRect().x)"
+    )
+    for project in projects:
+        page.open(page.site + "/")
+        begin(page, project)
+        before = page.js(places)
+        page.leave(lambda: page.click("[data-submit]"))
+        assert page.js(places) == before
+        assert page.js(marked) and min(page.js(marked)) >= 0
+    page.complaints[:] = [c for c in page.complaints if "400" not in c]
+
+
+def test_on_a_phone_answers_of_one_question_stand_on_one_line(page: Chromium, store: Store):
+    accept_sensitive(store)
+    nine = make_project(store, tasks=NINE)
+    toxic = make_project(store, "toxicity", purpose="eval", name="t")
+    page.resize(390, 800, phone=True)
+
+    def lines(selector: str) -> Any:
+        return page.js(
+            f"[...document.querySelectorAll({json.dumps(selector)})].map(all => "
+            "new Set([...all.querySelectorAll('.pill:not(.bad), .step')].map("
+            "e => e.getBoundingClientRect().top)).size)"
+        )
+
+    page.open(page.site + "/")
+    begin(page, toxic)
+    assert lines(".question") == [1, 1, 1, 1]
+    page.open(page.site + "/")
+    begin(page, nine)
+    rate_all(page, 9)
+    assert lines(".ranks, .steps") == [1] * 10
+    small = "[...document.querySelectorAll('.pill, .step')].filter(e => e.offsetWidth < 24).length"
+    assert page.js(small) == 0
+    page.resize(1280, 900)
+    chips = "new Set([...document.querySelectorAll('.rung.open .chip')].map(e => e.offsetTop)).size"
+    assert page.js(chips) == 1
+
+
+def test_a_step_that_is_done_is_told_without_its_color(page: Chromium, store: Store):
+    project = make_project(store, tasks=FOUR)
+    page.open(page.site + "/")
+    begin(page, project)
+    page.press("4")
+    page.leave(lambda: page.press("Enter", CTRL))
+    border = "e => getComputedStyle(e).borderTopWidth"
+    steps = f"[...document.querySelectorAll('.step:not([aria-current])')].map({border})"
+    assert page.js(steps) == ["2px", "1px", "1px", "1px"]
+
+
+def test_an_opened_guideline_takes_no_line_of_the_prompt(page: Chromium, store: Store):
+    project = make_project(store, tasks=FOUR)
+    with store.write() as session:
+        text = "# Ranking\n\n" + "Be fair, and be kind.\n\n" * 60
+        publish_guideline(session, "ranking", text, now=datetime.now(UTC))
+        set_guideline(session, project, "ranking")
+    page.open(f"{page.site}/projects/{project}/guideline")
+    page.leave(lambda: page.click("main form button"))
+    page.click(".guideline summary")
+    page.wait("document.querySelector('.guideline').open")
+    cut = "(s => (e => e.scrollHeight - e.clientHeight)(document.querySelector(s)))"
+    assert page.js(f"{cut}('.prompt')") <= 0 < page.js(f"{cut}('.guideline')")
+    assert page.js(f"{cut}('.sticky')") <= 0
+
+
+def test_what_may_disturb_stays_shown_on_all_pages_of_a_task_and_on_no_other(
+    page: Chromium, store: Store
+):
+    accept_sensitive(store)
+    tasks = {"first": ["one", "two"], "second": ["three", "four"]}
+    make_project(store, tasks=tasks, sensitive=True)
+    page.open(page.site + "/")
+    page.leave(lambda: page.click("form[action$='/claim'] button"))
+    blur = "getComputedStyle(document.querySelector('.text')).filter !== 'none'"
+    assert page.js(blur)
+    page.click("#reveal")
+    rate_all(page, 2)
+    assert not page.js(blur)
+    for key in "j1j1":
+        page.press(key)
+    page.leave(lambda: page.press("Enter", CTRL))
+    assert "/rate/1" in page.path and page.js(blur)
+    page.click("#reveal")
+    page.leave(lambda: page.click(".sign-out button"))
+    assert page.js("Object.keys(localStorage).filter(key => key.includes('shown'))") == []
+
+
+def test_too_long_a_draft_is_said_and_the_next_one_saved(page: Chromium, store: Store):
+    project = make_project(store, "demonstration")
+    page.open(page.site + "/")
+    begin(page, project)
+    page.js("document.getElementById('response').value = 'x'.repeat(1_100_000)")
+    page.click("#response")
+    page.write("!")
+    page.wait("document.getElementById('saved').dataset.kind === 'wrong'")
+    assert page.text("#saved").startswith("Not saved: That is more than 1,000,000 bytes.")
+    page.js("document.getElementById('response').value = 'short'")
+    page.write("!")
+    saved(store, lambda body: body["response"].startswith("short"))
+    page.complaints[:] = [c for c in page.complaints if "413" not in c]
+
+
+def test_who_comes_to_sign_in_can_write_at_once(page: Chromium, site: str):
+    page.leave(lambda: page.click(".sign-out button"))
+    page.write("ann")
+    page.press("Tab")
+    page.write("wrong")
+    page.leave(lambda: page.press("Enter"))
+    page.write(PASSWORD)
+    page.leave(lambda: page.press("Enter"))
+    assert page.path == "/"
+    page.complaints[:] = [c for c in page.complaints if "401" not in c]
+
+
+WORDS = ("Does it say where it has that from, so that it can be looked up? " * 4)[:200].strip()
+WORD = "Wherefromhasitthat" * 11
+LONG_FORM = {
+    "quality": {"text": WORDS, "low": WORDS, "high": WORD},
+    "flags_text": WORD,
+    "flags": [
+        {"name": "words", "text": WORDS},
+        {"name": "word", "text": WORD},
+        {"name": "third", "text": WORD, "none": WORD},
+        *({"name": f"flag{i}", "text": f"Flag {i}"} for i in range(19)),
+    ],
+    "prompt_labels": [{"name": "words", "text": WORDS}, {"name": "word", "text": WORD}],
+}
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_words_of_a_form_stay_in_their_place(page: Chromium, store: Store, width: int):
+    form = read_questions(json.dumps(LONG_FORM), "long")
+    projects = [
+        make_project(store, tasks={"q": ["a", "b"]}, form=form),
+        make_project(store, "evaluation_ab", name="c", form=form),
+        make_project(store, "demonstration", name="w", form=form),
+    ]
+    page.resize(width, 800, phone=width < 640)
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    outside = (
+        "[...document.querySelectorAll('fieldset *, details *')].filter(e => e.offsetWidth && "
+        "!e.closest('.unheard') && e.getBoundingClientRect().right > 1 + "
+        "e.closest('fieldset, details').getBoundingClientRect().right).map(e => e.outerHTML)"
+    )
+    narrow = "[...document.querySelectorAll('.row > span')].filter(e => e.offsetWidth < 120).length"
+    for project in projects:
+        page.open(page.site + "/")
+        begin(page, project)
+        while True:
+            page.js("document.querySelectorAll('.about').forEach(e => { e.open = true })")
+            assert page.js(wide) <= 0 and page.js(outside) == [], page.path
+            assert page.js(narrow) == 0, page.path
+            if "/rate/" not in page.path:
+                break
+            page.press("4")
+            page.leave(lambda: page.press("Enter", CTRL))
 
 
 def test_keys_are_shown_where_there_are_keys(page: Chromium, store: Store):

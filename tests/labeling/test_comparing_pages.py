@@ -52,7 +52,7 @@ def test_only_the_one_page_is_there_and_two_tabs_are_offered(store: Store, enter
     page.press("save", choice="1")
     both = late.press("save", choice="tie", confidence="3")
     assert both.status == 409 and "Response 1 is better" in both.text
-    assert "Tie. How sure are you? 3" in both.text
+    assert "Tie, sure: 3 of 9" in both.text
     assert both.press(ending="/choose").press("stop").path == "/"
     assert len(labels(store)[0]["rank_groups"]) == 1
 

@@ -38,6 +38,7 @@ PAGES = (
     "/labelers",
     "/positions",
     "/disagreements",
+    "/comments",
     "/gold",
     "/prompts",
     "/projects",
@@ -223,7 +224,8 @@ def test_every_page_without_a_parameter_is_in_the_list(store: Store):
         for route in routes
         if (route.path or "").startswith("/lead") and "GET" in (route.methods or ())
     }
-    assert {path for path in found if "{" not in path} == set(PAGES)
+    # The form is plain text.
+    assert {path for path in found if "{" not in path} == {*PAGES, "/form"}
 
 
 def test_what_scrolls_sideways_is_reached_by_keys_and_has_a_name(page: Chromium, store: Store):
@@ -242,6 +244,54 @@ def test_what_scrolls_sideways_is_reached_by_keys_and_has_a_name(page: Chromium,
     page.resize(1280, 900)  # all of it fits, so Tab passes it by
     page.wait("document.querySelectorAll('.lead-content [tabindex]').length === 0")
     assert [[scrolls, stops] for scrolls, stops, *_ in page.js(boxes)] == [[False, False]] * 3
+
+
+def test_on_a_small_screen_the_lead_s_pages_are_one_line_that_opens(page: Chromium, store: Store):
+    """By keys and without scripts; where there is room they are a column, and no menu."""
+    links = "[...document.querySelectorAll('main nav a')].filter(e => e.checkVisibility())"
+    page.open(f"{page.site}/lead/prompts")  # type: ignore[attr-defined]
+    assert page.js(f"{links}.length") == 15 and not page.js(
+        "document.querySelector('.menu').checkVisibility()"
+    )
+    page.resize(390, 800, phone=True)
+    page.scripts(False)
+    page.open(f"{page.site}/lead/prompts")  # type: ignore[attr-defined]
+    assert page.js(f"{links}.length") == 0
+    assert page.js("document.querySelector('h1').getBoundingClientRect().top") < 160
+    page.tab_to(".menu summary")
+    page.press("Enter")
+    page.wait(f"{links}.length === 15")
+    assert page.js(f"{links}.filter(e => e.ariaCurrent === 'page').map(e => e.textContent)") == [
+        "Prompts"
+    ]
+    assert page.js(f"Math.min(...{links}.map(e => e.offsetHeight))") >= 24
+    page.tab_to(".menu a[href='/lead/queue']")
+    page.press("Enter")
+    page.wait("location.pathname === '/lead/queue' && document.readyState === 'complete'")
+    assert page.js(f"{links}.length") == 0, "it is closed again"
+
+
+def test_what_is_wrong_with_a_form_stands_at_it_line_by_line(page: Chromium, store: Store):
+    page.open(f"{page.site}/lead/projects")  # type: ignore[attr-defined]
+    for field, text in (("name", "own"), ("num_tasks", "1"), ("overlap", "1")):
+        page.js(f"document.querySelector('[name={field}]').value = '{text}'")
+    page.click("details:has([name=form]) summary")
+    tops = (
+        "['summary', 'label', 'textarea'].map(s => document.querySelector("
+        "`details:has([name=form]) ${s}`).getBoundingClientRect()).map(r => [r.left, r.bottom])"
+    )
+    (left, first), (_, second), (field_left, third) = page.js(tops)
+    assert first < second < third and left == field_left
+    page.click("[name=form]")
+    page.write("use_case: perhaps\nflags: 3\nwhatever: 1")
+    page.leave(lambda: page.click("[action$='/projects'] button.primary"))
+    assert page.text(".notice.lines").splitlines()[-1].startswith("`preceptor label form`")
+    assert len(page.text(".notice.lines").splitlines()) == 4
+    assert page.js("document.activeElement.matches('.notice.wrong')")
+    place = "document.querySelector('.notice.lines').getBoundingClientRect()"
+    assert page.js(f"{place}.top >= 0 && {place}.bottom <= innerHeight")
+    assert page.js("document.querySelector('[name=form]').checkVisibility()")
+    page.complaints[:] = [c for c in page.complaints if "400" not in c]
 
 
 def test_what_can_be_done_with_an_account_stands_on_one_line(page: Chromium, store: Store):

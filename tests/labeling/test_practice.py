@@ -9,10 +9,10 @@ import pytest
 from browsers import Enter, add_member, make_project
 from live import Program, claimed, key_of, submit
 from people import START, at
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from preceptor.errors import StoreError
-from preceptor.labeling.practice import read_feedback
+from preceptor.labeling.practice import has_feedback, read_feedback
 from preceptor.labeling.screening import read_cards
 from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store
@@ -85,7 +85,10 @@ def do(store: Store, project: uuid.UUID, who: uuid.UUID, order: str) -> uuid.UUI
 
 def feedback(store: Store, id: uuid.UUID, who: uuid.UUID) -> Any:
     with store.read() as session:
-        return read_feedback(session, id, who)
+        found = read_feedback(session, id, who)
+    with store.read() as session:
+        assert has_feedback(session, id, who) is (found is not None)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -151,6 +154,19 @@ def test_there_is_none_before_the_submit_elsewhere_or_for_others(store: Store, r
     with store.write() as session:
         drop_gold(session, task)
     assert feedback(store, id, ann) is None, "no answer stands any more"
+
+
+def test_whether_there_is_any_is_asked_without_reading_it(store: Store, rita: uuid.UUID):
+    project, ann = practice(store), add_member(store, "ann")
+    answer(store, project, rita, num=4)
+    id = [do(store, project, ann, "abc") for _ in range(4)][0]
+    read: list[str] = []
+    with store.read() as session:
+        event.listen(session.connection(), "before_cursor_execute", lambda *a: read.append(a[2]))
+        assert has_feedback(session, id, ann)
+    for table in ("submission", "judgement"):
+        assert not [statement for statement in read if f"FROM {table}" in statement], table
+    assert read
 
 
 def test_labelers_get_what_is_answered_and_each_of_it(store: Store, rita: uuid.UUID):
@@ -272,7 +288,7 @@ def test_two_side_by_side_and_toxicity_and_writing_have_their_pages(
         "demonstration": {"response": "The researcher's <i>own</i> words."},
     }
     said = {
-        "evaluation_ab": "Tie. How sure are you? 7",
+        "evaluation_ab": "Tie, sure: 7 of 9",
         "toxicity": "Toxicity of the prompt: Much",
         "demonstration": "The researcher's <i>own</i> words.",
     }

@@ -285,7 +285,7 @@ def test_other_answers_under_the_same_key_are_kept_as_a_draft(store: Store, ente
     page = ann.open(page.path)
     assert page.work["fields"]["response"] == "second, from an old tab"
     assert "What you submitted counts until you send this" in page.text
-    assert "Submitted. Thank you." in page.press(ending="/discard").text
+    assert "Submitted 01 Mar" in page.press(ending="/discard").text
     assert texts_of(store) == ["first"]
 
 
@@ -383,7 +383,7 @@ def test_a_skipped_task_goes_to_somebody_else(store: Store, enter: Enter, reason
     page = skipping.press(ending="/skip", reason=reason, comment="words")
     assert page.path == "/"
     assert "No task is left" in page.text
-    assert "Nothing to do now: Write responses." in ann.open("/").text
+    assert "Your projects: Write responses." in ann.open("/").text
     with pytest.raises(ValueError, match="expected 1, got 0"):
         begin(ann, project)  # there is no button
     assert "demonstration prompt" in begin(bob, project).text
@@ -490,7 +490,7 @@ def test_somebody_else_s_confirmation_does_not_count(store: Store, enter: Enter,
 def test_sensitive_tasks_are_for_those_who_accept_them(store: Store, enter: Enter):
     project = make_project(store, "demonstration", sensitive=True)
     ann = enter()
-    assert "Nothing to do now" in ann.open("/").text
+    assert "No task is left" in ann.open("/").text
     page = ann.open("/profile")
     page = page.press(ending="/profile", accepts_sensitive="on")
     assert page.form("/profile")["fields"]["accepts_sensitive"] == "on"
@@ -502,6 +502,13 @@ def test_sensitive_tasks_are_for_those_who_accept_them(store: Store, enter: Ente
     with store.write() as session:
         set_accepts_sensitive(session, ann.account, False)
     assert "accepts_sensitive" not in ann.open("/profile").form("/profile")["fields"]
+    # Among the recent tasks, too, and when it is done, they are not shown unasked.
+    done = page.press("stop", response="mine")
+    for found in (done, ann.open("/recent")):
+        assert "A text that may disturb" in found.text
+        assert "demonstration prompt" not in found.text
+    finished = ann.open(page.path)
+    assert finished.html.index("<details>") < finished.html.index("demonstration prompt")
 
 
 # 2.7.15

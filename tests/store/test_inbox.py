@@ -6,6 +6,7 @@ from datetime import datetime
 
 import pytest
 from people import START, add_labeler, add_project, at, fill_in
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
@@ -151,6 +152,9 @@ def test_recent_tasks_tell_what_became_of_each(store: Store):
             (skipped.id, "skipped", False, "broken"),
             (done.id, "submitted", False, None),
         ]
+        assert not any(t.sensitive for t in tasks)
+        session.execute(update(Task).values(sensitive=True))
+        assert all(t.sensitive for t in recent_tasks(session, ann))
         assert [t.id for t in recent_tasks(session, ann, before=tasks[0].at, limit=1)] == [
             skipped.id
         ]

@@ -15,7 +15,7 @@ from preceptor.labeling import (
     task_pages,
     work_pages,
 )
-from preceptor.labeling.failures import add_handlers
+from preceptor.labeling.failures import add_handlers, failure
 from preceptor.labeling.guard import Guard
 from preceptor.labeling.pages import STATIC
 from preceptor.labeling.security import Throttle, require_rules
@@ -31,7 +31,7 @@ def create_app(store: Store, settings: Settings | None = None) -> FastAPI:
     """
     app = FastAPI(title="Preceptor", openapi_url=None, docs_url=None, redoc_url=None)
     lay_over(app, store, settings or Settings())
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, failure=failure)
     add_handlers(app)
     lead = (lead_pages, lead_work, lead_people, lead_files, erasing)
     for pages in (work_pages, task_pages, task_ends, account_pages, *lead):

@@ -28,6 +28,8 @@ def http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 401 and request.method in SAFE and not wants_json(request):
         return RedirectResponse(f"/login?next={quote(request.url.path)}", 303)
     message = words.ERROR_404 if error.status_code == 404 else error.detail
+    if error.status_code == 405 and not wants_json(request):
+        message = words.ERROR_405
     typed = what_was_typed(request)
     response = failure(request, error.status_code, message, typed=typed)
     if error.headers:

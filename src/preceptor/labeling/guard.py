@@ -4,14 +4,17 @@ A plain ASGI layer: a request for another host, too large, or sent by another si
 any route sees it; every answer gets the headers below.
 """
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from preceptor.labeling import words
 from preceptor.labeling.settings import Settings
 
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -36,8 +39,10 @@ HSTS = {"strict-transport-security": "max-age=31536000"}
 class Guard:
     """The outermost layer of the app, by the settings in the app's state."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, failure: Callable[[Request, int, str], Response]) -> None:
+        """`failure` makes the answer to a request that is refused: a page, or JSON."""
         self.app = app
+        self.failure = failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or pass it on."""
@@ -45,7 +50,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         settings: Settings = scope["app"].state.settings
-        refused = _refusal(scope, settings)
+        refused = self._refusal(scope, settings)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -57,21 +62,18 @@ class Guard:
             return
         await self.app(scope, _limited(receive, settings), send_with_headers)
 
-
-def _refusal(scope: Scope, settings: Settings) -> Response | None:
-    headers = Headers(scope=scope)
-    host = headers.get("host", "")
-    if host_name(host) not in settings.hosts:
-        # A page elsewhere may have its name point at this machine.
-        return plain_error(scope, 421, "This server does not answer to that name.")
-    length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > settings.max_body_bytes:
-        return plain_error(scope, 413, _too_large(settings))
-    if scope["method"] not in SAFE and is_cross_site(headers):
-        return plain_error(
-            scope, 403, "This form came from another site. Open the page here and send again."
-        )
-    return None
+    def _refusal(self, scope: Scope, settings: Settings) -> Response | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if host_name(host) not in settings.hosts:
+            # A page elsewhere may have its name point at this machine.
+            return wrong_name(scope)
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > settings.max_body_bytes:
+            return self.failure(Request(scope), 413, _too_large(settings))
+        if scope["method"] not in SAFE and is_cross_site(headers):
+            return self.failure(Request(scope), 403, words.ERROR_403_SITE)
+        return None
 
 
 def _limited(receive: Receive, settings: Settings) -> Receive:
@@ -119,10 +121,12 @@ def host_name(host: str) -> str:
     return (name if colon and port.isdigit() else host).lower()
 
 
-def plain_error(scope: Scope, status: int, message: str) -> Response:
+def wrong_name(scope: Scope) -> Response:
+    """Plain, as a page's style and links would be refused as well."""
+    message = "This server does not answer to that name."
     if scope["path"].startswith("/api/"):
-        return JSONResponse(error_body(status, message), status)
-    return PlainTextResponse(message + "\n", status)
+        return JSONResponse(error_body(421, message), 421)
+    return PlainTextResponse(message + "\n", 421)
 
 
 def error_body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
@@ -141,4 +145,4 @@ def error_body(status: int, message: str, param: str | None = None) -> dict[str,
 
 
 def _too_large(settings: Settings) -> str:
-    return f"That is more than {settings.max_body_bytes:,} bytes. Send less at once."
+    return words.ERROR_413.format(most=settings.max_body_bytes)

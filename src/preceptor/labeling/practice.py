@@ -54,6 +54,15 @@ class Feedback:
     so_far: Alike
 
 
+def has_feedback(session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID) -> bool:
+    """Whether `read_feedback` has any to tell; neither answer is read for it.
+
+    Raises:
+        NoSuchTask: as there.
+    """
+    return _answered(session, assignment_id, account_id) is not None
+
+
 def read_feedback(
     session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID
 ) -> Feedback | None:
@@ -64,15 +73,10 @@ def read_feedback(
     Raises:
         NoSuchTask: it is not this account's; whether it exists is not told.
     """
-    own = session.get(Assignment, assignment_id)
-    if own is None or own.account_id != account_id:
-        raise NoSuchTask
-    task = session.get_one(Task, own.task_id)
-    project = session.get_one(Project, task.project_id)
-    gold = session.get(GoldAnswer, task.id)
-    learns = gets_feedback(project, session.get_one(Account, account_id))
-    if not learns or own.state != "submitted" or gold is None:
+    found = _answered(session, assignment_id, account_id)
+    if found is None:
         return None
+    own, project, gold = found
     rows = _pairs(session, project.id, account_id)
     return Feedback(
         project_id=project.id,
@@ -82,6 +86,22 @@ def read_feedback(
         here=_alike([ranks for id, ranks in rows if id == own.id]),
         so_far=_alike([ranks for _, ranks in rows]),
     )
+
+
+def _answered(
+    session: Session, assignment_id: uuid.UUID, account_id: uuid.UUID
+) -> tuple[Assignment, Project, GoldAnswer] | None:
+    """A submitted task of the account's whose answer they may see."""
+    own = session.get(Assignment, assignment_id)
+    if own is None or own.account_id != account_id:
+        raise NoSuchTask
+    task = session.get_one(Task, own.task_id)
+    project = session.get_one(Project, task.project_id)
+    gold = session.get(GoldAnswer, task.id)
+    learns = gets_feedback(project, session.get_one(Account, account_id))
+    if not learns or own.state != "submitted" or gold is None:
+        return None
+    return own, project, gold
 
 
 def _pairs(

@@ -35,7 +35,7 @@ from preceptor.labeling.filling import (
 from preceptor.labeling.guard import error_body
 from preceptor.labeling.mixture import most_wanted
 from preceptor.labeling.pages import render
-from preceptor.labeling.practice import read_feedback
+from preceptor.labeling.practice import has_feedback, read_feedback
 from preceptor.labeling.security import AStore, Form, Now
 from preceptor.labeling.work_pages import Labeler, label_after, next_task
 from preceptor.store.database import Busy, Store
@@ -121,7 +121,7 @@ Done = uuid.UUID | None
 def task_page(desk: ADesk, done: Done = None) -> Response:
     """To the page where the work goes on; what is submitted and not being revised is told."""
     if is_over(desk.task):
-        if has_feedback(desk):
+        if is_answered(desk):
             return RedirectResponse(f"{desk.home}/feedback", 303)
         label = label_after(desk.store, desk.task.id, desk.account, desk.now)
         return desk.page("finished.html", label=label, message=None)
@@ -160,9 +160,10 @@ def feedback_page(desk: ADesk) -> Response:
     return desk.page("feedback.html", feedback=feedback, ranked=ranked)
 
 
-def has_feedback(desk: Desk) -> bool:
+def is_answered(desk: Desk) -> bool:
+    """Whether the task has feedback, in a practice."""
     with desk.store.read() as session:
-        return read_feedback(session, desk.task.id, desk.account) is not None
+        return has_feedback(session, desk.task.id, desk.account)
 
 
 def open_page(desk: Desk, step: str, done: Done, message: str | None = None) -> Response:
@@ -357,7 +358,7 @@ def send(desk: Desk, posted: Posted, *, stop: bool) -> Response:
         with desk.store.read() as session:
             desk = replace(desk, task=view(session, desk.task.id, desk.account))
         return desk.page("finished.html", status=409, label=label, message=receipt.message)
-    if desk.task.practice and has_feedback(desk):
+    if desk.task.practice and is_answered(desk):
         return RedirectResponse(f"{desk.home}/feedback", 303)
     if stop:
         return RedirectResponse(f"/?done={desk.task.id}", 303)

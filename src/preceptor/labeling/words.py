@@ -19,7 +19,7 @@ SIGN_OUT = "Sign out"
 SIGN_IN = "Sign in"
 LOGIN = "Login"
 PASSWORD = "Password"
-OLD_PASSWORD = "Present password"
+OLD_PASSWORD = "Current password"
 NEW_PASSWORD = "New password"
 PASSWORD_HINT = (
     "At least 12 characters. Four words that have nothing to do with each other are good."
@@ -125,7 +125,7 @@ SAVED = "Saved."
 PASSWORD_TITLE = "Password"
 PASSWORD_CHANGE = "Change the password"
 PASSWORD_CHANGED = "The password is changed. Other browsers of yours are signed out."
-PASSWORD_WRONG = "The present password is not right."
+PASSWORD_WRONG = "The current password is not right."
 KEYS_OFF_TITLE = "Keys"
 KEYS_OFF_TEXT = "Single keys rate, rank and move. With this off, only Ctrl+Enter does something."
 KEYS_ON = "Use single keys in this browser"
@@ -161,7 +161,9 @@ NEXT_TASK = "Next task"
 CONTINUE = "Continue"
 READ_FIRST = "Read the guideline first"
 NOTHING_HERE = "There is no project for you at the moment. Your lead opens them."
-NOTHING_NOW = "Nothing to do now"
+NOTHING_NOW = "Nothing to do now in"
+NOTHING_LEFT = "No task is left for you at the moment. Thank you; look in again later."
+YOUR_PROJECTS = "Your projects"
 NOTHING_TO_DO = "No task is left for you there at the moment. Thank you; look in again later."
 RECENT = "Recent tasks"
 ALL_RECENT = "All recent tasks"
@@ -189,6 +191,7 @@ KINDS = {
     "prompt_user_based": "a prompt for a purpose",
 }
 NOTHING_WRITTEN = "Nothing written yet"
+MAY_DISTURB = "A text that may disturb"
 
 # A task
 WRITE_TITLE = "Write a response"
@@ -207,6 +210,7 @@ CONFIDENCE = "How sure are you?"
 CONFIDENCE_LOW = "a guess"
 CONFIDENCE_HIGH = "certain"
 CONFIDENCE_ENDS = "From 1, a guess, to 9, certain."
+SURE = "sure: {confidence} of 9"
 RATE_TOO = "Rate the two"
 RESPONSE = "Response"
 RESPONSE_N = "Response {position}"
@@ -393,7 +397,7 @@ GUIDELINE_CONFIRMED = "You have confirmed this version."
 ERROR_TITLES = {
     400: "That did not work",
     401: "Signed out",
-    403: "Not for this account",
+    403: "Not allowed",
     404: "Nothing here",
     405: "That did not work",
     409: "That did not work",
@@ -405,7 +409,12 @@ ERROR_TITLES = {
 }
 ERROR_400_FORM = "This form is not complete. Go back, reload the page and send it again."
 ERROR_400_TIME = "before: a time with its zone, as in 2026-03-01T09:00:00+00:00."
+ERROR_403_SITE = "This form came from another site. Open the page here and send it again."
 ERROR_404 = "There is no such page, or it is not yours."
+ERROR_405 = "Forms are sent to this address; there is nothing to see. Go back to your work."
+ERROR_413 = (
+    "That is more than {most:,} bytes. None of it was stored: go back and send less at once."
+)
 ERROR_500 = "Something is broken here. What you saved is safe. Try again, or tell the lead."
 SENT_MEANWHILE = "This task was submitted meanwhile. Open it again to revise it."
 TYPED = {

@@ -66,6 +66,7 @@ class RecentTask:
     at: datetime  # when it was last touched
     has_draft: bool
     surplus: bool
+    sensitive: bool  # its texts may disturb
     skip_reason: str | None
 
 
@@ -154,7 +155,7 @@ def recent_tasks(
     """What the account had in hand, the last first; `before` gives the next page."""
     has_draft = exists().where(Draft.assignment_id == Assignment.id)
     query = (
-        select(Assignment, Project.task_type, Prompt.content, Task.brief, has_draft)
+        select(Assignment, Project.task_type, Prompt.content, Task, has_draft)
         .join(Task, Task.id == Assignment.task_id)
         .join(Project, Project.id == Task.project_id)
         .outerjoin(Written, Written.assignment_id == Assignment.id)
@@ -170,13 +171,14 @@ def recent_tasks(
             id=assignment.id,
             task_type=task_type,
             state=assignment.state,
-            prompt=content or brief or "",
+            prompt=content or task.brief or "",
             at=assignment.last_seen,
             has_draft=drafted,
             surplus=assignment.state == "submitted" and not assignment.counted,
+            sensitive=task.sensitive,
             skip_reason=assignment.skip_reason,
         )
-        for assignment, task_type, content, brief, drafted in session.execute(query)
+        for assignment, task_type, content, task, drafted in session.execute(query)
     ]
 
 

@@ -88,8 +88,8 @@ export function keepDrafts(form) {
       notice(form, word("signedOut"), []);
     } else {
       stopped = answer.status === 409;
-      const { error } = await answer.json();
-      tell(word("refused", { message: error.message }), "wrong");
+      const told = await answer.json().catch(() => null); // a proxy's answer is a page
+      tell(word("refused", { message: told?.error?.message ?? answer.status }), "wrong");
     }
   }
 

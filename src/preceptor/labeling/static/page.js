@@ -25,8 +25,7 @@ for (const form of document.querySelectorAll("[data-left]")) {
 }
 
 document.querySelector(".sign-out")?.addEventListener("submit", () => {
-  forget("draft/");
-  forget("clock/");
+  for (const beginning of ["draft/", "clock/", "shown"]) forget(beginning);
 });
 
 // What scrolls sideways is reached by Tab, moved by arrows and named by the heading above it; where

@@ -4,6 +4,7 @@ import { answerByKeys } from "./answering.js";
 import { count } from "./clock.js";
 import { compareByKeys } from "./comparing.js";
 import { keepDrafts } from "./drafts.js";
+import { read, write } from "./kept.js";
 import { onKeys } from "./keys.js";
 import { setUpRanking } from "./ranking.js";
 import { rateByKeys } from "./rating.js";
@@ -25,3 +26,10 @@ function keysOf(step) {
 onKeys(form, keysOf(form.dataset.step));
 keepDrafts(form);
 count(form);
+
+// Once asked for, what may disturb is shown on every page of the task.
+const reveal = document.getElementById("reveal");
+if (reveal) {
+  reveal.checked = read("shown") === form.dataset.task;
+  reveal.addEventListener("change", () => write("shown", reveal.checked && form.dataset.task));
+}
