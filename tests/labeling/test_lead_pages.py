@@ -430,6 +430,7 @@ def test_a_file_of_responses_is_looked_at_and_then_asked_about(store: Store, adm
     ):
         refused = send("add", lines_sent, **change)
         assert refused.status_code == 400 and told in refused.text, refused.text
+        assert refused.text.index('id="file"') < refused.text.index(told), "it stands at the form"
     with store.read() as session:
         assert session.scalars(select(Task)).all() == []
     assert send("add").headers["location"] == "/lead/projects?said=2"
@@ -447,7 +448,7 @@ def test_a_file_of_responses_is_looked_at_and_then_asked_about(store: Store, adm
 )
 def test_a_fold_with_something_wrong_in_it_is_open(admin: Browser, task_type: str, purposes: str):
     """Purposes that are missing, and such as do not belong there, are seen at once."""
-    fold = re.compile(r'<details class="ticks"(.*?)><summary>Purposes')
+    fold = re.compile(r'<details([^>]*)><summary>Purposes')
     [untouched] = fold.findall(admin.get("/lead/projects").text)
     wanted = {"name": "p", "task_type": task_type, "purpose": "train", "split": "train"}
     numbers = {"num_tasks": "2", "overlap": "1", "pool": "0", "lease": "60"}
