@@ -235,6 +235,25 @@ def test_leftovers_of_another_recipe_do_not_get_in(tmp_path):
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
 
 
+def test_what_a_killed_build_left_half_written_goes_in_the_end(tmp_path):
+    recipe, out = recipe_of(tmp_path, **everything(tmp_path)), tmp_path / "out"
+    ours = [
+        f"{name}.77.partial"
+        for name in ("train-00003.npy", "valid-00000.index.npy", "corpus.html", "corpus.json",
+                     "build.json", "timing.json", "ATTRIBUTION.md", "LICENSE-wordnet")
+    ]  # fmt: skip
+    mine = ("train-images.npy.77.partial", "train-00003.npy.partial", "thesis.partial")
+    built(recipe, out)
+    (out / "corpus.json").unlink()  # nearly at its end, and killed
+    for name in (*ours, *mine):
+        (out / name).write_text("half")
+    built(recipe, out)
+    assert {path.name for path in out.glob("*.partial")} == set(mine)
+    (out / ours[0]).write_text("half")
+    built(recipe, out)  # it is built, and there is nothing else to do
+    assert {path.name for path in out.glob("*.partial")} == set(mine)
+
+
 @pytest.mark.parametrize("sign", [None, "{}", '{"scripts": {}}', "[]"])
 def test_a_folder_of_other_files_is_refused_and_not_touched(tmp_path, sign):
     recipe, out = recipe_of(tmp_path, **everything(tmp_path)), tmp_path / "out"
