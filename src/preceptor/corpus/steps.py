@@ -24,9 +24,11 @@ def steps_of(
     recipe = plan.recipe
     if name == "read":
         if recipe.language is not None:
-            yield "language", partial(in_languages, recipe.language.keep, tally)
+            problem_of = partial(quality.language_problem, keep=recipe.language.keep)
+            yield "language", partial(passing, "language", problem_of, tally)
         if recipe.quality is not None:
-            yield "quality", partial(good_enough, recipe.quality, tally)
+            problem_of = partial(quality.quality_problem, rules=recipe.quality)
+            yield "quality", partial(passing, "quality", problem_of, tally)
     elif name == "score":
         if recipe.classifier is not None and is_raw and classifier_path(plan).is_file():
             yield "classifier", partial(scored, plan, tally)
@@ -44,23 +46,18 @@ def steps_of(
             yield "personal", partial(masked, recipe.personal.region, tally)
 
 
-def in_languages(keep: list[str], tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
-    """Step `language`."""
+def passing(
+    step: str,
+    problem_of: Callable[[str], quality.Problem | None],
+    tally: Tally,
+    texts: Iterator[Text],
+) -> Iterator[Text]:
+    """Steps `language` and `quality`: a document that breaks a rule goes, under the rule's name."""
     for text in texts:
-        if problem := quality.language_problem(text.text, keep):
-            tally.dropped("language", text, *problem)
+        if problem := problem_of(text.text):
+            tally.dropped(step, text, *problem)
         else:
-            tally.kept("language", text)
-            yield text
-
-
-def good_enough(rules: Any, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
-    """Step `quality`."""
-    for text in texts:
-        if problem := quality.quality_problem(text.text, rules):
-            tally.dropped("quality", text, *problem)
-        else:
-            tally.kept("quality", text)
+            tally.kept(step, text)
             yield text
 
 
