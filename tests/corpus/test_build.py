@@ -77,29 +77,6 @@ def test_the_same_recipe_gives_the_same_bytes(tmp_path):
     assert not (tmp_path / "a" / "work").exists()
 
 
-def test_without_any_step_all_documents_are_tokenized(tmp_path):
-    values = everything(tmp_path)
-    sources = [{k: v for k, v in s.items() if k in ("name", "files")} for s in values["sources"]]
-    card = built(recipe_of(tmp_path, sources=sources), tmp_path / "out")
-    assert [step["step"] for step in card["steps"]] == ["read"]
-    assert card["documents"]["train"] + card["documents"]["valid"] == card["steps"][0]["entered"]
-
-
-@pytest.mark.parametrize("one", ["classifier", "duplicates", "decontaminate"])
-def test_each_step_that_needs_a_pass_works_alone(tmp_path, one):
-    values = everything(tmp_path)
-    for name in ("classifier", "duplicates", "decontaminate"):
-        if name != one:
-            del values[name]
-    if one != "classifier":
-        for source in values["sources"]:
-            source.pop("is_good", None)
-            source.pop("classify", None)
-    card = built(recipe_of(tmp_path, **values), tmp_path / "out")
-    [step] = [step for step in card["steps"] if step["step"] == one]
-    assert step["dropped"] > 0 or card["cut"]["documents cut"] > 0
-
-
 def command(tmp_path: Path, out: Path, workers: int, before: str = "") -> list[str]:
     script = (
         f"import sys, preceptor.corpus.pieces as pieces; pieces.PIECE_BYTES = 10_000\n{before}"

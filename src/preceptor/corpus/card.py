@@ -102,9 +102,8 @@ def make_card(plan: Plan) -> Json:
             _source(number, name, tallies[name], mixture, by_part["train"])
             for number, name in enumerate(names)
         ],
-        "left": sum(
-            t["steps"][_last_step(t)]["kept"] for t in tallies.values() if t["steps"]
-        ),
+        "left": sum(one["documents"] for one in mixture["unique"].values())
+        + sum(s["documents"] for s in by_part["valid"]),
         "passed_over": [asdict(one) for one in plan.passed_over],
         "steps": steps,
         "classifier": _of_classifier(classifier, tallies, plan),
@@ -281,9 +280,13 @@ def render(card: Json) -> str:
         lstrip_blocks=True,
     )
     environment.filters["amount"] = amount
+    choice = [step for step in STEPS if step != "read"]
+    asked = [step for step in choice if card["recipe"][step] is not None]
     page: str = environment.get_template("card.html.j2").render(
         card=card,
         whys=whys(card),
+        asked=asked,
+        not_asked=[step for step in choice if step not in asked],
         css=(HERE / "card.css").read_text(encoding="utf-8"),
         widest=max((step["entered"] for step in card["steps"]), default=1) or 1,
     )
