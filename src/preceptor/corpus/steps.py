@@ -15,6 +15,8 @@ from preceptor.corpus.words import draw, fraction_of
 from preceptor.data.personal import mask_personal
 
 Transform = Callable[[Iterator[Text]], Iterator[Text]]
+CUT = " […] "
+"""Stands between the pieces of a document in its example."""
 
 
 def steps_of(
@@ -111,13 +113,14 @@ def decontaminated(plan: Plan, piece: int, tally: Tally, texts: Iterator[Text]) 
             tally.kept("decontaminate", text)
             yield text
         elif cut.num_pieces > config.max_pieces:
-            told = f"{cut.num_pieces} pieces; {cut.cut}"
-            tally.dropped("decontaminate", text, "cut into more than max_pieces", told)
+            reason, told = "cut into more than max_pieces", f"{cut.num_pieces} pieces; {cut.cut}"
+            tally.dropped("decontaminate", text, reason, told, near=cut.cut)
         elif not cut.pieces:
-            tally.dropped("decontaminate", text, "nothing long enough is left", cut.cut)
+            reason = "nothing long enough is left"
+            tally.dropped("decontaminate", text, reason, cut.cut, near=cut.cut)
         else:
-            left = text.with_text(" […] ".join(cut.pieces))
-            tally.kept("decontaminate", left, f"cut: {cut.cut}")
+            left = text.with_text(CUT.join(cut.pieces))
+            tally.kept("decontaminate", left, f"cut: {cut.cut}", near=CUT)
             tally.extra["documents cut"] += 1
             tally.extra["pieces of cut documents"] += len(cut.pieces)
             for part, piece_text in enumerate(cut.pieces):
@@ -130,7 +133,8 @@ def without_blocked(config: Any, tally: Tally, texts: Iterator[Text]) -> Iterato
     for text in texts:
         share, first = blocklist.found_in(text.text)
         if share > config.max_fraction:
-            tally.dropped("blocklist", text, "blocked words", f"{share:.2%}, first: {first}")
+            told = f"{share:.2%}, first: {first}"
+            tally.dropped("blocklist", text, "blocked words", told, near=first)
         else:
             tally.kept("blocklist", text)
             yield text
@@ -158,7 +162,8 @@ def masked(region: str, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
         tally.extra.update({f"masked {kind}": count for kind, count in counts.items()})
         found = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
         result = text.with_text(clean) if counts else text
-        tally.kept("personal", result, found)
+        first = next((f"<{kind}_1>" for kind in counts), "")
+        tally.kept("personal", result, found, near=first)
         yield result
 
 
