@@ -77,29 +77,6 @@ def test_the_same_recipe_gives_the_same_bytes(tmp_path):
     assert not (tmp_path / "a" / "work").exists()
 
 
-def test_without_any_step_all_documents_are_tokenized(tmp_path):
-    values = everything(tmp_path)
-    sources = [{k: v for k, v in s.items() if k in ("name", "files")} for s in values["sources"]]
-    card = built(recipe_of(tmp_path, sources=sources), tmp_path / "out")
-    assert [step["step"] for step in card["steps"]] == ["read"]
-    assert card["documents"]["train"] + card["documents"]["valid"] == card["steps"][0]["entered"]
-
-
-@pytest.mark.parametrize("one", ["classifier", "duplicates", "decontaminate"])
-def test_each_step_that_needs_a_pass_works_alone(tmp_path, one):
-    values = everything(tmp_path)
-    for name in ("classifier", "duplicates", "decontaminate"):
-        if name != one:
-            del values[name]
-    if one != "classifier":
-        for source in values["sources"]:
-            source.pop("is_good", None)
-            source.pop("classify", None)
-    card = built(recipe_of(tmp_path, **values), tmp_path / "out")
-    [step] = [step for step in card["steps"] if step["step"] == one]
-    assert step["dropped"] > 0 or card["cut"]["documents cut"] > 0
-
-
 def command(tmp_path: Path, out: Path, workers: int, before: str = "") -> list[str]:
     script = (
         f"import sys, preceptor.corpus.pieces as pieces; pieces.PIECE_BYTES = 10_000\n{before}"
@@ -233,6 +210,25 @@ def test_leftovers_of_another_recipe_do_not_get_in(tmp_path):
     (tmp_path / "out" / "work" / "plan.json").write_text('{"key": "other"}')
     built(recipe_of(tmp_path, **values), tmp_path / "out")
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+
+
+def test_what_a_killed_build_left_half_written_goes_in_the_end(tmp_path):
+    recipe, out = recipe_of(tmp_path, **everything(tmp_path)), tmp_path / "out"
+    ours = [
+        f"{name}.77.partial"
+        for name in ("train-00003.npy", "valid-00000.index.npy", "corpus.html", "corpus.json",
+                     "build.json", "timing.json", "ATTRIBUTION.md", "LICENSE-wordnet")
+    ]  # fmt: skip
+    mine = ("train-images.npy.77.partial", "train-00003.npy.partial", "thesis.partial")
+    built(recipe, out)
+    (out / "corpus.json").unlink()  # nearly at its end, and killed
+    for name in (*ours, *mine):
+        (out / name).write_text("half")
+    built(recipe, out)
+    assert {path.name for path in out.glob("*.partial")} == set(mine)
+    (out / ours[0]).write_text("half")
+    built(recipe, out)  # it is built, and there is nothing else to do
+    assert {path.name for path in out.glob("*.partial")} == set(mine)
 
 
 @pytest.mark.parametrize("sign", [None, "{}", '{"scripts": {}}', "[]"])

@@ -7,7 +7,8 @@ import re
 import pytest
 from corpora import advert, built, document, reasons, recipe_of, write_lines
 
-from preceptor.corpus.card import amount, whys
+from preceptor.corpus.card import amount, setting, share, whys
+from preceptor.corpus.tally import excerpt
 
 EVIL = [
     "<script>document.title='owned'</script>",
@@ -132,10 +133,79 @@ def test_personal_data_that_are_masked_are_in_no_example(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "told"),
-    [(0, "0"), (999, "999"), (1234, "1.23 k"), (45_600_000, "45.6 M"), (3e11, "300 G")],
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.00 k"),
+        (1234, "1.23 k"),
+        (999_499, "999 k"),
+        (999_500, "1.00 M"),
+        (45_600_000, "45.6 M"),
+        (3e11, "300 G"),
+    ],
 )
 def test_amounts_are_short(number, told):
     assert amount(number) == told
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "told"),
+    [(0, 0, "0.0 %"), (0, 9, "0.0 %"), (4, 17_071, "<0.1 %"), (1, 8, "12.5 %"), (9, 9, "100.0 %"),
+     (17_067, 17_071, ">99.9 %"), (218, 215, "101.4 %")],
+)  # fmt: skip
+def test_a_little_is_not_called_nothing_and_nearly_all_not_all(part, whole, told):
+    assert share(part, whole) == told
+
+
+def test_settings_are_told_as_they_are_written():
+    values = (True, 3.0, 1e-05, 0.3, 262_144, "US", ["a", "b"], [], None)
+    told = ["true", "3", "1e-05", "0.3", "262144", "US", "a, b", "none", "none"]
+    assert [setting(value) for value in values] == told
+
+
+def test_an_example_shows_what_was_found_however_deep_it_stands():
+    text = f"{document(1, 60)} A Forbidden word. {document(2, 60)}"
+    shown = excerpt(text, near="forbidden")
+    assert "Forbidden word" in shown and shown.startswith("… ") and shown.endswith(" …")
+    assert len(shown) <= 404 and shown[2:-2] in text
+    assert text[text.index(shown[2:-2]) - 1] == " "  # from a word's beginning on
+    for near in ("", "nowhere"):
+        assert excerpt(text, near=near) == text[:400].rstrip() + " …"
+    assert excerpt("Short.", near="short") == "Short."
+
+
+@pytest.mark.parametrize("before", [0, 1, 5, 6, 7, 18, 40])
+def test_an_example_begins_and_ends_in_no_personal_data(before):
+    """Numbers and addresses stand everywhere, one of them around the words themselves."""
+    people = [f"jane{n}@example.com (212) 555-01{n:02d}" for n in range(99)]
+    text = f"{' '.join(people[:before])} x.forbidden@example.com {' '.join(people)}"
+    for near in ("forbidden", "555-0105", ""):
+        shown = excerpt(text, "US", near)
+        assert "example" not in shown and "forbidden" not in shown and "555" not in shown
+
+
+def test_what_was_cut_or_masked_has_examples_among_many_that_were_not(tmp_path):
+    texts = [document(n, 30) for n in range(80)]
+    texts[30] += f" Write to jane@example.com. {document(99)}"
+    texts[31] += f" {document(98, 1)} {document(97, 20)}"
+    write_lines(tmp_path / "a.jsonl", texts)
+    write_lines(tmp_path / "bench.jsonl", [document(98, 1) + " " + document(97, 1)])
+    card = built(
+        recipe_of(
+            tmp_path,
+            sources=[{"name": "a", "files": str(tmp_path / "a.jsonl")}],
+            decontaminate={"files": str(tmp_path / "bench.jsonl")},
+            personal={},
+        ),
+        tmp_path / "out",
+    )
+    shown = {step["step"]: step["kept_examples"] for step in card["steps"]}
+    [cut], [masked] = shown["decontaminate"], shown["personal"]
+    assert cut["place"].endswith(":32") and cut["detail"].startswith("cut: ")
+    assert " […] " in cut["text"]
+    assert masked["place"].endswith(":31") and masked["detail"] == "1 EMAIL"
+    assert "Write to <EMAIL_1>." in masked["text"]
+    assert len(card["kept_examples"]) == 3  # any documents
 
 
 def test_counts_that_follow_from_each_other_are_not_explained():

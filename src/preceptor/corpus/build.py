@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,11 @@ from preceptor.errors import RecipeError
 
 SUPERSEDED = {"score": "read", "unique": "score", "tokens": "unique", "bands": "bands"}
 """When a pass is done, whose files nobody reads again; the duplicates need those of `score`."""
+PARTIAL = re.compile(
+    rf"(({'|'.join(PARTS)})-\d{{5,}}(\.index)?\.npy|(corpus|build|timing)\.json|corpus\.html"
+    r"|ATTRIBUTION\.md|LICENSE-[\w.-]+)\.\d+\.partial"
+)
+"""What `whole_file` leaves of a file of ours beside the shards, where it was killed in it."""
 
 
 def build(
@@ -64,7 +70,7 @@ def build(
         make_folder(out)
     if is_built(out):
         _require_same(out, key)
-        shutil.rmtree(plan.work, ignore_errors=True)  # Slurm's jobs leave it
+        _tidy(plan)  # Slurm's jobs leave it to us
         say(f"corpus {recipe.name} is built, nothing to do")
         return out / "corpus.html"
     _refuse_foreign(out)
@@ -83,7 +89,7 @@ def build(
         if is_built(out):
             cost = {"workers": count, "passes": passes, "steps": of_steps(plan)}
             write_json(out / "timing.json", cost)
-            shutil.rmtree(plan.work)
+            _tidy(plan)
             for line in summary(read_card(out)):
                 say(line)
     return out / "corpus.html"
@@ -218,6 +224,18 @@ def _require_same(out: Path, key: str) -> None:
             f"{out}: the corpus {name} is built there, of another recipe or of files that have "
             f"changed since. Give another --out, or remove {out / CARD} to build it anew."
         )
+
+
+def _tidy(plan: Plan) -> None:
+    """Leave the corpus alone in its folder: no work, and nothing half written by what was killed.
+
+    One that is built may be read-only, and is none the worse for it.
+    """
+    shutil.rmtree(plan.work, ignore_errors=True)
+    for path in plan.out.glob("*.partial"):
+        if PARTIAL.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _clear(plan: Plan, done: str) -> None:

@@ -102,9 +102,8 @@ def make_card(plan: Plan) -> Json:
             _source(number, name, tallies[name], mixture, by_part["train"])
             for number, name in enumerate(names)
         ],
-        "left": sum(
-            t["steps"][_last_step(t)]["kept"] for t in tallies.values() if t["steps"]
-        ),
+        "left": sum(one["documents"] for one in mixture["unique"].values())
+        + sum(s["documents"] for s in by_part["valid"]),
         "passed_over": [asdict(one) for one in plan.passed_over],
         "steps": steps,
         "classifier": _of_classifier(classifier, tallies, plan),
@@ -129,7 +128,7 @@ def _tally_of(plan: Plan, name: str) -> Json:
     mine = plan.numbers(lambda piece: piece.source.name == name)
     paths = [plan.tally(one, number) for one in TEXT_PASSES for number in mine]
     found = merged([path for path in paths if path.is_file()])
-    for key in ("steps", "kept_examples"):
+    for key in ("steps", "kept_examples", "told_examples"):
         found[key] = {step: found[key][step] for step in STEPS if step in found[key]}
     return found
 
@@ -195,7 +194,7 @@ def _steps(tallies: dict[str, Json]) -> Iterator[Json]:
             ],
             "kept_examples": _three(
                 [{"source": name, **row} for name, t in tallies.items()
-                 for row in t["kept_examples"].get(step, []) if row["detail"]]
+                 for row in t["told_examples"].get(step, [])]
             ),
         }  # fmt: skip
 
@@ -280,10 +279,14 @@ def render(card: Json) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["amount"] = amount
+    environment.filters |= {"amount": amount, "share": share, "setting": setting}
+    choice = [step for step in STEPS if step != "read"]
+    asked = [step for step in choice if card["recipe"][step] is not None]
     page: str = environment.get_template("card.html.j2").render(
         card=card,
         whys=whys(card),
+        asked=asked,
+        not_asked=[step for step in choice if step not in asked],
         css=(HERE / "card.css").read_text(encoding="utf-8"),
         widest=max((step["entered"] for step in card["steps"]), default=1) or 1,
     )
@@ -293,6 +296,23 @@ def render(card: Json) -> str:
 def amount(number: float) -> str:
     """A large number with three digits and its unit: 1.23 M."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
+        if number >= 0.9995 * size:  # rounded, it would have four digits of the unit below
+            return f"{number / size:#.3g}".rstrip(".") + f" {unit}"
     return f"{number:,.0f}"
+
+
+def share(part: float, whole: float) -> str:
+    """A part in percent; what is not nothing, or not all, is not called so."""
+    percent = 100 * part / whole if whole else 0.0
+    if 0 < percent < 0.05 or 99.95 <= percent < 100:
+        return "<0.1 %" if percent < 1 else ">99.9 %"
+    return f"{percent:.1f} %"
+
+
+def setting(value: Any) -> str:
+    """A value of the recipe as its author would write it."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -15,6 +15,8 @@ from preceptor.corpus.words import draw, fraction_of
 from preceptor.data.personal import mask_personal
 
 Transform = Callable[[Iterator[Text]], Iterator[Text]]
+CUT = " […] "
+"""Stands between the pieces of a document in its example."""
 
 
 def steps_of(
@@ -24,9 +26,11 @@ def steps_of(
     recipe = plan.recipe
     if name == "read":
         if recipe.language is not None:
-            yield "language", partial(in_languages, recipe.language.keep, tally)
+            problem_of = partial(quality.language_problem, keep=recipe.language.keep)
+            yield "language", partial(passing, "language", problem_of, tally)
         if recipe.quality is not None:
-            yield "quality", partial(good_enough, recipe.quality, tally)
+            problem_of = partial(quality.quality_problem, rules=recipe.quality)
+            yield "quality", partial(passing, "quality", problem_of, tally)
     elif name == "score":
         if recipe.classifier is not None and is_raw and classifier_path(plan).is_file():
             yield "classifier", partial(scored, plan, tally)
@@ -44,23 +48,18 @@ def steps_of(
             yield "personal", partial(masked, recipe.personal.region, tally)
 
 
-def in_languages(keep: list[str], tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
-    """Step `language`."""
+def passing(
+    step: str,
+    problem_of: Callable[[str], quality.Problem | None],
+    tally: Tally,
+    texts: Iterator[Text],
+) -> Iterator[Text]:
+    """Steps `language` and `quality`: a document that breaks a rule goes, under the rule's name."""
     for text in texts:
-        if problem := quality.language_problem(text.text, keep):
-            tally.dropped("language", text, *problem)
+        if problem := problem_of(text.text):
+            tally.dropped(step, text, *problem)
         else:
-            tally.kept("language", text)
-            yield text
-
-
-def good_enough(rules: Any, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
-    """Step `quality`."""
-    for text in texts:
-        if problem := quality.quality_problem(text.text, rules):
-            tally.dropped("quality", text, *problem)
-        else:
-            tally.kept("quality", text)
+            tally.kept(step, text)
             yield text
 
 
@@ -114,13 +113,14 @@ def decontaminated(plan: Plan, piece: int, tally: Tally, texts: Iterator[Text]) 
             tally.kept("decontaminate", text)
             yield text
         elif cut.num_pieces > config.max_pieces:
-            told = f"{cut.num_pieces} pieces; {cut.cut}"
-            tally.dropped("decontaminate", text, "cut into more than max_pieces", told)
+            reason, told = "cut into more than max_pieces", f"{cut.num_pieces} pieces; {cut.cut}"
+            tally.dropped("decontaminate", text, reason, told, near=cut.cut)
         elif not cut.pieces:
-            tally.dropped("decontaminate", text, "nothing long enough is left", cut.cut)
+            reason = "nothing long enough is left"
+            tally.dropped("decontaminate", text, reason, cut.cut, near=cut.cut)
         else:
-            left = text.with_text(" […] ".join(cut.pieces))
-            tally.kept("decontaminate", left, f"cut: {cut.cut}")
+            left = text.with_text(CUT.join(cut.pieces))
+            tally.kept("decontaminate", left, f"cut: {cut.cut}", near=CUT)
             tally.extra["documents cut"] += 1
             tally.extra["pieces of cut documents"] += len(cut.pieces)
             for part, piece_text in enumerate(cut.pieces):
@@ -133,7 +133,8 @@ def without_blocked(config: Any, tally: Tally, texts: Iterator[Text]) -> Iterato
     for text in texts:
         share, first = blocklist.found_in(text.text)
         if share > config.max_fraction:
-            tally.dropped("blocklist", text, "blocked words", f"{share:.2%}, first: {first}")
+            told = f"{share:.2%}, first: {first}"
+            tally.dropped("blocklist", text, "blocked words", told, near=first)
         else:
             tally.kept("blocklist", text)
             yield text
@@ -161,7 +162,8 @@ def masked(region: str, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
         tally.extra.update({f"masked {kind}": count for kind, count in counts.items()})
         found = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
         result = text.with_text(clean) if counts else text
-        tally.kept("personal", result, found)
+        first = next((f"<{kind}_1>" for kind in counts), "")
+        tally.kept("personal", result, found, near=first)
         yield result
 
 

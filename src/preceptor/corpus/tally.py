@@ -33,19 +33,22 @@ class Tally:
         self.seconds: dict[str, float] = defaultdict(float)
         self.extra: Counter[str] = Counter()
         self._kept: dict[str, list[Any]] = defaultdict(list)
+        self._told: dict[str, list[Any]] = defaultdict(list)
         self._dropped: dict[tuple[str, str], list[Any]] = defaultdict(list)
 
-    def kept(self, step: str, text: Text, detail: str = "") -> None:
-        """A document goes on."""
+    def kept(self, step: str, text: Text, detail: str = "", near: str = "") -> None:
+        """A document goes on; what there is to tell of it is in examples of their own."""
         counts = self._step(step)
         counts["kept"] += 1
         counts["kept_chars"] += len(text.text)
-        self._show(self._kept[step], text, detail)
+        self._show(self._kept[step], text)
+        if detail:
+            self._show(self._told[step], text, detail, near)
 
-    def dropped(self, step: str, text: Text, reason: str, detail: str = "") -> None:
-        """A document ends here."""
+    def dropped(self, step: str, text: Text, reason: str, detail: str = "", near: str = "") -> None:
+        """A document ends here; an example is shown around the words of `near`."""
         self.counted_out(step, text, reason)
-        self._show(self._dropped[step, reason], text, detail)
+        self._show(self._dropped[step, reason], text, detail, near)
 
     def counted_out(self, step: str, text: Text, reason: str) -> None:
         """A document ends here, and its example is shown elsewhere."""
@@ -64,11 +67,11 @@ class Tally:
     def _step(self, step: str) -> dict[str, Any]:
         return self.steps.setdefault(step, {"kept": 0, "kept_chars": 0, "dropped": {}})
 
-    def _show(self, shown: list[Any], text: Text, detail: str) -> None:
+    def _show(self, shown: list[Any], text: Text, detail: str = "", near: str = "") -> None:
         place = -draw(text.origin, self._stream)
         if len(shown) == NUM_EXAMPLES and place < shown[0][0]:
             return
-        shown_text, told = (excerpt(part, self._region) for part in (text.text, detail))
+        shown_text, told = excerpt(text.text, self._region, near), excerpt(detail, self._region)
         heapq.heappush(shown, (place, text.place, shown_text, told))
         if len(shown) > NUM_EXAMPLES:
             heapq.heappop(shown)
@@ -79,6 +82,7 @@ class Tally:
             "steps": self.steps,
             "extra": dict(self.extra),
             "kept_examples": {step: _rows(shown) for step, shown in self._kept.items()},
+            "told_examples": {step: _rows(shown) for step, shown in self._told.items()},
             "dropped_examples": [
                 {"step": step, "reason": reason, "examples": _rows(shown)}
                 for (step, reason), shown in self._dropped.items()
@@ -103,21 +107,29 @@ class Tally:
             yield text
 
 
-def excerpt(text: str, region: str | None = None) -> str:
-    """The beginning of a text, and that it goes on if it does; masked, where a region is named."""
-    # Twice the length is masked, so that no number is cut in two before it is known as one.
-    begin = text[: 2 * EXCERPT]
+def excerpt(text: str, region: str | None = None, near: str = "") -> str:
+    """What a text says around these words, or where it begins; masked, where a region is named."""
+    at = max(0, text.lower().find(near.lower()))
+    begin = max(0, at - 2 * EXCERPT)
+    # More than is shown is masked, so that no number is cut in two before it is known as one.
+    part = text[begin : at + 2 * EXCERPT]
     if region is not None:
-        begin = str(mask_personal(begin, region)[0])
-    is_whole = len(begin) <= EXCERPT and len(text) <= 2 * EXCERPT
-    return begin if is_whole else begin[:EXCERPT].rstrip() + " …"
+        part = str(mask_personal(part, region)[0])
+    start = max(0, part.lower().find(near.lower()) - EXCERPT // 2)
+    if begin and start < EXCERPT // 2:  # the words are masked, or nearly all that is before them
+        return excerpt(text, region)
+    shown = part[start : start + EXCERPT]
+    if start + len(shown) < len(part) or at + 2 * EXCERPT < len(text):
+        shown = shown.rstrip() + " …"
+    # From a word's beginning on, where there is one.
+    return "… " + shown[shown.find(" ", 0, 30) + 1 :] if start else shown
 
 
 def merged(paths: list[Path]) -> dict[str, Any]:
     """Several tallies of one source as one."""
     steps: dict[str, dict[str, Any]] = {}
     extra: Counter[str] = Counter()
-    kept: dict[str, list[Example]] = defaultdict(list)
+    shown: dict[str, dict[str, list[Example]]] = {"kept_examples": {}, "told_examples": {}}
     dropped: dict[tuple[str, str], list[Example]] = defaultdict(list)
     for path in paths:
         found = read_json(path)
@@ -129,14 +141,18 @@ def merged(paths: list[Path]) -> dict[str, Any]:
             for reason, (documents, chars) in counts["dropped"].items():
                 before = sums["dropped"].setdefault(reason, [0, 0])
                 sums["dropped"][reason] = [before[0] + documents, before[1] + chars]
-        for step, rows in found["kept_examples"].items():
-            kept[step] += rows
+        for kind, by_step in shown.items():
+            for step, rows in found[kind].items():
+                by_step.setdefault(step, []).extend(rows)
         for group in found["dropped_examples"]:
             dropped[group["step"], group["reason"]] += group["examples"]
     return {
         "steps": steps,
         "extra": dict(extra),
-        "kept_examples": {step: _few(rows) for step, rows in kept.items()},
+        **{
+            kind: {step: _few(rows) for step, rows in by_step.items()}
+            for kind, by_step in shown.items()
+        },
         "dropped_examples": {key: _few(rows) for key, rows in dropped.items()},
     }
 
