@@ -448,7 +448,7 @@ def test_a_file_of_responses_is_looked_at_and_then_asked_about(store: Store, adm
 )
 def test_a_fold_with_something_wrong_in_it_is_open(admin: Browser, task_type: str, purposes: str):
     """Purposes that are missing, and such as do not belong there, are seen at once."""
-    fold = re.compile(r'<details([^>]*)><summary>Purposes')
+    fold = re.compile(r"<details([^>]*)><summary>Purposes")
     [untouched] = fold.findall(admin.get("/lead/projects").text)
     wanted = {"name": "p", "task_type": task_type, "purpose": "train", "split": "train"}
     numbers = {"num_tasks": "2", "overlap": "1", "pool": "0", "lease": "60"}
