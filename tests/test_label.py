@@ -318,7 +318,7 @@ def test_what_consent_covers_and_whose_names_they_are_is_said_at_import():
         if not result.exit_code:
             found += read_records(result.stdout.strip(), Prompt)
     [prompt] = found  # of two users with one name, one consents to training
-    assert prompt.meta["email"] == "bob@example.org"
+    assert prompt.meta["email"] == "<EMAIL_1>"
 
 
 def test_only_prompts_of_a_source_are_asked_about():

@@ -108,6 +108,9 @@ def import_file(
             "--language", help="Ask only about prompts in it, such as en; repeat it.  [any]"
         ),
     ] = None,
+    region: Annotated[
+        str, typer.Option("--region", help="Whose phone numbers may stand without a country code.")
+    ] = "US",
     keep_meta: Annotated[
         bool,
         typer.Option("--keep-meta", help="Keep and export keys that mean nothing to Preceptor."),
@@ -137,20 +140,28 @@ def import_file(
     become placeholders, such as <EMAIL_1>, without --keep-personal. Other keys of a line are
     dropped without --keep-meta: they may hold names. Prints what became of the lines.
     """
-    from preceptor.data.hygiene import look_at
+    from preceptor.data.hygiene import look_at, without_personal
+    from preceptor.data.personal import check_region
     from preceptor.data.records import Demonstration, Prompt, Ranking
     from preceptor.store.ingest import import_labels, import_prompts, read_file
+    from preceptor.store.questions import own_forms
     from preceptor.store.rows import SCOPES, Provenance
 
     if keep_all and kind != "prompts":
         raise StoreError("--keep-all goes with prompts; of labels all are kept.")
-    if kind != "prompts" and (keep_personal or language):
-        raise StoreError("--keep-personal and --language go with prompts; labels stay as they are.")
+    if kind != "prompts" and language:
+        raise StoreError("--language goes with prompts; of labels all are kept.")
     if kind == "prompts" and project:
         raise StoreError("--project goes with labels; `preceptor label add` asks about prompts.")
+    region = check_region(region)
     hygiene = partial(
-        look_at, keep_all=keep_all, keep_personal=keep_personal, languages=language or ()
+        look_at,
+        keep_all=keep_all,
+        keep_personal=keep_personal,
+        languages=language or (),
+        region=region,
     )
+    of_labels = None if keep_personal else partial(without_personal, region=region)
     provenance = Provenance(
         file, licence, consent, now(), source=source, scopes=tuple(scope or SCOPES)
     )
@@ -160,13 +171,17 @@ def import_file(
         "rankings": Ranking,
     }
     with opened(store) as there:
+        with there.read() as session:
+            forms = own_forms(session)
         # Before the transaction: nobody waits while a file is read.
         read = read_file(
             provenance,
             kinds[kind],
             skip_broken=skip_broken,
             keep_meta=keep_meta,
-            hygiene=hygiene if kind == "prompts" else None,
+            hygiene=hygiene if kind == "prompts" else of_labels,
+            forms=forms,
+            keep_all=keep_all,
             format=format_name,
         )
         with there.write() as session:
@@ -504,10 +519,14 @@ def _prompts(
     limit: int,
 ) -> "list[AskedPrompt]":
     """Prompts to ask about; what is wrong with the project is told before anything is sampled."""
+    from sqlalchemy import select
+
     from preceptor.store.forms import EVALUATIONS
-    from preceptor.store.projects import prompts_without_task
+    from preceptor.store.projects import AskedPrompt, prompts_without_task
+    from preceptor.store.tables import Project
 
     with store.write() as session:
+        is_new = session.scalar(select(Project).where(Project.name == project)) is None
         id, order = _project(session, project, task, options, named)
     if options.seed and options.seed != order:
         typer.echo(
@@ -515,16 +534,22 @@ def _prompts(
             f"responses are drawn by {options.seed}",
             err=True,
         )
-    with store.read() as session:
-        chosen = prompts_without_task(
-            session,
-            id,
-            split=split,
-            limit=limit,
-            seed=options.seed,
-            scope="evaluate" if task in EVALUATIONS else "train",
-            sources=sources,
-        )
+    chosen: list[AskedPrompt] = []
+    try:
+        with store.read() as session:
+            chosen = prompts_without_task(
+                session,
+                id,
+                split=split,
+                limit=limit,
+                seed=options.seed,
+                scope="evaluate" if task in EVALUATIONS else "train",
+                sources=sources,
+            )
+    finally:
+        if is_new and not chosen:  # it would keep what it was made with for good
+            with store.write() as session:
+                session.delete(session.get_one(Project, id))
     if not chosen:
         of = f" of source {' or '.join(sources)}" if sources else ""
         raise StoreError(

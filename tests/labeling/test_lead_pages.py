@@ -356,11 +356,16 @@ def test_a_project_of_demonstrations_and_one_of_another_s_responses(
         ({"overlap_more": "1", "overlap_share": "5"}, "More labels: a whole number from 2 to 100"),
         ({"group_training": ""}, "at least one group"),
         ({"purpose": "gain"}, "train, eval, screening or practice"),
-        ({"purpose": "practice", "group_heldout": "1"}, "judge as they come"),
+        (
+            {"purpose": "practice", "group_researcher": "1", "group_heldout": "1"},
+            "judge as they come",
+        ),
         ({"split": "all"}, "train, valid or test"),
         ({"task_type": "quiz"}, "no such type"),
         ({"task_type": "ranking"}, "another project, or a file"),
         ({"guideline": "unheard"}, "no such guideline"),
+        ({"purpose": "practice"}, "tick researcher, too"),
+        ({"purpose": "screening"}, "tick researcher, too"),
         ({"group_heldout": "1"}, "no training data"),
     ],
 )

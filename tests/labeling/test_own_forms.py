@@ -171,6 +171,10 @@ def test_a_program_sends_a_form_and_labelers_programs_see_it(app: Any, store: St
     }
     assert lead("POST /projects", body | {"form": form}).json() == made
     assert lead("POST /projects", body).json() == made, "what is not said is not asked for"
+    few = {"flags": [{"name": "rude", "text": "Rude"}], "quality": {"text": "How helpful?"}}
+    part = lead("POST /projects", body | {"name": "part", "form": few}).json()["form"]
+    assert [flag["name"] for flag in part["flags"]] == ["rude"]
+    assert part["quality"]["low"] == PAPER.quality.low, "the rest is the paper's"
     other = error_of(lead("POST /projects", body | {"form": PAPER.as_json()}))
     assert "a form of fingerprint" in other["message"]
     wrong = error_of(lead("POST /projects", body | {"name": "q", "form": form | {"flags": 3}}))
@@ -212,7 +216,7 @@ def test_simulated_labelers_answer_what_a_form_asks(app: Any, store: Store, habi
     with served(app) as url:
         client = Client(url, key_of(store, add_member(store, "sim")))
         worker = SignedIn(
-            Worker(Labeler("sim", temperature=0.1), habit, draft_rate=0, undo_rate=0), client
+            Worker(Labeler("sim", temperature=0.1), habit, draft_rate=1, undo_rate=1), client
         )
         for project in projects:
             assert work_until_done(worker, str(project), known)["counted"] == 1

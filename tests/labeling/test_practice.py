@@ -213,7 +213,6 @@ def test_the_first_answer_stays_as_the_researchers_was_shown(store: Store, rita:
         own = session.get_one(Assignment, gold.assignment_id)
     with store.write() as session:  # a researcher's answer is revised as any label
         reopen(session, own.id, rita)
-        undo(session, own.id, rita, now=at(5))
 
 
 def test_nothing_of_it_is_exported_and_it_is_on_no_score_card(
@@ -347,3 +346,15 @@ def test_by_the_interface(store: Store, app: Any, rita: uuid.UUID):
         {"num_agreed": 2, "num_judged": 3, "num_tasks": 1},
     )
     assert bob(path).status_code == 404
+
+
+def test_a_gold_answer_that_others_have_seen_is_not_taken_back(store: Store, rita: uuid.UUID):
+    """It would leave labelers an empty answer, after a submit that is final."""
+    project = practice(store)
+    [task] = answer(store, project, rita, num=1)
+    with store.write() as session:
+        gold = session.get_one(GoldAnswer, task).assignment_id
+        with pytest.raises(StoreError, match="gold answer of its task"):
+            undo(session, gold, rita, now=START)
+        drop_gold(session, task)
+        undo(session, gold, rita, now=START)

@@ -15,7 +15,7 @@ from people import START, Fresh, add_labeler, add_project, at, fill_in
 from sqlalchemy import func, insert, select
 
 from preceptor.data.files import read_demonstrations, read_prompts, read_rankings
-from preceptor.data.hygiene import Looked, look_at
+from preceptor.data.hygiene import Looked, look_at, without_personal
 from preceptor.data.records import Demonstration, Prompt, Ranking, read_records, write_records
 from preceptor.errors import DataError, StoreError
 from preceptor.store import export, tables
@@ -830,6 +830,38 @@ def test_what_was_found_in_a_prompt_goes_out_and_comes_in_again(
             assert (after[row.id].content, after[row.id].masked) == (row.content, row.masked)
             assert after[row.id].language == row.language
     other.close()
+
+
+def test_kept_and_masked_are_one_prompt_whichever_comes_first(fresh: Fresh, tmp_path: Path):
+    path = write(tmp_path / "p.jsonl", PERSONAL)
+    both = (look_at, partial(look_at, keep_personal=True))
+    for first, second in (both, both[::-1]):
+        store = fresh()
+        assert bring(store, path, "prompts", hygiene=first)["added"] == 3
+        assert bring(store, path, "prompts", hygiene=second) == {"there already": 3}
+        written = [{"prompt": PERSONAL[0]["prompt"], "response": "Done.", "user": "u1"}]
+        labels = write(tmp_path / "d.jsonl", written)
+        bring(store, labels, "demonstrations", hygiene=without_personal)
+        assert count(store, tables.Prompt) == 3, "the label is of the prompt that was there"
+        store.close()
+
+
+def test_prompts_of_labels_lose_their_personal_data_too(store: Store, tmp_path: Path):
+    written = [{"prompt": "Mail joe@example.org.", "response": "Yes: joe@example.org"}]
+    path = write(tmp_path / "d.jsonl", written)
+    bring(store, path, "demonstrations", hygiene=without_personal)
+    with store.read() as session:
+        [prompt] = session.scalars(select(tables.Prompt))
+        assert (prompt.content, prompt.masked) == ("Mail <EMAIL_1>.", {"EMAIL": 1})
+        [text] = session.scalars(select(tables.SubmissionText.text))
+        assert text == "Yes: joe@example.org", "what somebody wrote stays as it was"
+
+
+def test_to_keep_repetitions_is_not_to_keep_other_languages(store: Store, tmp_path: Path):
+    rows = [PERSONAL[2], {"prompt": "What is a frog?"}, {"prompt": "what is a  frog?"}]
+    both = partial(look_at, languages=["en"], keep_all=True)
+    found = both([Prompt(row["prompt"]) for row in rows])
+    assert [one.reason for one in found] == ["in another language", "", ""]
 
 
 def test_prompts_in_other_languages_are_kept_with_the_reason(store: Store, tmp_path: Path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from people import START, Fresh, add_labeler, add_project, at
 from sqlalchemy import select
 
+from preceptor.data.records import Ranking
 from preceptor.errors import DataError, StoreError
 from preceptor.labeling.agreement import agreement_of
 from preceptor.labeling.judgements import read_judgements
@@ -29,6 +30,7 @@ from preceptor.store.questions import (
     PAPER,
     PAPER_FILE,
     Questions,
+    own_forms,
     questions_of,
     read_questions,
     read_questions_file,
@@ -335,8 +337,6 @@ def take_out(store: Store, folder: Path) -> Exported:
 
 
 def bring(store: Store, path: Path, project: str | None = None) -> Any:
-    from preceptor.data.records import Ranking
-
     provenance = Provenance(path, licence="CC0", consent="They said yes.", now=START)
     file = read_file(provenance, Ranking, keep_meta=True)
     with store.write() as session:
@@ -378,6 +378,27 @@ def test_labels_whose_form_is_not_there_are_refused(store: Store, fresh: Fresh, 
     with other.read() as session:
         assert session.scalars(select(Project)).all() == []
     other.close()
+
+
+def test_a_ranking_without_ratings_fits_every_form(store: Store, tmp_path: Path):
+    with store.write() as session:
+        options = ProjectOptions(form=own_form())
+        create_project(session, "support", "ranking", options, now=START)
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps({"prompt": "p", "responses": ["a", "b"], "ranks": [1, 2]}) + "\n")
+    assert bring(store, path, "support") == {"added": 1}
+
+
+def test_the_store_s_own_forms_are_known_without_a_manifest(store: Store, tmp_path: Path):
+    labeled(store)
+    out = take_out(store, tmp_path)
+    out.path.with_suffix("").with_suffix(".manifest.json").unlink()
+    with store.read() as session:
+        forms = own_forms(session)
+    provenance = Provenance(out.path, licence="CC0", consent="They said yes.", now=START)
+    file = read_file(provenance, Ranking, keep_meta=True, forms=forms)
+    with store.write() as session:
+        assert import_labels(session, store.site_key, file) == {"there already": 4}
 
 
 def test_labels_do_not_come_into_a_project_of_another_form(

@@ -235,6 +235,10 @@ def _pseudonym(name: Any, region: str | None) -> Any:
     return f"user-{digest}"
 
 
+REPEATED = ("same", "prefix", "near", "cap")
+"""Reasons that say nothing against the prompt itself."""
+
+
 @dataclass(frozen=True)
 class Looked:
     """A prompt as a store takes it: without personal data, and what was found in it.
@@ -259,9 +263,9 @@ def look_at(
 ) -> list[Looked]:
     """Every prompt with what a store has to know of it, in their order.
 
-    Personal data go from all of them: labelers read those of every split. With `keep_all` none has
-    a reason to go, with `keep_personal` they stay as they are. The user's name is left: a store has
-    pseudonyms of its own.
+    Personal data go from all of them: labelers read those of every split. With `keep_all` none goes
+    for what it repeats or for its user's number, with `keep_personal` they stay as they are. The
+    user's name is left: a store has pseudonyms of its own.
 
     Raises:
         DataError: `languages` has a code that no language has.
@@ -269,13 +273,21 @@ def look_at(
     plan = plan_cleaning(prompts, languages=languages, region=region)
     found = []
     for prompt, fate, language in zip(prompts, plan.fates, plan.languages, strict=True):
-        reason = "" if keep_all else IN_WORDS.get(fate, "")
+        reason = "" if keep_all and fate in REPEATED else IN_WORDS.get(fate, "")
         if keep_personal:
             found.append(Looked(prompt, reason, language, None))
         else:
             clean, masked = _without_personal(prompt, region)
             found.append(Looked(clean, reason, language, masked))
     return found
+
+
+def without_personal(prompts: Sequence[Prompt], *, region: str | None = REGION) -> list[Looked]:
+    """Prompts that come with labels or tasks: nothing speaks against them, personal data go."""
+    return [
+        Looked(clean, "", "", masked)
+        for clean, masked in (_without_personal(prompt, region) for prompt in prompts)
+    ]
 
 
 def cap_per_user(

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from preceptor.data.hygiene import look_at
+from preceptor.data.hygiene import look_at, without_personal
 from preceptor.data.records import Demonstration, Prompt, Ranking
 from preceptor.errors import StoreError
 from preceptor.labeling.agreement import NEWEST, agreement_of, people_of
@@ -40,7 +40,7 @@ from preceptor.labeling.uploads import UPLOADED, uploaded
 from preceptor.statistics import Estimate
 from preceptor.store import attention, ingest, projects, prompt_labels, screening, writing
 from preceptor.store.asking import ask, read_asked
-from preceptor.store.questions import PAPER, questions_of
+from preceptor.store.questions import PAPER, own_forms, questions_of
 from preceptor.store.rows import SCOPES, Provenance
 from preceptor.store.status import ProjectStatus, project_status
 from preceptor.store.tables import Assignment, Project
@@ -109,6 +109,7 @@ async def add_tasks(
     split: Split | None = None,
     in_order: bool = False,
     sensitive: bool = False,
+    keep_personal: bool = False,
 ) -> Counts:
     """Prompts with responses, a line each, become tasks; the same lines again add nothing.
 
@@ -131,6 +132,7 @@ async def add_tasks(
             split=split,
             in_order=in_order,
             sensitive=sensitive,
+            keep_personal=keep_personal,
         )
 
     return Counts(counts=await run_in_threadpool(store.run, put))
@@ -305,10 +307,15 @@ async def ingest_lines(
     body = await request.body()
     if kind == "prompts" and project is not None:
         raise StoreError("A project goes with labels; tasks are asked about prompts later.")
+    if kind != "prompts" and (keep_all or language):
+        raise StoreError("keep_all and language go with prompts; of labels all are kept.")
 
     hygiene = partial(
         look_at, keep_all=keep_all, keep_personal=keep_personal, languages=language or ()
     )
+    of_labels = None if keep_personal else without_personal
+    with store.read() as session:
+        forms = own_forms(session)
 
     def bring() -> dict[str, int]:
         with uploaded(body) as path:
@@ -317,7 +324,9 @@ async def ingest_lines(
                 provenance,
                 KINDS[kind],
                 skip_broken=skip_broken,
-                hygiene=hygiene if kind == "prompts" else None,
+                hygiene=hygiene if kind == "prompts" else of_labels,
+                forms=forms,
+                keep_all=keep_all,
             )
         if kind == "prompts":
             return store.run(lambda s: ingest.import_prompts(s, store.site_key, file))

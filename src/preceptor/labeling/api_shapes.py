@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from preceptor.data.records import Messages
 from preceptor.store import logins
 from preceptor.store.accounts import GROUPS
 from preceptor.store.desk import OwnTask
 from preceptor.store.forms import TASK_TYPES, require_storable
-from preceptor.store.questions import PAPER, Questions
+from preceptor.store.questions import PAPER, Questions, filled
 
 
 def _storable(text: str) -> str:
@@ -195,7 +195,9 @@ class ProjectBody(Body):
     undo_seconds: int = Field(60, ge=0, le=86_400)
     groups: list[Group] = Field(["training", "researcher"], min_length=1)
     guideline: Text | None = Field(None, min_length=1, max_length=200)
-    form: Questions | None = Field(None, description="Null is the paper's.")
+    form: Annotated[Questions | None, BeforeValidator(filled)] = Field(
+        None, description="What it leaves out, and null, is as in the paper's."
+    )
     seed: int = Field(0, ge=0, le=2**62)
 
 

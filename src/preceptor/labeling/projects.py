@@ -91,6 +91,11 @@ class NewProject:
         groups = tuple(group for group in GROUPS if form.get(f"group_{group}"))
         if not groups:
             raise StoreError("Choose at least one group of labelers.")
+        if form.get("purpose") in ("screening", "practice") and "researcher" not in groups:
+            raise StoreError(
+                "Researchers answer the tasks of a screening or a practice first, so that there is "
+                "something to compare with: tick researcher, too."
+            )
         more = form.get("overlap_more", "").strip()
         share = form.get("overlap_share", "").strip()
         written = form.get("form", "").strip()

@@ -194,8 +194,12 @@ def _against_gold(
             counts = pair_counts(_row(ranks), _row(gold_ranks))
             pairs[account].append((float(counts.strict_agreed[0]), float(counts.strict[0])))
     none = "no task with a gold answer is done yet"
+    no_flags = "no task with a gold answer asked for flags of sensitive content"
     return {
-        id: (_mean(flags[id], none), _mean(pairs[id], "no ranking with a gold answer is done yet"))
+        id: (
+            _mean(flags[id], no_flags if pairs[id] else none),
+            _mean(pairs[id], "no ranking with a gold answer is done yet"),
+        )
         for id in accounts
     }
 

@@ -110,7 +110,9 @@ def half_done(done: Answer) -> Json:
     if "response" in done.form:
         text = str(done.form["response"])
         return {"response": text[: len(text) // 2]}
-    ratings = list(done.form["ratings"].items())
+    ratings = list(done.form.get("ratings", {}).items())
+    if not ratings:
+        return {"comment": "not decided yet"}
     return {"ratings": dict(ratings[: len(ratings) // 2 + 1])}
 
 

@@ -145,6 +145,7 @@ def _ask(store: Store, recipe: Recipe, work: Work) -> uuid.UUID:
             split=work.part,
             origin="miniature" if recipe.judge == "miniature" else "import",
             in_order=True,
+            keep_personal=True,  # the run's own prompts: its labels are joined to them by text
         )
     for reason, count in counts.items():
         if count and reason not in ("added", "there already"):

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from preceptor.data.hygiene import without_personal
 from preceptor.data.records import Prompt, parse_line, parse_record
 from preceptor.errors import DataError, StoreError
 from preceptor.store.consent import erased_people
@@ -103,12 +104,14 @@ def ask(
     weights: Mapping[str, str] | None = None,
     in_order: bool = False,
     sensitive: bool = False,
+    keep_personal: bool = False,
 ) -> dict[str, int]:
     """Store the prompts and a task for each; says how many tasks were added, or why not.
 
     Asking the same again adds nothing. `split` is the side of users who are new here, drawn where
     it is None; `weights` the hash of each source's weights; `in_order` asks in this order;
-    `sensitive` tasks are for labelers who accept such.
+    `sensitive` tasks are for labelers who accept such. Personal data in prompts become placeholders
+    without `keep_personal`; those in responses stay.
     """
     rows = Rows(site_key, provenance, "prompts", sha256)
     rows.take_turn(session)  # before the project, as imports do
@@ -126,10 +129,13 @@ def ask(
     num_asked = len(questions)
     questions = [q for q in questions if rows.user_of(q.prompt) not in erased]
     own = {"schema": SCHEMAS["prompts"], "origin": origin} | ({"split": split} if split else {})
-    ids = [
-        rows.add_prompt(replace(question.prompt, meta=with_foreign(own, question.prompt.meta)), own)
-        for question in questions
-    ]
+    prompts = [question.prompt for question in questions]
+    looked = [None] * len(prompts) if keep_personal else without_personal(prompts)
+    ids = []
+    for raw, found in zip(prompts, looked, strict=True):
+        prompt = found.prompt if found else raw
+        kept = replace(prompt, meta=with_foreign(own, prompt.meta))
+        ids.append(rows.add_prompt(kept, own, looked=found))
     seen = (Ingest.sha256 == sha256, Ingest.source == provenance.source)
     if session.scalar(select(Ingest.id).where(*seen).limit(1)) is None:
         new = rows.insert(session)

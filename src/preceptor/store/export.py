@@ -20,9 +20,9 @@ from preceptor.store.database import Store
 from preceptor.store.examples import examples_of
 from preceptor.store.forms import ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
-from preceptor.store.names import canonical, identify
+from preceptor.store.names import canonical, identify, prompt_id
 from preceptor.store.projects import is_made_up
-from preceptor.store.questions import questions_of
+from preceptor.store.questions import own_forms, questions_of
 from preceptor.store.tables import (
     Account,
     Assignment,
@@ -242,9 +242,8 @@ def label_records(
 
 def _forms(session: Session, digests: set[str]) -> dict[str, Any]:
     """The projects' own forms, by what the lines call them."""
-    own = session.scalars(select(Project).where(Project.form.is_not(None)))
-    forms = {form.digest: form.as_json() for form in map(questions_of, own)}
-    return {digest: forms[digest] for digest in sorted(digests)}
+    forms = own_forms(session)
+    return {digest: forms[digest].as_json() for digest in sorted(digests)}
 
 
 def _by_label(record: dict[str, Any]) -> str:
@@ -257,7 +256,7 @@ def _examples(
     """A few-shot prompt as its K examples, with the ids that they will have where they come in."""
     project = f"{row.Project.name}, examples"
     for example in examples_of(texts):
-        prompt = identify("prompt", row.PromptUser.pseudonym, example.prompt)
+        prompt = prompt_id(row.PromptUser.pseudonym, example.prompt)
         task = identify("task", identify("project", project), prompt, [])
         label = identify(
             "submission", identify("assignment", task, row.Account.id), row.Submission.revision

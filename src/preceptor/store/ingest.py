@@ -81,8 +81,13 @@ def read_file(
     keep_meta: bool = False,
     hygiene: Hygiene | None = None,
     format: str | None = None,
+    forms: Mapping[str, Questions] | None = None,
+    keep_all: bool = False,
 ) -> FileRead:
     """All that needs no database. Without `keep_meta` only what we know the meaning of is kept.
+
+    With `keep_all` prompts that repeat others in the store, and over 200 of a user, are kept.
+    `forms` are those that the store has, by what lines call them; the manifest may bring others.
 
     Files of other tools are read by their adapters; `format` names one that the keys do not tell.
 
@@ -96,17 +101,19 @@ def read_file(
         skip_broken=skip_broken,
         keep_meta=keep_meta,
         format=format,
-        forms=forms_of(manifest),
+        forms={**(forms or {}), **forms_of(manifest)},
     )
     if hygiene:
         # What an export wrote was looked at when it came in, or kept on purpose.
         others = [line for line in lines if not is_own(line.record.meta)]
-        seen = iter(hygiene([line.record for line in others]))
+        seen = iter(hygiene([_asked(line.record) for line in others]))
         lines = [
             line if is_own(line.record.meta) else replace(line, looked=next(seen)) for line in lines
         ]
     digest = file_hash(provenance.path)
-    return FileRead(provenance, kind, digest, lines, broken, manifest, hygiene is not None)
+    return FileRead(
+        provenance, kind, digest, lines, broken, manifest, hygiene is not None and not keep_all
+    )
 
 
 def import_prompts(session: Session, site_key: SiteKey, file: FileRead) -> Counter[str]:
@@ -154,7 +161,7 @@ def import_labels(
             # other lines before it, in this file or an earlier one, change nothing.
             unnamed[line.digest] += 1
             label = replace(label, labeler=f"unnamed\0{line.digest}\0{unnamed[line.digest]}")
-        asked = Prompt(record.prompt, record.user, record.use_case)
+        asked = line.looked.prompt if line.looked else _asked(record)
         if {rows.user_of(asked), *rows.people_of(label)} & erased:
             counts[ERASED] += 1
             continue
@@ -168,12 +175,13 @@ def import_labels(
             id = create_project(session, into, task_type, options, now=provenance.now)
             # Held like a claim holds it: labels from elsewhere take places, too.
             projects[into] = session.get_one(Project, id, with_for_update=True)
-        if label.form != questions_of(projects[into]):
+        says = label.body.get("prompt_labels") or label.body.get("ratings")
+        if says and label.form != questions_of(projects[into]):
             raise StoreError(
                 f"{line.where}: its label was given under another form than that of the project "
                 f"{into}. Import it into one of another name, with --project."
             )
-        prompt = rows.add_prompt(asked, label.own)
+        prompt = rows.add_prompt(asked, label.own, looked=line.looked)
         responses = record.responses if isinstance(record, Ranking) else []
         task = rows.add_task(projects[into], prompt, responses, label)
         counts[rows.add_label(task, label)] += 1
@@ -181,6 +189,13 @@ def import_labels(
     counts.update(rows.insert_labels(session))
     del counts["new"]
     return rows.finish(session, counts)
+
+
+def _asked(record: Any) -> Prompt:
+    """A record's prompt, without what is the label's."""
+    if isinstance(record, Prompt):
+        return record
+    return Prompt(record.prompt, record.user, record.use_case)
 
 
 def read_lines(

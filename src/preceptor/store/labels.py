@@ -39,6 +39,7 @@ from preceptor.store.tables import (
     Account,
     Assignment,
     Draft,
+    GoldAnswer,
     Project,
     Submission,
     SubmissionText,
@@ -232,6 +233,11 @@ def undo(
     if assignment.state != "submitted" or label is None:
         raise StoreError("There is nothing to undo: this task is not submitted.")
     _require_changeable(session, assignment, project)
+    if session.scalar(select(GoldAnswer).where(GoldAnswer.assignment_id == assignment_id)):
+        raise StoreError(
+            "This is the gold answer of its task, and others have seen it. Open the task again to "
+            "revise it, or let the lead choose another answer first."
+        )
     # A clock that was set back must not end the time.
     if now - label.at > timedelta(seconds=project.undo_seconds):
         raise StoreError(

@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from preceptor.data.personal import mask_personal
 from preceptor.errors import StoreError
 
 NAMESPACE = uuid.UUID("6f1d3c5e-5b0a-4a53-9d5c-0f3d6a0c7b21")
@@ -23,6 +24,16 @@ KEY_VARIABLE = "PRECEPTOR_SITE_KEY"
 def identify(kind: str, *parts: Any) -> uuid.UUID:
     """The id of the row that these parts make; equal parts, equal id, on every machine."""
     return uuid.uuid5(NAMESPACE, canonical([kind, *parts]))
+
+
+def prompt_id(pseudonym: str, prompt: Any) -> uuid.UUID:
+    """A user's prompt; the same whether personal data in it were masked or kept."""
+    return identify("prompt", pseudonym, bare(prompt))
+
+
+def bare(prompt: Any) -> Any:
+    """A prompt as it is told from others: with placeholders for personal data."""
+    return mask_personal(prompt)[0]
 
 
 def canonical(value: Any) -> str:

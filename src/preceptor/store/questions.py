@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.store.names import sha256_of
@@ -128,6 +130,12 @@ def questions_of(project: Project) -> Questions:
     return PAPER if project.form is None else Questions.model_validate(project.form)
 
 
+def own_forms(session: Session) -> dict[str, Questions]:
+    """Every form that some project has instead of the paper's, by its digest."""
+    rows = session.scalars(select(Project).where(Project.form.is_not(None)))
+    return {form.digest: form for form in map(questions_of, rows)}
+
+
 def read_questions(text: str, where: str) -> Questions:
     """The form in a YAML text; what it leaves out is as in the paper's. Errors call it `where`.
 
@@ -146,7 +154,7 @@ def read_questions(text: str, where: str) -> Questions:
     if not isinstance(values, dict):
         raise StoreError(f"{where}: a form is a list of `key: value` lines. {_WAY_OUT}")
     try:
-        return Questions.model_validate(_filled(values))
+        return Questions.model_validate(filled(values))
     except ValidationError as error:
         problems = [f"{where}: {_told(problem)}" for problem in error.errors()]
         more = len(problems) - 5
@@ -166,8 +174,10 @@ def read_questions_file(path: Path) -> Questions:
         raise StoreError(f"{path}: not UTF-8 text. A form is a YAML file.") from None
 
 
-def _filled(values: dict[Any, Any]) -> dict[Any, Any]:
+def filled(values: Any) -> Any:
     """With the paper's form where nothing is said; of quality and compare each key is looked at."""
+    if not isinstance(values, dict):
+        return values
     whole = PAPER.as_json() | values
     for part in ("quality", "compare"):
         if isinstance(values.get(part), dict):

@@ -19,7 +19,7 @@ from preceptor.store import tables
 from preceptor.store.consent import erased_people
 from preceptor.store.judgements import note_labels
 from preceptor.store.layout import foreign_part, is_own
-from preceptor.store.names import SiteKey, canonical, identify, sha256_of
+from preceptor.store.names import SiteKey, bare, canonical, identify, prompt_id, sha256_of
 from preceptor.store.projects import (
     SLOTS,
     Candidate,
@@ -144,7 +144,7 @@ class Rows:
                 "first_seen": self.provenance.now,
             },
         )
-        id = identify("prompt", pseudonym, prompt.prompt)
+        id = prompt_id(pseudonym, prompt.prompt)
         self.prompts.setdefault(
             id,
             {
@@ -491,12 +491,12 @@ class Rows:
 
 def pseudonym_of(site_key: SiteKey, prompt: Prompt, source: str) -> str:
     """Of a prompt's user; without one, it is a user of its own."""
-    return site_key.user(prompt.user or f"prompt\0{canonical(prompt.prompt)}", source)
+    return site_key.user(prompt.user or f"prompt\0{canonical(bare(prompt.prompt))}", source)
 
 
 def normal_hash(prompt: str | Messages) -> str:
-    """Equal for prompts that differ in case and spacing only."""
-    return sha256_of(normal_form(text_of(prompt)))
+    """Equal for prompts that differ in case, spacing and personal data only."""
+    return sha256_of(normal_form(text_of(bare(prompt))))
 
 
 def _each(value: Any, count: int, kind: type) -> list[Any]:

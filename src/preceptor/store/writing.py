@@ -26,7 +26,7 @@ from preceptor.data.records import text_of
 from preceptor.errors import StoreError
 from preceptor.store.examples import prompt_in
 from preceptor.store.forms import PROMPT_TYPES, require_storable
-from preceptor.store.names import identify, sha256_of
+from preceptor.store.names import identify, prompt_id, sha256_of
 from preceptor.store.projects import insert_missing, task_row
 from preceptor.store.rows import SCOPES, normal_hash
 from preceptor.store.tables import (
@@ -176,7 +176,7 @@ def note_written(session: Session, assignment: Assignment, task_type: str) -> No
             f"Your prompts were erased on {user.erased_at:%Y-%m-%d}, and no new ones of you are "
             "kept. Skip this task, and ask your lead for other work."
         )
-    id = identify("prompt", user.pseudonym, content)
+    id = prompt_id(user.pseudonym, content)
     prompt = session.get(Prompt, id)
     if prompt is None:
         prompt = Prompt(
