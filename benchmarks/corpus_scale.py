@@ -3,9 +3,9 @@
     python benchmarks/corpus_scale.py FOLDER [MEGABYTES] [WORKERS]
 
 Writes MEGABYTES (default 100) of documents into FOLDER/raw unless they are there, with a known
-share of near-duplicates, short ones, other languages, runs of a benchmark and e-mail addresses;
-then builds a corpus of them with every step, and prints a table. FOLDER/truth.json says what was
-put in.
+share of near-duplicates, short ones, other languages, runs of a benchmark, e-mail addresses, a
+blocked word and insults; then builds a corpus of them with every step, and prints a table.
+FOLDER/truth.json says what was put in.
 """
 
 import json
@@ -56,6 +56,9 @@ _GERMAN = (
 GERMAN = _GERMAN.split()
 _SPAM = "click here cheap discount casino bonus winner pills offer deal free login subscribe now "
 SPAM = _SPAM.split()
+_INSULTS = "idiot moron scum vermin filth worthless pathetic disgusting stupid loser trash creep "
+INSULTS = _INSULTS.split()
+BLOCKED = "forbidden"
 
 
 class Writer:
@@ -67,7 +70,7 @@ class Writer:
         weights = 1 / np.arange(3, len(words) + 3)
         self.words, self.cumulative = words, np.cumsum(weights / weights.sum())
         self.pool: list[list[str]] = []
-        self.counts = dict.fromkeys((*SHARES, "plain"), 0)
+        self.counts = dict.fromkeys((*SHARES, "plain", "blocked", "toxic"), 0)
 
     def plain(self, count: int) -> list[str]:
         """So many words, two in five of them the commonest ones of English."""
@@ -78,13 +81,17 @@ class Writer:
         drawn[15::16] = drawn[15::16] + "."
         return list(drawn)
 
+    def toxic(self, words: list[str]) -> list[str]:
+        """The same with every fifth one an insult."""
+        return [INSULTS[at % len(INSULTS)] if at % 5 == 0 else w for at, w in enumerate(words)]
+
     def length(self) -> int:
         """Words of a document: 330 in the median, as on the web."""
         return int(np.clip(self.random.lognormal(5.8, 0.7), 80, 20_000))
 
     def document(self, bench: list[list[str]]) -> str:
         """The next one; near-duplicates repeat one of the last 500 with one word in 50 changed."""
-        random = self.random
+        random, number = self.random, sum(self.counts.values())
         kind, at = "plain", random.random()
         for name, share in SHARES.items():
             at -= share
@@ -113,6 +120,10 @@ class Writer:
                 kind = "plain"
             if kind == "plain" and random.random() < 0.2:
                 self.pool = [*self.pool[-499:], words]
+            if kind == "plain" and number % 200 == 0:
+                kind, words = "blocked", [*words[: count // 2], BLOCKED, *words[count // 2 :]]
+            elif kind == "plain" and number % 200 == 100:
+                kind, words = "toxic", self.toxic(words)
         self.counts[kind] += 1
         return " ".join(words)
 
@@ -131,6 +142,12 @@ def make(folder: Path, megabytes: int) -> dict[str, Any]:
     with (folder / "good.jsonl").open("w") as file:
         for _ in range(max(300, min(3000, 50 * megabytes))):
             file.write(json.dumps({"text": " ".join(good.plain(good.length()))}) + "\n")
+    (folder / "blocked.txt").write_text(f"{BLOCKED}\n")
+    with (folder / "examples.jsonl").open("w") as file:
+        for number in range(600):
+            words = good.plain(good.length())
+            row = {"text": " ".join(good.toxic(words) if number % 2 else words)}
+            file.write(json.dumps(row | {"toxic": bool(number % 2)}) + "\n")
     number, left, documents = 0, megabytes * 10**6, 0
     while left > 0:
         with (folder / "raw" / f"{number:04d}.jsonl").open("w") as file:
@@ -179,6 +196,8 @@ def main(folder: Path, megabytes: int, workers: int) -> None:
             "duplicates": {},
             "decontaminate": {"files": str(folder / "bench.jsonl")},
             "personal": {},
+            "blocklist": {"file": str(folder / "blocked.txt")},
+            "toxicity": {"files": str(folder / "examples.jsonl")},
         }
     )
     began = time.monotonic()

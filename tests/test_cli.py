@@ -2,9 +2,12 @@
 
 import errno
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +16,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from preceptor.cli import app, is_disk_full
+from preceptor.cli import app, is_disk_full, laid_out
 from preceptor.config import Recipe
 from preceptor.errors import RecipeError
 from preceptor.recipes import load_recipe
@@ -241,3 +244,31 @@ def test_recipe_schema_is_a_json_schema_that_knows_the_keys():
     validator = Draft202012Validator(schema)
     validator.validate(load_recipe("miniature").model_dump(mode="json"))
     assert not validator.is_valid({"model": "m", "demonstrations": "d", "seeed": 1})
+
+
+def test_an_error_is_broken_between_words_and_what_is_copied_is_not():
+    command = f"  pip install {'x' * 90}"
+    text = f"error: {'word ' * 40}a/very/long/{'path' * 30}\n{command}\n\nThe end, so-called."
+    lines = laid_out(text, 80).splitlines()
+    assert max(len(line) for line in lines[:2]) <= 80 and len(lines[0]) > 70
+    assert command in lines and lines[-2:] == ["", "The end, so-called."]
+    assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+    assert laid_out(text, None) == text
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_errors_fit_the_terminal_that_they_go_to(columns: int):
+    """Into a file or a pipe they go as they are: one line each."""
+    command = [sys.executable, "-m", "preceptor", "data", "get", *(f"nothing{n}" for n in range(3))]
+    main, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, columns))
+    assert subprocess.run(command, stderr=terminal, check=False).returncode == 2
+    os.close(terminal)
+    lines = os.read(main, 10_000).decode().splitlines()
+    os.close(main)
+    assert lines[0].startswith("error: nothing0: no such set.")
+    assert max(map(len, lines)) <= columns
+    assert len(lines) == (3 if columns == 80 else 6)
+    piped = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert piped.stderr.splitlines() == laid_out(piped.stderr, 80).splitlines()
+    assert len(piped.stderr.splitlines()) == 3

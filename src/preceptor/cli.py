@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,7 +30,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except PreceptorError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(laid_out(f"error: {error}", columns()), err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.echo("Interrupted. The same command continues.", err=True)
@@ -37,8 +38,35 @@ class Commands(TyperGroup):
         except Exception as error:
             if not is_disk_full(error):
                 raise
-            typer.echo(f"error: {DISK_FULL}{_file_of(error)}", err=True)
+            told = f"error: {DISK_FULL}{_file_of(error)}"
+            typer.echo(laid_out(told, columns()), err=True)
             raise typer.Exit(2) from None
+
+
+def laid_out(text: str, width: int | None) -> str:
+    """Long lines broken between words, but for those that begin with a blank: they are copied.
+
+    Without a width nothing is broken: programs read whole lines.
+    """
+    if width is None:
+        return text
+    lines = []
+    for line in text.splitlines():
+        if line.startswith(" "):
+            lines.append(line)
+        else:
+            lines += textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [
+                ""
+            ]
+    return "\n".join(lines)
+
+
+def columns() -> int | None:
+    """How wide the terminal is that errors go to; None for a file or a pipe."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or None
+    except (OSError, ValueError):  # no terminal, or no file at all
+        return None
 
 
 DISK_FULL = "No space left on the disk. Free some; then the same command continues."

@@ -13,6 +13,7 @@ from preceptor.corpus.build import build
 from preceptor.corpus.executors import passes_of
 from preceptor.corpus.pieces import plan_pieces
 from preceptor.corpus.plan import Plan
+from preceptor.corpus.recipe import SlurmConfig
 from preceptor.errors import DataError, RecipeError
 
 ALL = [
@@ -119,9 +120,41 @@ def test_slurm_s_jobs_write_the_same_bytes(tmp_path, monkeypatch):
     assert "nothing to do" in lines[-1] and not (tmp_path / "out" / "work").exists()
 
 
-def test_slurm_needs_to_be_told_where(tmp_path):
+def test_jobs_that_slurm_has_in_its_queue_are_not_submitted_again(tmp_path, monkeypatch):
+    values = everything(tmp_path) | {"slurm": {"partition": "cpu"}}
+    recipe = recipe_of(tmp_path, **values)
+    play, queue, jobs = tmp_path / "bin", tmp_path / "queue", tmp_path / "jobs"
+    play.mkdir()
+    program(play, "sbatch", f"#!/bin/sh\necho x >> {jobs}\necho job number $(wc -l < {jobs})\n")
+    program(play, "squeue", f"#!/bin/sh\ncat {queue}\n")
+    monkeypatch.setenv("PATH", f"{play}:{os.environ['PATH']}")
+
+    def submitted() -> tuple[int, list[str]]:
+        lines: list[str] = []
+        before = len(jobs.read_text().split()) if jobs.exists() else 0
+        build(recipe, tmp_path / "out", executor="slurm", workers=2, say=lines.append)
+        return len(jobs.read_text().split()) - before, lines
+
+    queue.write_text("")
+    count, _ = submitted()
+    assert count == 2 * len(ALL)  # each pass, and its statistics
+    queue.write_text("3\n999\n5\n5\n")  # another's job, and two tasks of one
+    count, lines = submitted()
+    assert count == 0 and lines[0].startswith("corpus: 0 of ") and lines[-1] == "  scancel 3 5"
+    assert max(map(len, lines)) <= 80
+    queue.write_text("999\n")
+    count, lines = submitted()
+    assert count == 2 * len(ALL) and "passes are queued" in lines[-1]
+    program(play, "squeue", "#!/bin/sh\nexit 1\n")
+    assert submitted()[0] == 2 * len(ALL)
+
+
+def test_slurm_needs_to_be_told_where_and_to_be_there(tmp_path):
     recipe = recipe_of(tmp_path, **everything(tmp_path))
     with pytest.raises(RecipeError, match="needs a slurm section"):
+        build(recipe, tmp_path / "out", executor="slurm", say=lambda line: None)
+    recipe = recipe.model_copy(update={"slurm": SlurmConfig(partition="cpu")})
+    with pytest.raises(RecipeError, match="there is no sbatch here"):
         build(recipe, tmp_path / "out", executor="slurm", say=lambda line: None)
 
 

@@ -17,7 +17,7 @@ from preceptor.config import SetName
 from preceptor.data import attribution, catalogue, package_labels, package_text, packages
 from preceptor.data.heldout import is_heldout
 from preceptor.data.mixture import make_mixture, repeated
-from preceptor.data.package_terms import PACKAGES
+from preceptor.data.package_terms import PACKAGES, Pin
 from preceptor.data.packages import is_cached
 from preceptor.data.records import Demonstration, Document, Ranking, file_hash, read_records
 from preceptor.errors import DataError
@@ -103,7 +103,7 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, data in made.items():
         (tmp_path / "made").write_bytes(data)
         digest = file_hash(tmp_path / "made")
-        pins[name] = packages.Pin(name, pins[name].version, digest)
+        pins[name] = Pin(name, pins[name].version, digest)
         place = packages._archive(pins[name], None)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
@@ -199,10 +199,10 @@ def test_a_wrong_name_gets_the_nearest_and_nothing_is_fetched(cached: Path):
 def test_what_cannot_be_had_does_not_keep_the_rest_away(
     cached: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def unreachable(pin: packages.Pin, folder: Path) -> Path:
+    def unreachable(pin: Pin, folder: Path, lock: int) -> Path:
         raise DataError(f"{pin.name} could not be downloaded")
 
-    monkeypatch.setattr(packages, "_download", unreachable)
+    monkeypatch.setattr(packages, "download", unreachable)
     result = run("get", "facts", "wiki-summaries", "--out", str(cached / "out"))
     assert result.exit_code == 2
     assert "randfacts could not be downloaded" in result.output

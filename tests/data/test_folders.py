@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from preceptor.cli import app
-from preceptor.data.folders import make_folder, try_folder
+from preceptor.data.folders import make_folder, scratch_folder, try_folder
 from preceptor.errors import DataError
 
 COMMANDS = {
@@ -96,3 +100,64 @@ def test_a_full_disk_is_no_wrong_name(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="No space left") as caught:
         make_folder(tmp_path)
     assert not isinstance(caught.value, DataError)
+
+
+def test_a_scratch_folder_is_one_process_s_at_a_time_and_empty_for_each(tmp_path: Path):
+    path, inside, seen = tmp_path / "deep" / "work", [], []
+
+    def enter(number: int) -> None:
+        for _ in range(20):
+            with scratch_folder(path):
+                inside.append(number)
+                seen.append((len(inside), sorted(p.name for p in path.iterdir())))
+                (path / "folder").mkdir()
+                (path / "folder" / "file").write_text("half")
+                inside.remove(number)
+
+    threads = [threading.Thread(target=enter, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [(1, [".lock"])] * 120
+    assert list(path.parent.iterdir()) == []
+
+
+KILLED = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from preceptor.data.folders import scratch_folder
+with scratch_folder(Path(sys.argv[1])) as lock:
+    Path(sys.argv[1], "left").write_text("half")
+    script = "import sys; print(flush=True); sys.stdin.read()"
+    subprocess.Popen([sys.executable, "-c", script], pass_fds=(lock,))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""What it began lives until its own input ends, and has the lock for so long."""
+
+
+def test_what_a_killed_process_left_goes_when_all_that_it_began_has_ended(tmp_path: Path):
+    path, seen = tmp_path / "work", []
+    killed = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert killed.stdin is not None and killed.stdout is not None
+    assert killed.wait(60) == -signal.SIGKILL
+    assert killed.stdout.readline() == b"\n"  # what it began is there
+    assert (path / "left").is_file()
+
+    def enter() -> None:
+        with scratch_folder(path):
+            seen.append([p.name for p in path.iterdir()])
+
+    waiting = threading.Thread(target=enter)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    killed.stdin.close()
+    waiting.join(20)
+    killed.stdout.close()
+    assert seen == [[".lock"]] and not path.exists()

@@ -3,13 +3,17 @@
 import dataclasses
 import hashlib
 import subprocess
+import threading
+import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from preceptor.data import packages
-from preceptor.data.package_terms import PACKAGES, Package
+from preceptor.data import package_download, packages
+from preceptor.data.folders import scratch_folder
+from preceptor.data.package_terms import PACKAGES, Package, Pin
 from preceptor.errors import DataError
 
 
@@ -20,7 +24,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("toy/data.txt", "one\ntwo\n")
         archive.writestr("toy/__init__.py", "raise RuntimeError('imported')\n")
-    pin = packages.Pin("toy", "1.0", hashlib.sha256(made.read_bytes()).hexdigest())
+    pin = Pin("toy", "1.0", hashlib.sha256(made.read_bytes()).hexdigest())
     monkeypatch.setattr(packages, "pins", lambda: {"toy": pin})
     gives = Package("toys", "our own", "MIT", "https://opensource.org/license/mit", 1000)
     monkeypatch.setitem(PACKAGES, "toy", gives)
@@ -80,9 +84,10 @@ def test_without_an_index_the_message_says_what_is_missing_and_how_to_go_on(
     wheel.unlink()
     with pytest.raises(DataError) as error:
         packages.fetch_package("toy")
-    for part in ("toy 1.0", "No matching distribution", "given toys", "miniature needs no package"):
-        assert part in " ".join(str(error.value).split())
-    assert max(len(line) for line in f"error: {error.value}".splitlines()) <= 80
+    told, *more = str(error.value).splitlines()
+    for part in ("toy 1.0", "No matching distribution", "given toys", "find"):
+        assert part in told
+    assert len(more) == 3 and "miniature needs no package" in more[-1]
     (command,) = no_network
     for option in ("--no-deps", "--require-hashes", "--only-binary"):
         assert option in command
@@ -102,6 +107,85 @@ def test_a_download_that_brings_something_else_is_refused(
     with pytest.raises(DataError, match="pinned is"):
         packages.fetch_package("toy")
     assert packages.cached_package("toy") is None
+
+
+def test_what_a_killed_download_left_goes_with_the_next(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Pip's own files too: they are where ours are."""
+    content = wheel.read_bytes()
+    wheel.unlink()
+    work = wheel.with_name(f"{wheel.name}.partial")
+    for left in ("pip/pip-unpack-x/toy.whl", "brought/other.whl", "requirement.txt"):
+        (work / left).parent.mkdir(parents=True, exist_ok=True)
+        (work / left).write_text("half")
+
+    def bring(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        own = Path(options["env"]["TMPDIR"])
+        assert own.is_relative_to(work) and list(own.iterdir()) == []
+        Path(command[-1], "toy-1.0-py3-none-any.whl").write_bytes(content)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", bring)
+    assert packages.fetch_package("toy").read_bytes() == content
+    assert list(wheel.parent.iterdir()) == [wheel]
+
+
+def test_who_waited_for_another_s_download_does_not_load_it_again(
+    wheel: Path, no_network: list[list[str]]
+):
+    kept = wheel.rename(wheel.with_name("kept"))
+    found: list[Path] = []
+    work = wheel.with_name(f"{wheel.name}.partial")
+    with scratch_folder(work):
+        waiting = threading.Thread(target=lambda: found.append(packages.fetch_package("toy")))
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        kept.rename(wheel)
+    waiting.join(20)
+    assert found == [wheel] and no_network == []
+    assert list(wheel.parent.iterdir()) == [wheel]
+
+
+def test_a_long_download_says_how_far_it_is(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    wheel.unlink()
+    monkeypatch.setattr(package_download, "EVERY_SECONDS", 0.01)
+    said = ""
+
+    def load_slowly(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        nonlocal said
+        Path(options["env"]["TMPDIR"], "toy.whl").write_bytes(b"x" * 600)
+        for _ in range(1000):
+            time.sleep(0.01)
+            said += capfd.readouterr().err
+            if " of " in said:
+                break
+        return subprocess.CompletedProcess(command, 1, "", "")
+
+    gives = dataclasses.replace(PACKAGES["toy"], num_bytes=2_000_000)
+    monkeypatch.setitem(PACKAGES, "toy", gives)
+    monkeypatch.setattr(subprocess, "run", load_slowly)
+    with pytest.raises(DataError):
+        packages.fetch_package("toy")
+    assert said.splitlines()[:2] == [
+        "fetching toy 1.0: toys (2.0 MB)", "fetching toy: 0.0 of 2.0 MB"
+    ]  # fmt: skip
+
+
+def test_what_is_told_of_a_download_fits_a_terminal():
+    assert max(len(package_download.fetching(pin)) for pin in packages.pins().values()) <= 80
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: list[list[str]]
+):
+    monkeypatch.setenv("PRECEPTOR_CACHE", str(wheel / "folder"))  # a file stands in its way
+    with pytest.raises(DataError, match="cannot be made or written .* PRECEPTOR_CACHE names"):
+        packages.fetch_package("toy")
+    assert no_network == []
 
 
 NO_VERSION = "ERROR: No matching distribution found for toy==1.0\n"
@@ -150,7 +234,7 @@ OTHER = f"""ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS 
 )
 def test_why_pip_brought_nothing_is_told_by_what_it_met(errors: str, said: str, reason: str):
     """Pip itself ends with "no matching distribution", as if the version were not there."""
-    told = packages.reason_of(errors, said)
+    told = package_download.reason_of(errors, said)
     assert reason in told
     assert ("No matching" in told) == ("No matching" in reason)
 

