@@ -272,7 +272,7 @@ def _submit(plan: Plan, found: Sequence[Pass], workers: int, say: Callable[[str]
         done = sum(_num_done(plan.work / "logs" / one.name) for one in found)
         say(f"corpus: {done} of {sum(one.tasks for one in found)} tasks are done")
         say(f"  Slurm has {len(queued)} of its jobs yet, and nothing was submitted. Jobs that wait")
-        say("  for one that failed go by scancel; then the same command submits what is missing:")
+        say("  for one that failed go by scancel; the same command then submits the rest:")
         say(f"  scancel {' '.join(queued)}")
         return
     engines: list[Any] = []
