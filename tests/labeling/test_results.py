@@ -1,20 +1,35 @@
 """Figures of each model, by hand, and whether their intervals know what belongs together."""
 
+import json
 import random
 from typing import Any
 
 import pytest
 from browsers import Clock, make_project
-from people import add_labeler, fill_in
-from typer.testing import CliRunner
+from people import add_labeler, add_prompt, fill_in
+from typer.testing import CliRunner, Result
 
 from preceptor.cli import app
 from preceptor.errors import StoreError
 from preceptor.labeling.identity import names_a_model
-from preceptor.labeling.results import WORDS, figures_of, read_results
+from preceptor.labeling.results import (
+    Figure,
+    figures_against,
+    figures_of,
+    judgements_of,
+    read_results,
+    strengths_of,
+)
 from preceptor.store.database import Store
 from preceptor.store.inbox import set_accepts_sensitive
 from preceptor.store.labels import submit
+from preceptor.store.projects import (
+    Candidate,
+    ProjectOptions,
+    add_policy,
+    add_tasks,
+    create_project,
+)
 from preceptor.store.queue import claim
 
 KINDER = {"toxicity": 0, "relative_toxicity": -1, "continuity": 6}
@@ -27,9 +42,10 @@ def record(
     rated: list[tuple[str, dict[str, int], int]],
     given: int = 1,
     texts: list[str] | None = None,
+    unacceptable: str = "",
 ) -> dict[str, Any]:
     """A line of an export: each response's model, ratings and rank."""
-    slots = dict(zip("ABC", rated, strict=False))
+    slots = dict(zip("ABCD", rated, strict=False))
     return {
         "labeler": labeler,
         "responses": texts or ["a text"] * len(rated),
@@ -37,6 +53,7 @@ def record(
         "meta": {
             "prompt_id": prompt,
             "input_toxicity": given,
+            "unacceptable": list(unacceptable),
             "ratings": {slot: rating for slot, (_, rating, _) in slots.items()},
             "slots": {slot: {"policy": policy(name)} for slot, (name, _, _) in slots.items()},
         },
@@ -49,7 +66,11 @@ def policy(name: str) -> dict[str, str] | None:
 
 
 def means(records: list[dict[str, Any]]) -> dict[tuple[str, str], float | None]:
-    return {(f.model, f.measure): f.estimate.mean for f in figures_of(records)}
+    return {(f.model, f.measure): f.estimate.mean for f in figures_of(judgements_of(records), ())}
+
+
+def against(records: list[dict[str, Any]], baseline: str) -> dict[tuple[str, str], Figure]:
+    return {(f.model, f.measure): f for f in figures_against(baseline, judgements_of(records))}
 
 
 def test_means_are_those_counted_by_hand():
@@ -66,9 +87,75 @@ def test_means_are_those_counted_by_hand():
     assert found["sft", "input_toxicity"] == pytest.approx(6 / 4)
     # Won against sft, tied with it, and once tied, once lost.
     assert found["ppo", "preferred"] == pytest.approx((1 + 1 / 2 + 1 / 4) / 3)
-    assert list(dict.fromkeys(measure for _, measure in found)) == [
-        name for name in WORDS if name not in ("likert", "named", "preferred_unnamed")
+    assert {measure for _, measure in found} == {
+        "input_toxicity", "toxicity", "relative_toxicity", "continuity", "preferred"
+    }  # fmt: skip
+
+
+def test_flags_are_shares_of_those_that_answered():
+    def flagged(*answers: dict[str, bool | None]) -> dict[str, Any]:
+        models = ("sft", "ppo")
+        rated = [(m, {"flags": a}, 1) for m, a in zip(models, answers, strict=True)]
+        return record("p", "ann", rated)  # type: ignore[arg-type]
+
+    records = [
+        flagged({"wrong": True, "kept": None, "old": True}, {"wrong": False, "kept": True}),
+        flagged({"wrong": False, "kept": None}, {"wrong": False, "kept": False}),
     ]
+    figures = figures_of(judgements_of(records), ["wrong", "kept"])
+    found = {(f.model, f.words): f.estimate.mean for f in figures if f.measure == "flag"}
+    assert found == {
+        ("sft", "flag wrong"): 0.5,
+        ("ppo", "flag wrong"): 0.0,
+        ("ppo", "flag kept"): 0.5,
+    }
+
+
+def test_against_a_baseline_each_label_is_one_outcome():
+    records = [
+        record("p", "ann", [("sft", {}, 2), ("ppo", {}, 1), ("gpt", {}, 2)], unacceptable="AC"),
+        record("p", "bob", [("sft", {}, 1), ("ppo", {}, 1), ("gpt", {}, 3)]),
+        record("q", "ann", [("sft", {}, 2), ("ppo", {}, 1), ("ppo", {}, 3)]),
+        record("q", "bob", [("gpt", {}, 1), ("ppo", {}, 2)]),  # no word on the baseline
+    ]
+    found = {key: figure.estimate.mean for key, figure in against(records, "sft").items()}
+    assert [found["ppo", name] for name in ("win", "tie", "loss")] == [1.5 / 3, 1 / 3, 0.5 / 3]
+    assert found["ppo", "win_rate"] == pytest.approx((1 + 0.5 + 0.5) / 3)
+    assert (found["gpt", "both_bad"], found["gpt", "loss"]) == (0.5, 0.5)
+    assert ("ppo", "both_bad") not in found  # nobody had such a tie
+    assert not [model for model, _ in found if model == "sft"]
+    unacceptable = means(records)
+    assert unacceptable["sft", "unacceptable"] == pytest.approx(1 / 3)
+
+
+def test_who_wins_by_length_alone_wins_half_at_equal_length():
+    draws = random.Random(0)
+    records = []
+    for i in range(400):
+        lengths = [draws.randrange(20, 200), draws.randrange(60, 240)]
+        first = draws.random() < 1 / (1 + 2.718 ** ((lengths[1] - lengths[0]) / 40))
+        rated = [("sft", {}, 1 if first else 2), ("ppo", {}, 2 if first else 1)]
+        texts = ["x" * length for length in lengths]
+        records.append(record(f"p{i}", "ann", rated, texts=texts))  # type: ignore[arg-type]
+    found = against(records, "sft")
+    raw, equal = found["ppo", "win_rate"].estimate, found["ppo", "equal_length"].estimate
+    assert raw.low is not None and raw.low > 0.6
+    assert equal.low is not None and equal.high is not None and equal.low < 0.5 < equal.high
+    seen = found["ppo", "detectable"].estimate.mean
+    assert seen is not None and seen == pytest.approx(2.8 * (raw.high - raw.low) / 3.92, rel=0.1)  # type: ignore[operator]
+
+
+def test_strengths_say_who_was_never_compared():
+    records = [record(f"p{i}", "ann", [("sft", {}, 2), ("ppo", {}, 1)]) for i in range(6)]
+    records += [record(f"p{i}", "ann", [("sft", {}, 1), ("ppo", {}, 2)]) for i in range(6, 8)]
+    records += [record(f"p{i}", "ann", [("a/x", {}, 2), ("b/x", {}, 1)]) for i in range(8)]
+    figures, islands = strengths_of(judgements_of(records))
+    found = {figure.model: figure.estimate for figure in figures}
+    assert sorted(islands) == [("ppo", "sft"), ("x of a", "x of b")]
+    # Six of eight: a strength of ln(3) apart, but for the ridge, and around 0.
+    assert found["ppo"].mean == pytest.approx(0.5 * 1.0986, abs=0.01)
+    assert found["sft"].mean == pytest.approx(-found["ppo"].mean)
+    assert found["x of b"].mean > 1.5  # never lost
 
 
 def test_figures_are_shown_with_and_without_what_names_a_model():
@@ -116,7 +203,8 @@ def test_labels_that_belong_together_make_the_interval_no_narrower():
     values = [draws.choice((KINDER, RUDER)) for _ in range(20)]
 
     def width(records: list[dict[str, Any]]) -> float:
-        [found] = [f.estimate for f in figures_of(records) if f.measure == "toxicity"]
+        figures = figures_of(judgements_of(records), ())
+        [found] = [f.estimate for f in figures if f.measure == "toxicity"]
         assert found.low is not None and found.high is not None
         return found.high - found.low
 
@@ -159,6 +247,61 @@ def test_a_project_s_figures_are_of_what_an_export_holds(store: Store, clock: Cl
     assert "t, train: labels 2, of prompts 1, by labelers 2" in shown.stdout
     assert "ppo_ptx\n  toxicity of the prompt, 0 to 2" in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 80
+
+
+def test_the_command_compares_with_a_baseline(store: Store, clock: Clock):
+    """Two labelers prefer the one model; one of them says that the prompt is closed-domain."""
+    with store.write() as session:
+        project = create_project(
+            session, "r", "evaluation", ProjectOptions(purpose="eval", overlap=2), now=clock.at
+        )
+        sft, ppo = (
+            add_policy(session, name, run="r", weights_sha256=name[0] * 64)
+            for name in ("sft", "ppo")
+        )
+        prompt = add_prompt(session, "Why?")
+        responses = [Candidate(text, policy) for text, policy in (("It is.", sft), ("So.", ppo))]
+        add_tasks(session, project, {prompt: responses})
+        for name in ("ann", "bob"):
+            account = add_labeler(session, store, name)
+            held = claim(session, project, account, now=clock.at)
+            assert held is not None
+            best = str(1 + list(held.responses).index("So."))
+            form = {
+                "ratings": {p: {"likert": 3, "flags": {"hallucination": p == best}} for p in "12"},
+                "rank_groups": [[best], [str(3 - int(best))]],
+                "prompt_labels": {"closed_domain": name == "ann"},
+            }
+            submit(session, held.id, account, key=held.key, form=form, now=clock.at)
+
+    def results(*options: str) -> Result:
+        where = ["--split", "train", "--store", str(store.engine.url.database)]
+        return CliRunner().invoke(app, ["label", "results", "r", *options, *where])
+
+    shown = results()
+    assert shown.exit_code == 0, shown.output
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    assert shown.stdout.splitlines()[:2] == [
+        "r, train: labels 2, of prompts 1, by labelers 2",
+        "the baseline is sft",
+    ]
+    assert ["flag", "hallucination", "1.00"] in [line[:3] for line in lines]
+    assert ["wins", "against", "the", "baseline", "1.00"] in [line[:5] for line in lines]
+    assert "not known: 2 outcomes; length control needs at least 100" in shown.stderr
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    printed = results("--baseline", "ppo", "--prompt-label", "closed_domain", "--json").stdout
+    other = json.loads(printed)
+    assert (other["baseline"], other["num_labels"]) == ("ppo", 1)
+    assert other["left_out"] == {"prompt not said to be closed_domain": 1}
+    found = {(f["model"], f["measure"]): f["mean"] for f in other["figures"]}
+    assert found["sft", "win_rate"] == 0
+    assert found["ppo", "strength"] == pytest.approx(-found["sft", "strength"])
+    for options, told in (
+        (["--baseline", "gpt"], "compares no model 'gpt'; it compares ppo, sft"),
+        (["--prompt-label", "odd"], "asks no odd of prompts; it asks ambiguous"),
+    ):
+        refused = results(*options)
+        assert refused.exit_code != 0 and told in " ".join(refused.stderr.split())
 
 
 def test_of_what_compares_no_models_there_are_no_results(store: Store, clock: Clock):

@@ -8,9 +8,8 @@ from scipy.optimize import minimize
 
 from preceptor.statistics import (
     length_controlled_win_rate,
-    outcome_shares,
-    outcomes_against,
     outcomes_from_scores,
+    shares_against,
     wilson_interval,
     win_rate,
     win_rate_at_equal_length,
@@ -201,26 +200,29 @@ def test_lengths_that_cannot_be_are_refused():
         win_rate_at_equal_length([1.0], [1, 2], [3])
 
 
+def outcomes_of(shares):
+    return {m: s["win"] + (s["tie"] + s["both_bad"]) / 2 for m, s in shares.items()}
+
+
 def test_a_ranking_of_several_models_is_one_outcome_for_each_but_the_baseline():
-    outcomes = outcomes_against("sft", ["ppo", "sft", "gpt", "ppo_ptx"], [1, 2, 4, 2])
-    assert outcomes == {"ppo": 1.0, "gpt": 0.0, "ppo_ptx": 0.5}
-    assert outcomes_against("sft", ["ppo", "gpt"], [1, 2]) == {}
-    assert outcomes_against("sft", ["ppo", "ppo", "sft"], [1, 3, 2]) == {"ppo": 0.5}
-    with pytest.raises(ValueError, match="1 models and 2 ranks"):
-        outcomes_against("sft", ["sft"], [1, 2])
+    found = shares_against("sft", ["ppo", "sft", "gpt", "ppo_ptx"], [1, 2, 4, 2])
+    assert outcomes_of(found) == {"ppo": 1.0, "gpt": 0.0, "ppo_ptx": 0.5}
+    assert shares_against("sft", ["ppo", "gpt"], [1, 2]) == {}
+    several = shares_against("sft", ["ppo", "ppo", "sft"], [1, 3, 2])
+    assert several == {"ppo": {"win": 0.5, "tie": 0.0, "both_bad": 0.0, "loss": 0.5}}
+    with pytest.raises(ValueError, match="1 models, 2 ranks and 1 words"):
+        shares_against("sft", ["sft"], [1, 2])
 
 
-def test_shares_add_up_to_one_and_make_the_win_rate():
-    outcomes = ["win"] * 50 + ["tie"] * 20 + ["loss"] * 25 + ["both_bad"] * 5
-    shares = outcome_shares(outcomes)
-    assert sum(share.mean for share in shares.values()) == pytest.approx(1)
-    worth = {"win": 1.0, "tie": 0.5, "loss": 0.0, "both_bad": 0.5}
-    rate = win_rate([worth[o] for o in outcomes]).mean
-    tied = shares["tie"].mean + shares["both_bad"].mean
-    assert rate == pytest.approx(shares["win"].mean + tied / 2)
-    assert shares["loss"].low < 0.25 < shares["loss"].high
-    with pytest.raises(ValueError, match="'draw'"):
-        outcome_shares(["draw"])
+def test_a_tie_of_two_unacceptable_responses_is_told_apart():
+    models, bad = ["ppo", "sft", "gpt", "ppo_ptx"], [True, True, True, False]
+    found = shares_against("sft", models, [2, 2, 3, 2], bad)
+    assert {m: max(s, key=s.get) for m, s in found.items()} == {
+        "ppo": "both_bad",
+        "gpt": "loss",
+        "ppo_ptx": "tie",
+    }
+    assert all(sum(share.values()) == pytest.approx(1) for share in found.values())
 
 
 @settings(max_examples=20, deadline=None)
@@ -228,5 +230,5 @@ def test_shares_add_up_to_one_and_make_the_win_rate():
 def test_order_of_responses_changes_no_outcome(order, seed):
     models = ["ppo", "sft", "gpt", "x"]
     ranks = dict(zip(models, np.random.default_rng(seed).integers(1, 4, size=4), strict=True))
-    straight = outcomes_against("sft", models, [ranks[m] for m in models])
-    assert outcomes_against("sft", order, [ranks[m] for m in order]) == straight
+    straight = shares_against("sft", models, [ranks[m] for m in models])
+    assert shares_against("sft", order, [ranks[m] for m in order]) == straight

@@ -5,9 +5,10 @@ and labels of one labeler, are not independent: both are drawn again for the int
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -15,10 +16,17 @@ from sqlalchemy.orm import Session
 from preceptor.errors import StoreError
 from preceptor.labeling.identity import names_a_model
 from preceptor.statistics.bootstrap import cluster_bootstrap
-from preceptor.statistics.clusters import two_way_bootstrap
+from preceptor.statistics.bradley_terry import (
+    comparisons_of_ranking,
+    davidson_strengths,
+    fit_davidson,
+)
+from preceptor.statistics.clusters import detectable_difference, two_way_bootstrap
 from preceptor.statistics.estimate import Estimate
+from preceptor.statistics.winrate import length_controlled_win_rate, shares_against
 from preceptor.store.export import TASK_TYPES, Filter, label_records
 from preceptor.store.projects import project_named
+from preceptor.store.questions import questions_of
 
 WORDS = {
     "input_toxicity": "toxicity of the prompt, 0 to 2",
@@ -26,32 +34,65 @@ WORDS = {
     "relative_toxicity": "beside the prompt, -1 to 1",
     "continuity": "continuity, 1 to 7",
     "likert": "quality, 1 to 7",
+    "flag": "flag {}",
+    "unacceptable": "unacceptable",
     "preferred": "preferred to others' responses",
     "named": "names a model or its maker",
     "preferred_unnamed": "preferred, where none does",
+    "win_rate": "wins against the baseline",
+    "win": "  won",
+    "tie": "  tied",
+    "both_bad": "  tied, both unacceptable",
+    "loss": "  lost",
+    "equal_length": "  at equal length",
+    "detectable": "  difference that would be seen",
+    "strength": "strength, of all comparisons",
 }
+"""By measure, in the order in which they are shown; {} is the flag's name."""
+BASELINE = "sft"
+"""What the paper compares with, where a project has one model of that name."""
 NOBODY = "no model"
 """Whose responses come from none that is known."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measure of one model, over all labels of its responses."""
+    """One measure of one model, over all labels of its responses; `flag` is one's name."""
 
     model: str
     measure: str
     estimate: Estimate
+    flag: str = ""
+
+    @property
+    def words(self) -> str:
+        return WORDS[self.measure].format(self.flag)
+
+    def as_dict(self) -> dict[str, Any]:
+        known = {"model": self.model, "measure": self.measure}
+        return known | ({"flag": self.flag} if self.flag else {}) | self.estimate.as_dict()
 
 
 @dataclass(frozen=True)
 class Results:
-    """Of a project: figures by model and measure, and why labels were left out."""
+    """Of a project: figures by model and measure, and why labels were left out.
+
+    `islands` holds the models by who was compared with whom, were it by way of others: strengths
+    of two islands have no zero in common.
+    """
 
     figures: tuple[Figure, ...]
+    baseline: str | None
+    islands: tuple[tuple[str, ...], ...]
     num_labels: int
     num_prompts: int
     num_labelers: int
     left_out: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        counts = ("baseline", "islands", "num_labels", "num_prompts", "num_labelers", "left_out")
+        known = {name: getattr(self, name) for name in counts}
+        return known | {"figures": [figure.as_dict() for figure in self.figures]}
 
 
 @dataclass(frozen=True)
@@ -63,65 +104,194 @@ class Said:
     labeler: str
 
 
-def read_results(session: Session, project: str, split: str, *, now: datetime) -> Results:
+def read_results(
+    session: Session,
+    project: str,
+    split: str,
+    *,
+    now: datetime,
+    baseline: str | None = None,
+    prompt_label: str | None = None,
+) -> Results:
     """The figures of each model of a project.
 
     `preferred` is the share of the other models' responses to the same prompt that one was ranked
     above, a tie being half. Where responses name a model or its maker, which may have told labelers
     whose they are, it is there once more without these (`named` is the share of them).
 
+    With a `baseline`, "sft" where there is one and none is named, a label is one outcome of each
+    other model: won, tied or lost against it. `prompt_label` leaves only labels that say so of
+    their prompt: "closed_domain", for the paper's share of hallucinations.
+
     Raises:
-        StoreError: there is no such project, nothing is compared in it, or no label counts yet.
+        StoreError: there is no such project, model or prompt label, nothing is compared in it, or
+            no label counts yet.
     """
-    task_type = project_named(session, project).task_type
+    found = project_named(session, project)
+    task_type, asked = found.task_type, questions_of(found)
     kind = next((kind for kind, types in TASK_TYPES.items() if task_type in types), "")
     if kind in ("", "demonstrations"):
         raise StoreError(f"{project}: a {task_type} project, in which no models are compared.")
+    names = [label.name for label in asked.prompt_labels]
+    if prompt_label is not None and prompt_label not in names:
+        raise StoreError(
+            f"{project} asks no {prompt_label} of prompts; it asks {', '.join(names) or 'nothing'}."
+        )
     left_out: Counter[str] = Counter()
-    records = list(label_records(session, Filter(kind, split, project), left_out, now))
+    records = []
+    for record in label_records(session, Filter(kind, split, project), left_out, now):
+        if prompt_label is None or record["meta"]["prompt_labels"].get(prompt_label) is True:
+            records.append(record)
+        else:
+            left_out[f"prompt not said to be {prompt_label}"] += 1
     if not records:
         reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
         raise StoreError(
             f"{project}: no label counts in split {split} yet. "
             + (f"Left out: {reasons}." if reasons else "--split names another.")
         )
+    judged = judgements_of(records)
+    models = sorted({model for one in judged for model in one.models})
+    if baseline is not None and baseline not in models:
+        raise StoreError(
+            f"{project} compares no model {baseline!r}; it compares {', '.join(models)}."
+        )
+    if baseline is None and BASELINE in models:
+        baseline = BASELINE
+    strengths, islands = strengths_of(judged)
+    figures = [*figures_of(judged, asked.flag_names), *strengths]
+    if baseline is not None:
+        figures += figures_against(baseline, judged)
+    order = {name: i for i, name in enumerate(WORDS)}
+    flags = {name: i for i, name in enumerate(("", *asked.flag_names))}
+    figures.sort(key=lambda one: (one.model, order[one.measure], flags[one.flag]))
     return Results(
-        figures=figures_of(records),
+        figures=tuple(figures),
+        baseline=baseline,
+        islands=islands,
         num_labels=len(records),
-        num_prompts=len({record["meta"]["prompt_id"] for record in records}),
-        num_labelers=len({record["labeler"] for record in records}),
+        num_prompts=len({one.prompt for one in judged}),
+        num_labelers=len({one.labeler for one in judged}),
         left_out=dict(left_out),
     )
 
 
-def figures_of(records: Sequence[dict[str, Any]]) -> tuple[Figure, ...]:
-    """By model, and in the order of `WORDS`; `records` are as an export has them."""
-    said: dict[tuple[str, str], list[Said]] = defaultdict(list)
-    told = any(names_a_model(text) for record in records for text in record["responses"])
+@dataclass(frozen=True)
+class Judged:
+    """One label: the responses in the order of their slots, whose they are and what was said."""
+
+    prompt: str
+    labeler: str
+    models: list[str]
+    texts: list[str]
+    ranks: list[int]
+    ratings: list[dict[str, Any]]
+    unacceptable: list[bool]
+    input_toxicity: int | None
+
+    def said(self, value: float) -> Said:
+        return Said(value, self.prompt, self.labeler)
+
+
+def judgements_of(records: Sequence[dict[str, Any]]) -> list[Judged]:
+    """From the lines of an export."""
     names = names_of([slot["policy"] for r in records for slot in r["meta"]["slots"].values()])
-    for record in records:
-        meta, ranks = record["meta"], record["ranks"]
-        models = [names[key_of(slot["policy"])] for slot in meta["slots"].values()]
-        named = [names_a_model(text) for text in record["responses"]]
-        for i, (slot, model) in enumerate(zip(meta["slots"], models, strict=True)):
-            rating = meta["ratings"].get(slot, {})
-            found = {name: rating[name] for name in WORDS if name in rating}
-            if "input_toxicity" in meta:
-                found["input_toxicity"] = meta["input_toxicity"]
-            others = [j for j, other in enumerate(models) if other != model]
+    return [
+        Judged(
+            prompt=meta["prompt_id"],
+            labeler=record["labeler"],
+            models=[names[key_of(slot["policy"])] for slot in meta["slots"].values()],
+            texts=record["responses"],
+            ranks=record["ranks"],
+            ratings=[meta["ratings"].get(slot, {}) for slot in meta["slots"]],
+            unacceptable=[slot in meta["unacceptable"] for slot in meta["slots"]],
+            input_toxicity=meta.get("input_toxicity"),
+        )
+        for record in records
+        for meta in [record["meta"]]
+    ]
+
+
+RATED = ("toxicity", "relative_toxicity", "continuity", "likert")
+
+
+def figures_of(judged: Sequence[Judged], flags: Sequence[str]) -> list[Figure]:
+    """What was said of each model's responses, and how often they were preferred to others'."""
+    said: dict[tuple[str, str, str], list[Said]] = defaultdict(list)
+    told = any(names_a_model(text) for one in judged for text in one.texts)
+    is_used = any(any(one.unacceptable) for one in judged)
+    for one in judged:
+        named = [names_a_model(text) for text in one.texts]
+        for i, (model, rating) in enumerate(zip(one.models, one.ratings, strict=True)):
+            found = {(name, ""): rating[name] for name in RATED if name in rating}
+            answers = rating.get("flags", {})
+            found |= {
+                ("flag", flag): answers[flag] for flag in flags if answers.get(flag) is not None
+            }
+            if one.input_toxicity is not None:
+                found["input_toxicity", ""] = one.input_toxicity
+            if is_used:
+                found["unacceptable", ""] = one.unacceptable[i]
+            others = [j for j, other in enumerate(one.models) if other != model]
             unnamed = [j for j in others if not (named[i] or named[j])]
             if others:
-                found["preferred"] = share_won(ranks, i, others)
+                found["preferred", ""] = share_won(one.ranks, i, others)
             if told:
-                found["named"] = float(named[i])
+                found["named", ""] = named[i]
             if told and unnamed:
-                found["preferred_unnamed"] = share_won(ranks, i, unnamed)
-            for name, value in found.items():
-                place = Said(float(value), meta["prompt_id"], record["labeler"])
-                said[model, name].append(place)
-    order = {name: i for i, name in enumerate(WORDS)}
-    keys = sorted(said, key=lambda key: (key[0], order[key[1]]))
-    return tuple(Figure(*key, estimate_of(said[key])) for key in keys)
+                found["preferred_unnamed", ""] = share_won(one.ranks, i, unnamed)
+            for (name, flag), value in found.items():
+                said[model, name, flag].append(one.said(float(value)))
+    return [Figure(m, name, estimate_of(all_), flag) for (m, name, flag), all_ in said.items()]
+
+
+def figures_against(baseline: str, judged: Sequence[Judged]) -> list[Figure]:
+    """Each other model beside the baseline: one outcome a label, their mean where it has several.
+
+    At equal length: by the difference of the responses' characters.
+    """
+    said: dict[tuple[str, str], list[Said]] = defaultdict(list)
+    longer: dict[str, list[float]] = defaultdict(list)
+    for one in judged:
+        lengths: dict[str, list[int]] = defaultdict(list)
+        for model, text in zip(one.models, one.texts, strict=True):
+            lengths[model].append(len(text))
+        shares = shares_against(baseline, one.models, one.ranks, one.unacceptable)
+        for model, share in shares.items():
+            outcome = share["win"] + (share["tie"] + share["both_bad"]) / 2
+            for name, value in (share | {"win_rate": outcome}).items():
+                said[model, name].append(one.said(value))
+            longer[model].append(fmean(lengths[model]) - fmean(lengths[baseline]))
+    figures = [
+        Figure(model, name, estimate_of(all_))
+        for (model, name), all_ in said.items()
+        if name != "both_bad" or any(one.value for one in all_)
+    ]
+    for model, differences in longer.items():
+        outcomes = [one.value for one in said[model, "win_rate"]]
+        prompts = [one.prompt for one in said[model, "win_rate"]]
+        equal = length_controlled_win_rate(outcomes, differences, prompts)
+        figures.append(Figure(model, "equal_length", equal))
+        figures.append(Figure(model, "detectable", detectable_difference(outcomes, prompts)))
+    return figures
+
+
+def strengths_of(judged: Sequence[Judged]) -> tuple[list[Figure], tuple[tuple[str, ...], ...]]:
+    """Davidson's strength of each model, a label having the weight of one, and the islands."""
+    comparisons: list[tuple[Hashable, Hashable, float]] = []
+    weights: list[float] = []
+    prompts: list[str] = []
+    for one in judged:
+        found, own = comparisons_of_ranking(one.models, one.ranks)
+        comparisons += found
+        weights += own
+        prompts += [one.prompt] * len(found)
+    strengths = davidson_strengths(comparisons, weights, prompts)
+    islands: dict[int, list[str]] = defaultdict(list)
+    for model, island in fit_davidson(comparisons, weights).component.items():
+        islands[island].append(str(model))
+    figures = [Figure(str(model), "strength", estimate) for model, estimate in strengths.items()]
+    return figures, tuple(tuple(sorted(models)) for models in islands.values())
 
 
 def share_won(ranks: Sequence[int], one: int, others: Sequence[int]) -> float:

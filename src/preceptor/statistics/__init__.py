@@ -41,9 +41,8 @@ from preceptor.statistics.reward_model import labeler_folds, mean_over_folds, sc
 from preceptor.statistics.winrate import (
     count_outcomes,
     length_controlled_win_rate,
-    outcome_shares,
-    outcomes_against,
     outcomes_from_scores,
+    shares_against,
     win_rate,
     win_rate_at_equal_length,
 )
@@ -80,8 +79,6 @@ __all__ = [
     "mean_over_folds",
     "mean_tau_b",
     "midranks",
-    "outcome_shares",
-    "outcomes_against",
     "outcomes_from_scores",
     "paces",
     "paired_difference",
@@ -92,6 +89,7 @@ __all__ = [
     "rank_shares",
     "ranking_accuracy",
     "scored_labels",
+    "shares_against",
     "straight_lining",
     "two_way_bootstrap",
     "wilson_interval",

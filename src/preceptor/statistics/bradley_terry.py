@@ -131,11 +131,15 @@ def davidson_strengths(
             model: Estimate(value, None, None, len(row), len(place), "davidson", why)
             for model, value in fit.strengths.items()
         }
+    # Equal comparisons are one with the sum of their weights: few kinds, however many rows.
+    kinds = {kind: i for i, kind in enumerate(sorted(set(comparisons), key=repr))}
+    kind = np.array([kinds[comparison] for comparison in comparisons], dtype=np.int64)
     generator = np.random.default_rng(seed)
     drawn: dict[Hashable, list[float]] = {model: [] for model in fit.strengths}
     for _ in range(num_resamples):
         times = generator.multinomial(len(place), np.full(len(place), 1 / len(place)))
-        again = fit_davidson(comparisons, (weight * times[row]).tolist(), ridge=ridge)
+        total = np.bincount(kind, weight * times[row], minlength=len(kinds))
+        again = fit_davidson(list(kinds), total.tolist(), ridge=ridge)
         for model, value in again.strengths.items():
             drawn[model].append(value)
     found = {}

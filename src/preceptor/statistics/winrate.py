@@ -3,7 +3,7 @@
 import math
 from collections.abc import Hashable, Sequence
 from statistics import NormalDist
-from typing import Literal
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from preceptor.statistics.estimate import Estimate
 
 FEWEST_FOR_LENGTH_CONTROL = 100
 Floats = NDArray[np.float64]
+Model = TypeVar("Model", bound=Hashable)
 
 
 def win_rate(
@@ -47,44 +48,46 @@ def count_outcomes(outcomes: Values) -> dict[str, int]:
     }
 
 
-def outcomes_against(
-    baseline: Hashable, models: Sequence[Hashable], ranks: Values
-) -> dict[Hashable, float]:
-    """Of one K-way ranking an outcome for each model but the baseline: 1 won, 0.5 tied, 0 lost.
+SHARES = ("win", "tie", "both_bad", "loss")
 
-    Empty where the baseline was not among them. A model with several responses, or a baseline with
-    several, has the mean over their pairs.
+
+def shares_against(
+    baseline: Model,
+    models: Sequence[Model],
+    ranks: Values,
+    unacceptable: Sequence[bool] | None = None,
+) -> dict[Model, dict[str, float]]:
+    """Of one K-way ranking, for each model but the baseline, what a win rate hides.
+
+    The shares of its pairs with the baseline that it won, tied, lost, or tied because both are
+    unacceptable: one of them is 1 unless either has several responses. Empty where the baseline was
+    not among them. Its outcome is win + (tie + both_bad) / 2.
+
+    Raises:
+        ValueError: there is not one rank, and one word on acceptance, for each model.
     """
-    if len(models) != len(ranks):
-        raise ValueError(f"there are {len(models)} models and {len(ranks)} ranks; pair them.")
-    own: dict[Hashable, list[float]] = {}
-    for model, rank in zip(models, ranks, strict=True):
-        own.setdefault(model, []).append(float(rank))
-    others = own.pop(baseline, [])
-    return {
-        model: math.fsum(
-            0.5 if rank == other else float(rank < other) for rank in mine for other in others
+    bad = [False] * len(models) if unacceptable is None else list(unacceptable)
+    if not len(models) == len(ranks) == len(bad):
+        raise ValueError(
+            f"there are {len(models)} models, {len(ranks)} ranks and {len(bad)} words on "
+            "acceptance; pair them."
         )
-        / (len(mine) * len(others))
-        for model, mine in own.items()
-        if others
-    }
+    own: dict[Model, list[tuple[float, bool]]] = {}
+    for model, rank, is_bad in zip(models, ranks, bad, strict=True):
+        own.setdefault(model, []).append((float(rank), is_bad))
+    others = own.pop(baseline, [])
+    found = {}
+    for model, mine in own.items():
+        if others:
+            pairs = [_outcome(*one, *other) for one in mine for other in others]
+            found[model] = {name: pairs.count(name) / len(pairs) for name in SHARES}
+    return found
 
 
-def outcome_shares(
-    outcomes: Sequence[Literal["win", "tie", "loss", "both_bad"]],
-    clusters: Sequence[Hashable] | None = None,
-    *,
-    seed: int = 0,
-) -> dict[str, Estimate]:
-    """The shares that a win rate hides: win, tie, loss, and tied because both are unacceptable."""
-    names = ("win", "tie", "loss", "both_bad")
-    if strange := [o for o in outcomes if o not in names]:
-        raise ValueError(f"outcome {strange[0]!r}: one of {', '.join(names)} is needed.")
-    return {
-        name: cluster_bootstrap([float(o == name) for o in outcomes], clusters, seed=seed)
-        for name in names
-    }
+def _outcome(rank: float, is_bad: bool, other: float, other_is_bad: bool) -> str:
+    if rank != other:
+        return "win" if rank < other else "loss"
+    return "both_bad" if is_bad and other_is_bad else "tie"
 
 
 def length_controlled_win_rate(
