@@ -18,7 +18,8 @@ from preceptor.models.packing import Packing, as_batch, as_row, current_packing
 LONGEST = 256
 """Keys [positions] up to which the plain products were measured to be faster."""
 FEW = 2048
-"""Keys of all rows and groups up to which the fused kernel answers a single query sooner.
+"""Keys of all rows and groups, for each head of a group, up to which the fused kernel answers a
+single query sooner.
 
 The products' own overhead is 0.2 ms a layer then, several times the work (docs/log.md).
 """
@@ -158,11 +159,15 @@ def plain_attention(
     groups = key.shape[1]
     # The heads that share a key-value head stand in one row, so nothing is copied for them.
     query = query.reshape(batch, groups, heads // groups * length, width)
-    if length == 1 and batch * groups * key.shape[2] <= FEW:
+    if length == 1 and batch * groups * key.shape[2] <= FEW * (heads // groups):
         mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling)
         return mixed.reshape(batch, 1, heads, value.shape[3])
-    scores = (query * (scaling or width**-0.5)) @ key.transpose(2, 3)
-    scores = scores.view(batch, heads, length, key.shape[2])
+    query = query * (scaling or width**-0.5)
+    if length == 1:  # keys that stand in a larger memory would be copied to be turned
+        scores = (key @ query.transpose(2, 3)).transpose(2, 3)
+    else:
+        scores = query @ key.transpose(2, 3)
+    scores = scores.reshape(batch, heads, length, key.shape[2])
     if mask is not None:
         scores = scores + _additive(mask, scores.dtype)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
