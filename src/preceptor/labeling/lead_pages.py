@@ -4,7 +4,7 @@ Labelers stand here by pseudonym; nothing on these pages tells which model wrote
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -226,11 +226,13 @@ def note(store: Store, visitor: Visitor, what: str, of: object, now: datetime) -
     store.run(lambda session: note_access(session, visitor.member.id, what, of, now=now))
 
 
-def choose(session: Session, chosen: uuid.UUID | None) -> tuple[list[Project], Project | None]:
-    """Projects in which responses are compared, and the one asked for; else that of most labels."""
+def choose(
+    session: Session, chosen: uuid.UUID | None, task_types: Sequence[str] = COMPARISONS
+) -> tuple[list[Project], Project | None]:
+    """Projects of these types, and the one asked for; else that of most labels."""
     projects = list(
         session.scalars(
-            select(Project).where(Project.task_type.in_(COMPARISONS)).order_by(Project.name)
+            select(Project).where(Project.task_type.in_(task_types)).order_by(Project.name)
         )
     )
     if chosen is not None:
