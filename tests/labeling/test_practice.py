@@ -249,6 +249,23 @@ def test_what_makes_no_sense_in_a_practice_is_refused(store: Store):
         practice(store, "prompt_plain", tasks=None)
 
 
+def test_who_answers_first_is_promised_no_answer(store: Store, enter: Enter):
+    project = practice(store)
+    rita, ann = enter("rita", role="researcher", group="researcher"), enter("ann")
+    promise, task = "you see the researchers' answer", "your answer can be the one that they see"
+    page = rita.open("/")
+    assert task in page.text and promise not in page.text
+    page = page.press(ending="/claim")
+    for likert in "752":
+        page = page.press("next", likert=likert)
+    assert "see the answer" not in page.text
+    page = page.press("submit", rank_1="1", rank_2="2", rank_3="unacceptable")
+    assert not page.path.endswith("/feedback") and "The researchers' answer" not in page.text
+    answer(store, project, rita.account, num=1)  # type: ignore[attr-defined]
+    page = ann.open("/")
+    assert promise in page.text and task not in page.text
+
+
 def test_by_the_pages_without_a_script(store: Store, enter: Enter, rita: uuid.UUID):
     project, ann = practice(store), enter("ann")
     answer(store, project, rita)
