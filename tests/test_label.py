@@ -305,6 +305,23 @@ def test_prompts_that_repeat_others_are_kept_and_not_asked_about():
     assert "goes with prompts" in refused("import", "p.jsonl", "--kind", "rankings", *arguments[3:])
 
 
+def test_what_is_too_long_is_left_out_and_its_line_named():
+    told("init")
+    rows = [{"prompt": "short"}, *({"prompt": f"{i}" * 150_000} for i in range(7))]
+    Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["import", "p.jsonl", "--kind", "prompts", *DECLARED]
+    result = label(*command)
+    assert result.exit_code == 0 and "7  too long" in result.stdout
+    said = result.stderr.splitlines()
+    assert said[0] == "p.jsonl:2: a text of 150,000 characters; 100,000 are the most."
+    assert said[5:] == [
+        "and 2 more",
+        "Import the file again with --max-chars to take them in as well.",
+    ]
+    assert "7  added" in told(*command, "--max-chars", "150000")
+    assert "too long" not in told(*command, "--max-chars", "150000")
+
+
 def test_what_consent_covers_and_whose_names_they_are_is_said_at_import():
     told("init")
     Path("p.jsonl").write_text('{"prompt": "q", "user": "1", "email": "bob@example.org"}\n')

@@ -111,6 +111,12 @@ def import_file(
     region: Annotated[
         str, typer.Option("--region", help="Whose phone numbers may stand without a country code.")
     ] = "US",
+    max_chars: Annotated[
+        int | None,
+        typer.Option(
+            "--max-chars", min=1, help="Leave out what has a longer text.  [100,000 characters]"
+        ),
+    ] = None,
     keep_meta: Annotated[
         bool,
         typer.Option("--keep-meta", help="Keep and export keys that mean nothing to Preceptor."),
@@ -143,7 +149,8 @@ def import_file(
     from preceptor.data.hygiene import look_at, without_personal
     from preceptor.data.personal import check_region
     from preceptor.data.records import Demonstration, Prompt, Ranking
-    from preceptor.store.ingest import import_labels, import_prompts, read_file
+    from preceptor.store.forms import LONGEST
+    from preceptor.store.ingest import import_labels, import_prompts, read_file, shown_few
     from preceptor.store.questions import own_forms
     from preceptor.store.rows import SCOPES, Provenance
 
@@ -183,6 +190,7 @@ def import_file(
             forms=forms,
             keep_all=keep_all,
             format=format_name,
+            max_chars=max_chars or LONGEST,
         )
         with there.write() as session:
             if kind == "prompts":
@@ -190,6 +198,9 @@ def import_file(
             else:
                 counts = import_labels(session, there.site_key, read, project=project)
     _print_counts(counts)
+    if read.too_long:
+        way_out = "Import the file again with --max-chars to take them in as well."
+        typer.echo("\n".join([*shown_few(read.too_long), way_out]), err=True)
 
 
 @label_app.command()

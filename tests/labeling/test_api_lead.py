@@ -383,6 +383,31 @@ def test_a_lead_says_what_a_prompt_is_and_takes_it_back(lead: Program, store: St
     assert lead(other, {"labels": {"ambiguous": True}}).status_code == 404
 
 
+def test_what_is_too_long_is_refused_with_its_line(lead: Program, store: Store):
+    long = "x" * 100_001
+    rows = [{"prompt": "one"}, {"prompt": long}]
+    path = "POST /ingest?kind=prompts&licence=CC0&consent=yes"
+    message = error_of(lead(path, content=lines_of(rows)))["message"]
+    assert message.startswith("upload.jsonl:2: a text of 100,001 characters; 100,000 are the most.")
+    assert "Nothing was imported" in message and "skip_broken" in message
+    counts = lead(f"{path}&skip_broken=true", content=lines_of(rows)).json()["counts"]
+    assert counts == {"added": 1, "too long": 1}
+    counts = lead(f"{path}&max_chars=100001", content=lines_of(rows)).json()["counts"]
+    assert counts == {"added": 1, "there already": 1}
+    project = make_project(store)
+    asked = {"prompt": "p", "responses": ["a", "b"], "ranks": [1, 2]}
+    for row in (asked | {"prompt": long}, asked | {"responses": ["a", long]}):
+        for name in ("tasks", "attention"):
+            path = f"POST /projects/{project}/{name}?{DECLARED}"
+            refused = lead(path, content=lines_of([asked, row]))
+            assert refused.status_code == 400
+            message = error_of(refused)["message"]
+            assert "100,001 characters; 100,000 are the most" in message, name
+            assert "line 2: " in message or message.startswith("upload.jsonl:2: "), message
+    with store.read() as session:
+        assert len(session.scalars(select(Task)).all()) == 1, "none of the two files came in"
+
+
 def test_records_come_in_as_by_the_command(lead: Program, store: Store):
     declared = "licence=CC0&consent=yes&source=mine"
     rows = [{"prompt": "one", "user": "u"}, {"prompt": "ONE", "user": "v"}, {"prompt": 3}]

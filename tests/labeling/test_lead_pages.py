@@ -34,6 +34,7 @@ from preceptor.statistics import Estimate
 from preceptor.statistics.quality import Pace
 from preceptor.store.accounts import accept_invitation, invite
 from preceptor.store.database import Store, create_store, open_store
+from preceptor.store.erase import Wanted, erase
 from preceptor.store.labels import reopen, submit
 from preceptor.store.names import identify
 from preceptor.store.projects import (
@@ -238,6 +239,110 @@ def test_comments_and_skips_are_read_with_their_task_the_newest_first(store: Sto
     with store.read() as session:
         assert "comments of labelers" in session.scalars(select(AccessLog.what)).all()
     assert "There are no older ones" in admin.get("/lead/comments?page=2").text
+
+
+def test_comments_are_of_a_project_a_labeler_a_kind_as_chosen(store: Store, admin: Browser):
+    said: dict[tuple[str, str, str], str] = {}
+    names = {login: add_member(store, login) for login in ("ann", "bob", "cyd")}
+    for name in ("one", "two"):
+        tasks = {f"{name} {i}": ["a", "b"] for i in range(6)}
+        project = make_project(store, tasks=tasks, name=name)
+        for login in ("ann", "bob"):
+            for kind in ("labels", "skips"):
+                words = said[name, login, kind] = f"{name} {login} {kind} <i>"
+                with store.write() as session:
+                    held = claim(session, project, names[login], now=START)
+                    assert held is not None
+                    if kind == "skips":
+                        skip(
+                            session, held.id, names[login], reason="other", comment=words, now=START
+                        )
+                        continue
+                    ratings = {p: {"likert": 4} for p in "12"}
+                    form = {"ratings": ratings, "rank_groups": [["1"], ["2"]], "comment": words}
+                    submit(session, held.id, names[login], key=held.key, form=form, now=START)
+    with store.read() as session:
+        projects = {row.name: row.id for row in session.scalars(select(Project))}
+        pseudonyms = {login: session.get_one(Account, id).pseudonym for login, id in names.items()}
+
+    def shown(**chosen: str) -> set[tuple[str, str, str]]:
+        page = admin.get("/lead/comments", params=chosen)
+        assert page.status_code == 200 and "<i>" not in page.text
+        return {
+            key for key, words in said.items() if words.replace("<i>", "&lt;i&gt;") in page.text
+        }
+
+    assert shown() == shown(project="", labeler="", kind="") == set(said)
+    for name, login, kind in said:
+        project, labeler = str(projects[name]), pseudonyms[login]
+        assert shown(project=project) == {key for key in said if key[0] == name}
+        assert shown(labeler=labeler) == {key for key in said if key[1] == login}
+        assert shown(kind=kind) == {key for key in said if key[2] == kind}
+        assert shown(project=project, labeler=labeler, kind=kind) == {(name, login, kind)}
+    page = admin.open("/lead/comments")
+    assert page.form("/comments")["choices"] == {
+        "project": ["", *(str(projects[name]) for name in ("one", "two"))],
+        "labeler": ["", *sorted(pseudonyms[login] for login in ("ann", "bob"))],
+        "kind": ["", "labels", "skips"],
+    }
+    nobody = admin.get("/lead/comments", params={"labeler": pseudonyms["cyd"]}).text
+    assert "There is none like that" in nobody
+    for wrong in ({"project": "x"}, {"labeler": "x' OR 1"}, {"kind": "all"}):
+        assert admin.get("/lead/comments", params=wrong).status_code == 400
+    with store.read() as session:
+        noted = session.scalars(select(AccessLog.object)).all()
+    assert f"project={projects['two']}&labeler={pseudonyms['bob']}&kind=skips" in noted
+
+
+def test_pages_of_comments_are_in_one_order_with_what_is_chosen_kept(
+    store: Store, admin: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("preceptor.labeling.comments.PAGE", 3)
+    project = make_project(store, tasks={f"p{i}": ["a", "b"] for i in range(14)})
+    ann = add_member(store, "ann")
+    for i in range(14):  # all at one time, so that the order is settled by more than that
+        with store.write() as session:
+            held = claim(session, project, ann, now=START)
+            assert held is not None
+            if i % 2:
+                skip(session, held.id, ann, reason="other", comment=f"word {i}.", now=START)
+                continue
+            ratings = {p: {"likert": 4} for p in "12"}
+            words = {"comment": f"word {i}."} if i else {}
+            form = {"ratings": ratings, "rank_groups": [["1"], ["2"]], **words}
+            submit(session, held.id, ann, key=held.key, form=form, now=START)
+    for query, expected in (("", set(range(1, 14))), ("?kind=skips", set(range(1, 14, 2)))):
+        seen: list[int] = []
+        page = admin.open(f"/lead/comments{query}")
+        while True:
+            seen += map(int, re.findall(r"word (\d+)\.", page.text))
+            if "Older" not in page.text:
+                break
+            [*_, older] = (link for link in page.links if "page=" in link)
+            assert ("kind=skips" in older) == bool(query)
+            page = admin.open(older)
+        assert len(seen) == len(set(seen)) and set(seen) == expected
+
+
+def test_erased_comments_are_not_there_and_cost_no_place(
+    store: Store, admin: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("preceptor.labeling.comments.PAGE", 1)
+    project = make_project(store, tasks={f"p{i}": ["a", "b"] for i in range(4)})
+    for login in ("bob", "ann"):
+        who = add_member(store, login)
+        with store.write() as session:
+            held = claim(session, project, who, now=START)
+            assert held is not None
+            ratings = {p: {"likert": 4} for p in "12"}
+            form = {"ratings": ratings, "rank_groups": [["1"], ["2"]], "comment": f"of {login}."}
+            now = START + timedelta(minutes=login == "ann")
+            submit(session, held.id, who, key=held.key, form=form, now=now)
+    assert "of ann." in admin.get("/lead/comments").text
+    with store.write() as session:
+        erase(session, store.site_key, Wanted(labeler="ann"), by=None, now=START)
+    page = admin.get("/lead/comments").text
+    assert "of bob." in page and "of ann." not in page and "Older" not in page
 
 
 def test_a_project_is_chosen_by_its_id_alone(store: Store, admin: Browser, project: uuid.UUID):

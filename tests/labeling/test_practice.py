@@ -24,7 +24,14 @@ from preceptor.store.labels import submit as submit_label
 from preceptor.store.projects import set_project_state
 from preceptor.store.queue import claim, view
 from preceptor.store.screening import drop_gold, set_gold
-from preceptor.store.tables import Account, Assignment, GoldAnswer, Task
+from preceptor.store.tables import (
+    Account,
+    Assignment,
+    GoldAnswer,
+    Submission,
+    SubmissionText,
+    Task,
+)
 
 BOTH = ("training", "researcher")
 WHY = "The first is <b>rude</b>."
@@ -242,6 +249,23 @@ def test_what_makes_no_sense_in_a_practice_is_refused(store: Store):
         practice(store, "prompt_plain", tasks=None)
 
 
+def test_who_answers_first_is_promised_no_answer(store: Store, enter: Enter):
+    project = practice(store)
+    rita, ann = enter("rita", role="researcher", group="researcher"), enter("ann")
+    promise, task = "you see the researchers' answer", "your answer can be the one that they see"
+    page = rita.open("/")
+    assert task in page.text and promise not in page.text
+    page = page.press(ending="/claim")
+    for likert in "752":
+        page = page.press("next", likert=likert)
+    assert "see the answer" not in page.text
+    page = page.press("submit", rank_1="1", rank_2="2", rank_3="unacceptable")
+    assert not page.path.endswith("/feedback") and "The researchers' answer" not in page.text
+    answer(store, project, rita.account, num=1)  # type: ignore[attr-defined]
+    page = ann.open("/")
+    assert promise in page.text and task not in page.text
+
+
 def test_by_the_pages_without_a_script(store: Store, enter: Enter, rita: uuid.UUID):
     project, ann = practice(store), enter("ann")
     answer(store, project, rita)
@@ -310,6 +334,46 @@ def test_two_side_by_side_and_toxicity_and_writing_have_their_pages(
         assert "ppo" not in page.html and "secret" not in page.html
         if task_type == "demonstration":
             assert "Mine." in page.text.split("Your answer")[1]
+
+
+def test_a_practice_of_demonstrations_from_the_lead_s_choice_to_the_answer(
+    store: Store, enter: Enter
+):
+    project = practice(store, "demonstration", tasks={"q": []}, name="to write")
+    practice(store, name="to rank")
+    rita, ann = enter("rita", role="researcher", group="researcher"), enter("ann")
+    page = rita.open(f"/lead/gold?project={project}")
+    assert "to write" in page.text and "No researcher has answered a task" in page.text
+    form = {"response": "The <i>model</i> answer.", "comment": "a <b>zebra</b>"}
+    with store.write() as session:
+        held = claim(session, project, rita.account, now=START)  # type: ignore[attr-defined]
+        assert held is not None
+        submit_label(session, held.id, rita.account, key=held.key, form=form, now=START)  # type: ignore[attr-defined]
+        task = session.get_one(Assignment, held.id).task_id
+    assert f"/lead/tasks/{task}" in rita.open(f"/lead/gold?project={project}").links
+    page = rita.open(f"/lead/tasks/{task}")
+    assert "The <i>model</i> answer." in page.text and "Comment: a <b>zebra</b>" in page.text
+    assert "<i>" not in page.html and "<b>zebra" not in page.html
+    page = page.press(ending="/gold", assignment=str(held.id), explanation=WHY)
+    assert f"The gold answer: {WHY}" in page.text and "researcher, gold" in page.text
+    mine = ann.open("/").press(ending="/claim")
+    assert "The <i>model</i> answer." not in mine.text
+    page = mine.press("submit", response="My answer.", comment="for my lead")
+    assert page.path.endswith("/feedback") and WHY in page.text
+    assert "The <i>model</i> answer." in page.text.split("Your answer")[0]
+    assert "My answer." in page.text.split("Your answer")[1] and "zebra" not in page.html
+    page = rita.open(f"/lead/tasks/{task}")
+    assert "My answer." in page.text and "Comment: for my lead" in page.text
+    with store.write() as session:
+        text = session.get_one(SubmissionText, (_newest(session, held.id), "response"))
+        text.text = ""
+    assert "This text was erased." in rita.open(f"/lead/tasks/{task}").text
+
+
+def _newest(session: Any, assignment: uuid.UUID) -> uuid.UUID:
+    wanted = select(Submission.id).where(Submission.assignment_id == assignment)
+    found: uuid.UUID = session.scalars(wanted.order_by(Submission.revision.desc())).first()
+    return found
 
 
 def test_by_the_interface(store: Store, app: Any, rita: uuid.UUID):

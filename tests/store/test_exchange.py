@@ -22,6 +22,7 @@ from preceptor.store import export, tables
 from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline
 from preceptor.store.database import Store
 from preceptor.store.export import Exported, Filter, export_records
+from preceptor.store.forms import LONGEST
 from preceptor.store.ingest import import_labels, import_prompts, read_file
 from preceptor.store.labels import reopen, submit, undo
 from preceptor.store.names import identify
@@ -445,6 +446,41 @@ def test_what_hygiene_leaves_out_is_kept_with_its_reason(store: Store, tmp_path:
     with store.read() as session:
         kept = session.scalars(select(tables.Prompt).where(tables.Prompt.status == "rejected"))
         assert [(p.content, p.reason) for p in kept] == [("q 7", "too long")]
+
+
+LONG = "x" * (LONGEST + 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("prompts", {"prompt": LONG}),
+        ("prompts", {"prompt": [{"role": "user", "content": LONG}]}),
+        ("prompts", {"prompt": "p", "use_case": LONG}),
+        ("demonstrations", {"prompt": LONG, "response": "r"}),
+        ("demonstrations", {"prompt": "p", "response": LONG}),
+        ("rankings", {"prompt": "p", "responses": ["a", LONG], "ranks": [1, 2]}),
+    ],
+)
+def test_what_is_too_long_is_counted_and_not_stored(
+    store: Store, tmp_path: Path, kind: str, row: dict[str, Any]
+):
+    more = {
+        "prompts": {},
+        "demonstrations": {"response": "r"},
+        "rankings": {"responses": ["a", "b"], "ranks": [1, 2]},
+    }
+    short: dict[str, Any] = {"prompt": "x" * LONGEST, **more[kind]}
+    path = write(tmp_path / "p.jsonl", [short, row])
+    options: dict[str, Any] = {"hygiene": look_at} if kind == "prompts" else {}
+    assert bring(store, path, kind, **options) == {"added": 1, "too long": 1}
+    with store.read() as session:
+        assert session.scalars(select(tables.Prompt.content)).all() == [short["prompt"]]
+        assert LONG not in session.scalars(select(tables.Response.text)).all()
+        assert session.scalars(select(tables.Ingest.counts)).all() == [{"added": 1, "too long": 1}]
+    alone = write(tmp_path / "q.jsonl", [row])
+    assert bring(store, alone, kind) == {"too long": 1}
+    assert bring(store, path, kind, max_chars=2 * LONGEST) == {"added": 1, "there already": 1}
 
 
 def test_what_does_not_go_out_is_counted_by_reason(store: Store, tmp_path: Path):

@@ -48,6 +48,8 @@ def work(store: Store, seed: int) -> Any:
                 skip(session, view.id, who, reason="broken", now=now)
                 continue
             form = fill_in(view, seed=draws.randrange(100))
+            if step % 3 == 0:
+                form["comment"] = "a word"
             submit(session, view.id, who, key=view.key, form=form, now=now)
             if draws.random() < 0.3:
                 undo(session, view.id, who, now=now)
@@ -63,6 +65,7 @@ def test_the_short_rows_are_those_made_of_the_submissions(store: Store):
     with store.write() as session:
         kept = rows_of(session)
         assert len(kept) > 8
+        assert 0 < sum(row["commented"] for row in kept) < len(kept)
         assert made_again(session) == kept
         submitted = session.scalars(
             select(Assignment.id).where(Assignment.state == "submitted")
@@ -166,6 +169,21 @@ def test_a_store_of_an_older_version_gets_its_short_rows(fresh: Fresh):
     url = store.engine.url
     where = Path(url.database) if url.get_backend_name() == "sqlite" else None
     create_store(str(where) if where else url.render_as_string(hide_password=False))
+    with store.read() as session:
+        assert rows_of(session) == kept
+    store.close()
+
+
+def test_a_store_of_an_older_version_learns_which_labels_have_a_comment(fresh: Fresh):
+    store = fresh()
+    work(store, seed=4)
+    with store.read() as session:
+        kept = rows_of(session)
+    assert 0 < sum(row["commented"] for row in kept) < len(kept)
+    for version in ("0011", "head"):
+        with store.engine.execution_options(writes=True).begin() as connection:
+            move = command.upgrade if version == "head" else command.downgrade
+            move(migrations(connection), version)
     with store.read() as session:
         assert rows_of(session) == kept
     store.close()

@@ -250,6 +250,13 @@ def test_more_tasks_are_more_and_a_task_can_be_given_back(store: Store):
             "Pair 1 has no response. Write it, or empty the pair",
         ),
         ("prompt_few_shot", FEW_SHOT | {"pairs": "hot"}, '"pairs" is a list of'),
+        ("demonstration", {"response": "x" * 100_001}, "response has 100,001 characters; 100,000"),
+        ("prompt_plain", {"prompt": "x" * 100_001}, "prompt has 100,001 characters; 100,000"),
+        (
+            "prompt_few_shot",
+            FEW_SHOT | {"instruction": "x" * 100_000},
+            "instruction with all pairs has 100,0",
+        ),
     ],
 )
 def test_a_form_that_is_not_whole_says_what_is_missing(task_type: str, form: Any, told: str):

@@ -40,6 +40,7 @@ from preceptor.labeling.uploads import UPLOADED, uploaded
 from preceptor.statistics import Estimate
 from preceptor.store import attention, ingest, projects, prompt_labels, screening, writing
 from preceptor.store.asking import ask, read_asked
+from preceptor.store.forms import LONGEST
 from preceptor.store.questions import PAPER, own_forms, questions_of
 from preceptor.store.rows import SCOPES, Provenance
 from preceptor.store.status import ProjectStatus, project_status
@@ -302,8 +303,13 @@ async def ingest_lines(
     keep_all: bool = False,
     keep_personal: bool = False,
     language: Annotated[list[Text] | None, Query(max_length=20)] = None,
+    max_chars: Annotated[int, Query(ge=1, le=100_000_000)] = LONGEST,
 ) -> Counts:
-    """Records, a line each, as `preceptor label import` takes a file: all of them or none."""
+    """Records, a line each, as `preceptor label import` takes a file: all of them or none.
+
+    A record with a text of over `max_chars` characters is broken, too: with `skip_broken` it is
+    counted and left out.
+    """
     body = await request.body()
     if kind == "prompts" and project is not None:
         raise StoreError("A project goes with labels; tasks are asked about prompts later.")
@@ -327,7 +333,14 @@ async def ingest_lines(
                 hygiene=hygiene if kind == "prompts" else of_labels,
                 forms=forms,
                 keep_all=keep_all,
+                max_chars=max_chars,
             )
+            if not skip_broken:
+                ingest.require_none_too_long(
+                    file,
+                    "Nothing was imported. Shorten what is too long, leave it out with skip_broken,"
+                    " or allow more with max_chars.",
+                )
         if kind == "prompts":
             return store.run(lambda s: ingest.import_prompts(s, store.site_key, file))
         return store.run(lambda s: ingest.import_labels(s, store.site_key, file, project=project))

@@ -61,6 +61,7 @@ class Opinion:
     flags: dict[str, tuple[str, ...]]
     input_toxicity: int | None  # where toxicity was asked, and of each response the same
     toxicity: dict[str, dict[str, int]]
+    response: str  # that was written, in a demonstration; nothing once it was erased
     comment: str
     at: datetime
 
@@ -76,6 +77,7 @@ class Discussion:
     target: int | None
     use_case: str
     prompt: str | Messages
+    is_written: bool  # labelers write the response, and there is none to judge
     responses: dict[str, str]
     opinions: tuple[Opinion, ...]
     gold: uuid.UUID | None  # the assignment whose label is the gold answer
@@ -153,6 +155,7 @@ def read_discussion(session: Session, task_id: uuid.UUID) -> Discussion:
         target=task.target,
         use_case=prompt.use_case,
         prompt=prompt.content,
+        is_written=project.task_type == "demonstration",
         responses=responses,
         opinions=tuple(
             _opinion(row.Judgement, row.Account, *said[row.id], list(responses), flags)
@@ -173,7 +176,7 @@ def _opinion(
     label: Judgement,
     account: Account,
     body: dict[str, Any],
-    comment: str,
+    texts: dict[str, str],
     slots: Sequence[str],
     asked: Sequence[str],
 ) -> Opinion:
@@ -199,25 +202,30 @@ def _opinion(
         flags={slot: names for slot, names in flags.items() if names},
         input_toxicity=body.get("input_toxicity"),
         toxicity=body["ratings"] if "input_toxicity" in body else {},
-        comment=comment,
+        response=texts.get("response", ""),
+        comment=texts.get("comment", ""),
         at=label.at,
     )
 
 
 def _said(
     session: Session, assignments: Sequence[uuid.UUID]
-) -> dict[uuid.UUID, tuple[dict[str, Any], str]]:
-    """The newest revision's choices, by slot, and its comment, of each assignment."""
-    rows = session.execute(
-        select(Submission.assignment_id, Submission.body, SubmissionText.text)
-        .outerjoin(
-            SubmissionText,
-            (SubmissionText.submission_id == Submission.id) & (SubmissionText.field == "comment"),
-        )
+) -> dict[uuid.UUID, tuple[dict[str, Any], dict[str, str]]]:
+    """The newest revision's choices, by slot, and its texts, of each assignment."""
+    labels = session.execute(
+        select(Submission.assignment_id, Submission.id, Submission.body)
         .where(Submission.assignment_id.in_(assignments))
         .order_by(Submission.revision)
     )
-    return {assignment: (body, words or "") for assignment, body, words in rows}
+    newest = {assignment: (id, body) for assignment, id, body in labels}
+    texts: dict[uuid.UUID, dict[str, str]] = {id: {} for id, _ in newest.values()}
+    for id, field, words in session.execute(
+        select(SubmissionText.submission_id, SubmissionText.field, SubmissionText.text).where(
+            SubmissionText.submission_id.in_(list(texts))
+        )
+    ):
+        texts[id][field] = words
+    return {assignment: (body, texts[id]) for assignment, (id, body) in newest.items()}
 
 
 def _prompts(session: Session, tasks: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[str, str]]:

@@ -4,9 +4,10 @@ Labelers stand here by pseudonym; nothing on these pages tells which model wrote
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
@@ -17,7 +18,7 @@ from preceptor.errors import StoreError
 from preceptor.labeling import charts
 from preceptor.labeling.agreement import NEWEST, Agreement, agreement_of, people_of
 from preceptor.labeling.charts import Mark
-from preceptor.labeling.comments import read_comments
+from preceptor.labeling.comments import Choice, read_commenting, read_comments
 from preceptor.labeling.disagreements import Disputed, read_discussion, read_disputed
 from preceptor.labeling.judgements import read_judgements
 from preceptor.labeling.labelers import bias_of, read_records
@@ -175,13 +176,34 @@ def disagreements(
 
 @router.get("/comments")
 def comments(
-    request: Request, visitor: Lead, store: AStore, now: Now, page: PageNumber = 1
+    request: Request,
+    visitor: Lead,
+    store: AStore,
+    now: Now,
+    project: uuid.UUID | Literal[""] = "",  # nothing is what a form sends for all
+    labeler: Annotated[str, Query(pattern="^[a-z0-9_]{0,64}$")] = "",
+    kind: Literal["", "labels", "skips"] = "",
+    page: PageNumber = 1,
 ) -> HTMLResponse:
+    choice = Choice(project or None, labeler, kind)
     with store.read() as session:
-        rows, more = read_comments(session, page=page)
+        projects, labelers = read_commenting(session)
+        rows, more = read_comments(session, choice, page=page)
+    chosen = {"project": str(project), "labeler": labeler, "kind": kind}
+    query = urlencode({name: value for name, value in chosen.items() if value})
     if rows:
-        note(store, visitor, "comments of labelers", "", now)
-    return render(request, "lead/comments.html", rows=rows, more=more, page=page)
+        note(store, visitor, "comments of labelers", query, now)
+    return render(
+        request,
+        "lead/comments.html",
+        projects=projects,
+        labelers=labelers,
+        choice=choice,
+        query=query,
+        rows=rows,
+        more=more,
+        page=page,
+    )
 
 
 @router.get("/tasks/{task_id}")
@@ -226,11 +248,13 @@ def note(store: Store, visitor: Visitor, what: str, of: object, now: datetime) -
     store.run(lambda session: note_access(session, visitor.member.id, what, of, now=now))
 
 
-def choose(session: Session, chosen: uuid.UUID | None) -> tuple[list[Project], Project | None]:
-    """Projects in which responses are compared, and the one asked for; else that of most labels."""
+def choose(
+    session: Session, chosen: uuid.UUID | None, task_types: Sequence[str] = COMPARISONS
+) -> tuple[list[Project], Project | None]:
+    """Projects of these types, and the one asked for; else that of most labels."""
     projects = list(
         session.scalars(
-            select(Project).where(Project.task_type.in_(COMPARISONS)).order_by(Project.name)
+            select(Project).where(Project.task_type.in_(task_types)).order_by(Project.name)
         )
     )
     if chosen is not None:

@@ -30,7 +30,7 @@ from preceptor.labeling.uploads import UPLOADED, uploaded
 from preceptor.store.asking import ask
 from preceptor.store.attention import add_attention, read_answers, set_attention_fraction
 from preceptor.store.database import Store
-from preceptor.store.forms import TASK_TYPES
+from preceptor.store.forms import COMPARISONS, TASK_TYPES
 from preceptor.store.ingest import FileRead
 from preceptor.store.projects import set_project_state
 from preceptor.store.questions import PAPER_FILE, questions_of
@@ -40,6 +40,9 @@ from preceptor.store.screening import drop_gold, set_gold
 from preceptor.store.tables import Project
 
 router = APIRouter(prefix="/lead")
+
+WITH_ANSWERS = ("demonstration", *COMPARISONS)
+"""Types of tasks that a researcher's label can be the gold answer of."""
 
 LeadWithFile = Annotated[Visitor, Depends(roles("researcher", "admin", max_files=1))]
 
@@ -83,7 +86,7 @@ def gold(
     page: PageNumber = 1,
 ) -> HTMLResponse:
     with store.read() as session:
-        projects, project = choose(session, chosen)
+        projects, project = choose(session, chosen, WITH_ANSWERS)
         rows = read_gold_tasks(session, project.id, page=page) if project else []
     if rows and project is not None:
         note(store, visitor, "prompts of gold tasks", project.id, now)

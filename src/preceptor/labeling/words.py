@@ -155,6 +155,9 @@ TASK_TEXTS = {
 SCREENING = "screening"
 PRACTICE = "practice"
 PRACTICE_TEXT = "This is practice: after each task you see the researchers' answer beside yours."
+PRACTICE_ANSWER_TEXT = (
+    "Labelers practise here: your answer can be the one that they see beside theirs."
+)
 DONE_COUNT = "{count:,} done by you"
 START = "Begin"
 NEXT_TASK = "Next task"

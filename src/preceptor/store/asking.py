@@ -18,10 +18,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from preceptor.data.hygiene import without_personal
-from preceptor.data.records import Prompt, parse_line, parse_record
+from preceptor.data.records import Prompt, parse_line, parse_record, text_of
 from preceptor.errors import DataError, StoreError
 from preceptor.store.consent import erased_people
-from preceptor.store.forms import PROMPT_TYPES, require_storable
+from preceptor.store.forms import PROMPT_TYPES, require_short, require_storable
 from preceptor.store.layout import SCHEMAS, with_foreign
 from preceptor.store.names import SiteKey
 from preceptor.store.projects import ERASED, SLOTS, Candidate, add_policy, add_tasks
@@ -81,9 +81,11 @@ def read_asked(body: bytes) -> list[Question]:
         for number, line in enumerate(body.split(b"\n"), 1):
             if line.strip():
                 where = f"line {number}"
-                found.append(
-                    read_question(parse_record(parse_line(line, where), Prompt, where), where)
-                )
+                record = parse_record(parse_line(line, where), Prompt, where)
+                question = read_question(record, where)
+                for text in (text_of(record.prompt), record.use_case, *question.responses):
+                    require_short(text, f"{where}: a text of it")
+                found.append(question)
     except DataError as error:
         raise StoreError(str(error)) from None
     if not found:

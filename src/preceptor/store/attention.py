@@ -22,7 +22,7 @@ from preceptor.data.records import Prompt, Ranking
 from preceptor.errors import StoreError
 from preceptor.store import tables
 from preceptor.store.forms import COMPARISONS
-from preceptor.store.ingest import FileRead, read_file
+from preceptor.store.ingest import FileRead, read_file, require_none_too_long
 from preceptor.store.names import SiteKey
 from preceptor.store.rows import OTHER, Provenance, Rows
 
@@ -39,8 +39,11 @@ def read_answers(path: Path, *, now: datetime) -> FileRead:
 
     Raises:
         DataError: lines are broken; it names the first few.
+        StoreError: or too long.
     """
-    return read_file(Provenance(path, MADE_UP, MADE_UP, now, source=SOURCE), Ranking)
+    file = read_file(Provenance(path, MADE_UP, MADE_UP, now, source=SOURCE), Ranking)
+    require_none_too_long(file, f"{path}: nothing was added. Shorten what is too long.")
+    return file
 
 
 def add_attention(

@@ -69,6 +69,10 @@ FIELDS = {  # of each form, besides the comment
     "prompt_user_based": {"prompt", "use_case"},
 }
 
+LONGEST = 100_000
+"""Characters of a prompt, a response or a comment that comes in: some forty pages, which nobody
+judges. A file of them may have longer ones if whoever imports it says so."""
+
 Groups = list[list[str]]
 
 
@@ -192,6 +196,7 @@ def few_shot_of(form: Mapping[str, Any]) -> dict[str, str]:
             f"{number} {'pair' if number == 1 else 'pairs'} of query and response; a few-shot "
             f"prompt has {NUM_PAIRS[0]} to {NUM_PAIRS[-1]}."
         )
+    require_short("".join(texts.values()), "The instruction with all pairs")
     return texts
 
 
@@ -286,11 +291,20 @@ def require_storable(value: Any, what: str, *, depth: int = 0) -> None:
             require_storable(inner, what, depth=depth + 1)
 
 
+def require_short(text: str, what: str) -> None:
+    """Refuse a text that is longer than anybody reads."""
+    if len(text) > LONGEST:
+        raise StoreError(
+            f"{what} has {len(text):,} characters; {LONGEST:,} are the most. Shorten it."
+        )
+
+
 def _text(form: Mapping[str, Any], field: str) -> str:
     text = form.get(field) or ""
     if not isinstance(text, str):
         raise StoreError(f"The {field} must be text, it is {type(text).__name__}.")
     require_storable(text, f"The {field}")
+    require_short(text, f"The {field}")
     return text
 
 

@@ -38,6 +38,7 @@ class ProjectCard:
     task_type: str
     screening: bool
     practice: bool
+    feedback: bool  # there, after each submit: for those who learn, not for those who answer first
     number: int  # among those of its type, by age: 1, 2, ..
     num_done: int  # by this account
     held: uuid.UUID | None  # the task in hand
@@ -114,6 +115,7 @@ def inbox(session: Session, account_id: uuid.UUID, *, now: datetime) -> list[Pro
                 task_type=project.task_type,
                 screening=project.purpose == "screening",
                 practice=project.purpose == "practice",
+                feedback=gets_feedback(project, account),
                 number=1 + sum(card.task_type == project.task_type for card in cards),
                 num_done=done.get(project.id, 0),
                 held=held.get(project.id),

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from preceptor.data import formats
 from preceptor.data.compressed import open_bytes, suffix_of
 from preceptor.data.conversations import GROUP
-from preceptor.data.hygiene import Looked
+from preceptor.data.hygiene import IN_WORDS, Looked
 from preceptor.data.records import (
     Demonstration,
     Prompt,
@@ -25,10 +25,12 @@ from preceptor.data.records import (
     file_hash,
     parse_line,
     parse_record,
+    text_of,
 )
 from preceptor.errors import DataError, StoreError
 from preceptor.store.consent import erased_people
 from preceptor.store.forms import (
+    LONGEST,
     check_groups,
     groups_of,
     prompt_labels_of,
@@ -45,6 +47,7 @@ from preceptor.store.tables import Project
 from preceptor.store.toxicity import toxicity_of
 
 SHOWN_PROBLEMS = 5
+TOO_LONG = IN_WORDS["too_long"]
 Hygiene = Callable[[Sequence[Prompt]], Sequence[Looked]]
 """For each prompt of a file what is to be known before it is stored (`preceptor.data.hygiene`)."""
 
@@ -71,6 +74,7 @@ class FileRead:
     broken: Counter[str]
     manifest: dict[str, Any]
     cleaned: bool  # prompts that repeat others, and over 200 of a user, are not asked about
+    too_long: tuple[str, ...] = ()  # lines that were left out for it, each with its place
 
 
 def read_file(
@@ -83,10 +87,12 @@ def read_file(
     format: str | None = None,
     forms: Mapping[str, Questions] | None = None,
     keep_all: bool = False,
+    max_chars: int = LONGEST,
 ) -> FileRead:
     """All that needs no database. Without `keep_meta` only what we know the meaning of is kept.
 
-    With `keep_all` prompts that repeat others in the store, and over 200 of a user, are kept.
+    With `keep_all` prompts that repeat others in the store, and over 200 of a user, are kept. A
+    record with a text of over `max_chars` characters is left out, of whatever kind it is.
     `forms` are those that the store has, by what lines call them; the manifest may bring others.
 
     Files of other tools are read by their adapters; `format` names one that the keys do not tell.
@@ -95,13 +101,14 @@ def read_file(
         DataError: lines are broken and are not to be skipped; it names the first few.
     """
     manifest = {} if kind is Prompt else read_manifest(provenance.path)
-    lines, broken = read_lines(
+    lines, broken, too_long = read_lines(
         provenance,
         kind,
         skip_broken=skip_broken,
         keep_meta=keep_meta,
         format=format,
         forms={**(forms or {}), **forms_of(manifest)},
+        max_chars=max_chars,
     )
     if hygiene:
         # What an export wrote was looked at when it came in, or kept on purpose.
@@ -111,14 +118,29 @@ def read_file(
             line if is_own(line.record.meta) else replace(line, looked=next(seen)) for line in lines
         ]
     digest = file_hash(provenance.path)
-    return FileRead(
-        provenance, kind, digest, lines, broken, manifest, hygiene is not None and not keep_all
-    )
+    cleaned = hygiene is not None and not keep_all
+    return FileRead(provenance, kind, digest, lines, broken, manifest, cleaned, tuple(too_long))
+
+
+def require_none_too_long(file: FileRead, way_out: str) -> None:
+    """For whom half of a file is none.
+
+    Raises:
+        StoreError: lines were left out for their length; it names the first few.
+    """
+    if file.too_long:
+        raise StoreError("\n".join([*shown_few(file.too_long), way_out]))
+
+
+def shown_few(problems: Sequence[str]) -> list[str]:
+    """The first few of them, and how many more there are."""
+    more = len(problems) - SHOWN_PROBLEMS
+    return [*problems[:SHOWN_PROBLEMS], *([f"and {more:,} more"] if more > 0 else [])]
 
 
 def import_prompts(session: Session, site_key: SiteKey, file: FileRead) -> Counter[str]:
     """Prompts with user, consent and provenance; what hygiene leaves out is kept as rejected."""
-    counts = Counter(file.broken)
+    counts = Counter(file.broken) + Counter({TOO_LONG: len(file.too_long)})
     rows = Rows(site_key, file.provenance, "prompts", file.sha256)
     ids = []
     for line in file.lines:
@@ -147,7 +169,7 @@ def import_labels(
     """
     kind, provenance = file.kind, file.provenance
     name = kind.__name__.lower() + "s"
-    counts = Counter(file.broken)
+    counts = Counter(file.broken) + Counter({TOO_LONG: len(file.too_long)})
     rows = Rows(site_key, provenance, name, file.sha256, file.manifest)
     rows.take_turn(session)
     erased = erased_people(session)
@@ -205,14 +227,18 @@ def read_lines(
     skip_broken: bool,
     keep_meta: bool,
     forms: Mapping[str, Questions],
+    max_chars: int,
     format: str | None = None,
-) -> tuple[list[Line], Counter[str]]:
-    """The records of a file, and the broken lines by reason if they are to be skipped."""
+) -> tuple[list[Line], Counter[str], list[str]]:
+    """The records of a file, the broken lines by reason if they are to be skipped, and the places
+    of those that are too long.
+    """
     path, name = provenance.path, kind.__name__.lower()
     if not path.is_file():
         raise DataError(f"{path}: no such file. A file of {name}s is needed.")
     lines: list[Line] = []
     problems: list[str] = []
+    too_long: list[str] = []
     reasons: Counter[str] = Counter()
     for where, record in _placed(path, kind, format):
         try:
@@ -221,6 +247,11 @@ def read_lines(
             require_storable(vars(record), f"{where}: it")
             own_part(record.meta, where)
             label = None if kind is Prompt else read_label(record, where, provenance.now, forms)
+            if (longest := max(map(len, _texts(record, label)))) > max_chars:
+                too_long.append(
+                    f"{where}: a text of {longest:,} characters; {max_chars:,} are the most."
+                )
+                continue
             digest = sha256_of(asdict(record))
             if not keep_meta and not is_own(record.meta):
                 record = replace(record, meta={})
@@ -236,9 +267,16 @@ def read_lines(
             "\n".join(shown) + f"\n{path}: nothing was imported. Mend what is broken, or leave it "
             "out with --skip-broken."
         )
-    if not lines:
+    if not lines and not too_long:
         raise DataError(f"{path}: no {name} in it. Nothing was imported.")
-    return lines, reasons
+    return lines, reasons, too_long
+
+
+def _texts(record: Any, label: Label | None) -> list[str]:
+    """Everything in a record that people will read."""
+    responses = record.responses if isinstance(record, Ranking) else []
+    said = label.texts.values() if label else ()
+    return [text_of(record.prompt), record.use_case, *responses, *said]
 
 
 def _placed(path: Path, kind: type[Any], format: str | None) -> Iterator[tuple[str, Any]]:

@@ -21,6 +21,7 @@ from preceptor.store.tables import (
     Prompt,
     Response,
     Submission,
+    SubmissionText,
     Task,
     TaskResponse,
 )
@@ -53,6 +54,14 @@ def note_labels(session: Session, assignment_ids: Sequence[uuid.UUID]) -> None:
             .where(Submission.kind == "submitted")
         ).all()
         texts = _texts(session, {row.Task.id for row in rows})
+        commented = set(
+            session.scalars(
+                select(SubmissionText.submission_id).where(
+                    SubmissionText.submission_id.in_([row.Submission.id for row in rows]),
+                    SubmissionText.field == "comment",
+                )
+            )
+        )
         flags = {
             id: questions_of(session.get_one(Project, id)).flag_names
             for id in {row.Task.project_id for row in rows}
@@ -69,6 +78,7 @@ def note_labels(session: Session, assignment_ids: Sequence[uuid.UUID]) -> None:
                 "counted": row.Assignment.counted,
                 "num_chars": _length(row.content) + sum(map(len, texts[row.Task.id].values())),
                 "active_seconds": row.Submission.active_seconds,
+                "commented": row.Submission.id in commented,
                 "at": row.Submission.at,
                 **in_short(
                     row.Submission.body,

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from preceptor.data.records import Messages
 from preceptor.errors import StoreError
 from preceptor.store.accounts import account_of, guideline_name, newest_guideline
-from preceptor.store.forms import SKIP_REASONS, require_storable
+from preceptor.store.forms import SKIP_REASONS, require_short, require_storable
 from preceptor.store.names import identify, seeded
 from preceptor.store.next_task import (
     DONE,
@@ -218,6 +218,7 @@ def skip(
     if reason == "other" and not comment.strip():
         raise StoreError("Say in a few words why you skip it.")
     require_storable(comment, "The comment")
+    require_short(comment, "The comment")
     assignment, task, _ = lock(session, assignment_id, account_id)
     require_kept(session, assignment, task)
     if assignment.state == "submitted":

@@ -21,6 +21,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     Uuid,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -500,6 +501,12 @@ class ExportRow(Base):
     export_id: Mapped[int] = reference("export", primary_key=True)
 
 
+COMMENTED: dict[str, Any] = {
+    "sqlite_where": text("commented = 1"),
+    "postgresql_where": text("commented"),
+}
+
+
 class Judgement(Base):
     """The newest label of an assignment in short, for counting over all; none if it was withdrawn.
 
@@ -509,6 +516,10 @@ class Judgement(Base):
     __tablename__ = "judgement"
     __table_args__ = (
         Index("ix_judgement_project", "project_id", "at"),
+        # The lead's page of comments walks from the newest on, whosever and wherever.
+        Index("ix_judgement_comment", "at", "assignment_id", **COMMENTED),
+        Index("ix_judgement_comment_project", "project_id", "at", "assignment_id", **COMMENTED),
+        Index("ix_judgement_comment_account", "account_id", "at", "assignment_id", **COMMENTED),
         # The lead's counts read no row.
         Index("ix_judgement_counts", "project_id", "account_id", "task_kind", "counted", "at"),
     )
@@ -526,6 +537,9 @@ class Judgement(Base):
     num_unacceptable: Mapped[int]
     num_chars: Mapped[int]  # of the prompt and the responses
     active_seconds: Mapped[float | None]
+    commented: Mapped[bool] = mapped_column(  # whether it says something to the lead
+        default=False, server_default=false()
+    )
     at: Mapped[datetime]
 
 
@@ -574,6 +588,14 @@ Index(
     Prompt.reason,
     sqlite_where=text("status <> 'active'"),
     postgresql_where=text("status <> 'active'"),
+)
+# The lead's page of comments walks from the newest on, as over those of labels.
+Index(
+    "ix_assignment_comment",
+    Assignment.last_seen,
+    Assignment.id,
+    sqlite_where=text("state = 'skipped' AND skip_comment != ''"),
+    postgresql_where=text("state = 'skipped' AND skip_comment != ''"),
 )
 Index(
     "ix_assignment_skip",
