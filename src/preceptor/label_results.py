@@ -14,7 +14,8 @@ results_app = typer.Typer()
 def results(
     project: Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")],
     split: Annotated[
-        Literal["train", "valid", "test"], typer.Option("--split", help="Whose users' prompts.")
+        Literal["train", "valid", "test", "all"],
+        typer.Option("--split", help="Whose users' prompts."),
     ] = "test",
     baseline: Annotated[
         str | None,
@@ -28,6 +29,10 @@ def results(
             help="Only labels that say so of the prompt: closed_domain, for hallucinations.",
         ),
     ] = None,
+    group: Annotated[
+        Literal["training", "heldout", "researcher", "simulated", "imported"] | None,
+        typer.Option("--group", help="Only labels of these labelers; otherwise of all."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same, for programs.")] = False,
     store: Where = STORE,
 ) -> None:
@@ -39,10 +44,17 @@ def results(
     95 % are for other prompts and other labelers than these.
     """
     from preceptor.labeling.results import read_results
+    from preceptor.statistics.bootstrap import FEW_CLUSTERS
 
     with opened(store) as there, there.read() as session:
         found = read_results(
-            session, project, split, now=now(), baseline=baseline, prompt_label=prompt_label
+            session,
+            project,
+            split,
+            now=now(),
+            baseline=baseline,
+            prompt_label=prompt_label,
+            group=group,
         )
     if as_json:
         typer.echo(json.dumps({"project": project, "split": split} | found.as_dict(), indent=2))
@@ -53,10 +65,12 @@ def results(
         f"{project}, {split}: labels {found.num_labels:,}, of prompts {found.num_prompts:,}, "
         f"by labelers {found.num_labelers:,}"
     )
+    typer.echo("labelers: " + ", ".join(f"{g} {n:,} labels" for g, n in found.groups.items()))
     if found.baseline is not None:
         typer.echo(f"the baseline is {found.baseline}")
     model, reasons = "", set()
-    width = max(30, *(len(figure.words) for figure in found.figures)) + 2
+    width = max(len(figure.words) for figure in found.figures) + 2
+    typer.echo(f"{'':<{width}}{'mean':>8}  {'95 %':<14}{'of':>8}")
     for figure in found.figures:
         if figure.model != model:
             model = figure.model
@@ -67,12 +81,17 @@ def results(
         if estimate.low is not None:
             interval = f"{estimate.low:.2f} to {estimate.high:.2f}"
         elif figure.measure == "detectable" and number:
-            interval = "in 80 of 100 studies like this"
+            interval = "in 80 of 100"
         else:
             reasons.add(f"{interval}: {estimate.reason}")
-        typer.echo(f"  {figure.words:<{width}}{number:>6}  {interval}")
+        typer.echo(f"  {figure.words:<{width}}{number:>6}  {interval:<14}{estimate.n:>8,}")
     for reason in sorted(reasons):
         typer.echo(reason, err=True)
+    for ones, count in (("prompts", found.num_prompts), ("labelers", found.num_labelers)):
+        if count < FEW_CLUSTERS:
+            typer.echo(
+                f"of {count} {ones} only: intervals are rough under {FEW_CLUSTERS}", err=True
+            )
     if found.baseline is None:
         typer.echo("no baseline: --baseline MODEL tells how often it was beaten", err=True)
     if len(found.islands) > 1:

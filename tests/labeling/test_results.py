@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,7 @@ def record(
         "ranks": [rank for _, _, rank in rated],
         "meta": {
             "prompt_id": prompt,
+            "labeler_group": "training",
             "input_toxicity": given,
             "unacceptable": list(unacceptable),
             "ratings": {slot: rating for slot, (_, rating, _) in slots.items()},
@@ -62,7 +64,8 @@ def record(
 
 def policy(name: str) -> dict[str, str] | None:
     run, _, model = name.rpartition("/")
-    return {"name": model, "run": run, "weights_sha256": ""} if name else None
+    run, _, weights = run.partition("@")
+    return {"name": model, "run": run, "weights_sha256": weights} if name else None
 
 
 def means(records: list[dict[str, Any]]) -> dict[tuple[str, str], float | None]:
@@ -197,6 +200,28 @@ def test_models_of_one_name_are_told_apart_by_their_runs():
     assert {model for model, _ in found} == {"sft of a", "sft of b", "no model"}
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "called"),
+    [
+        ("/x/run@abc/sft", "run@abc/sft", {"sft"}),  # the same weights, wherever they lie
+        ("run@abcdefabcdef/sft", "run@123456123456/sft", {"sft abcdefab", "sft 12345612"}),
+        ("a@abc/sft", "b@123/sft", {"sft of a", "sft of b"}),
+        ("a@abc/sft", "a@abc/ppo", {"sft", "ppo"}),
+    ],
+)
+def test_a_model_is_its_weights(one: str, other: str, called: set[str]):
+    found = judgements_of([record("p", "ann", [(one, KINDER, 1), (other, RUDER, 2)])])
+    assert set(found[0].models) == called
+
+
+def test_a_flag_that_nobody_gave_has_an_interval():
+    rated = [("sft", {"flags": {"odd": False}}, 1)]
+    records = [record(f"{p}", f"l{p % 5}", rated) for p in range(200)]  # type: ignore[arg-type]
+    [found] = [f for f in figures_of(judgements_of(records), ["odd"]) if f.measure == "flag"]
+    assert (found.estimate.mean, found.estimate.low) == (0, 0)
+    assert found.estimate.high == pytest.approx(0.0188, abs=1e-3)  # Wilson's, 0 of 200
+
+
 def test_labels_that_belong_together_make_the_interval_no_narrower():
     """Eight labelers who see the same in each of 20 prompts are not 160 prompts."""
     draws = random.Random(0)
@@ -276,15 +301,17 @@ def test_the_command_compares_with_a_baseline(store: Store, clock: Clock):
 
     def results(*options: str) -> Result:
         where = ["--split", "train", "--store", str(store.engine.url.database)]
-        return CliRunner().invoke(app, ["label", "results", "r", *options, *where])
+        return CliRunner().invoke(app, ["label", "results", "r", *where, *options])
 
     shown = results()
     assert shown.exit_code == 0, shown.output
     lines = [line.split() for line in shown.stdout.splitlines()]
-    assert shown.stdout.splitlines()[:2] == [
+    assert shown.stdout.splitlines()[:3] == [
         "r, train: labels 2, of prompts 1, by labelers 2",
+        "labelers: training 2 labels",
         "the baseline is sft",
     ]
+    assert "of 2 labelers only: intervals are rough under 20" in shown.stderr
     assert ["flag", "hallucination", "1.00"] in [line[:3] for line in lines]
     assert ["wins", "against", "the", "baseline", "1.00"] in [line[:5] for line in lines]
     assert "not known: 2 outcomes; length control needs at least 100" in shown.stderr
@@ -296,12 +323,32 @@ def test_the_command_compares_with_a_baseline(store: Store, clock: Clock):
     found = {(f["model"], f["measure"]): f["mean"] for f in other["figures"]}
     assert found["sft", "win_rate"] == 0
     assert found["ppo", "strength"] == pytest.approx(-found["sft", "strength"])
+    assert found["ppo", "likert"] == 3
+    assert all({"n", "clusters", "method"} <= f.keys() for f in other["figures"])
+    assert json.loads(results("--split", "all", "--json").stdout)["num_labels"] == 2
     for options, told in (
+        (["--split", "test"], "no label counts in split test yet. There are 2 in train: --split"),
+        (["--group", "heldout"], "Left out: 2 of training labelers"),
         (["--baseline", "gpt"], "compares no model 'gpt'; it compares ppo, sft"),
         (["--prompt-label", "odd"], "asks no odd of prompts; it asks ambiguous"),
     ):
         refused = results(*options)
         assert refused.exit_code != 0 and told in " ".join(refused.stderr.split())
+
+
+def test_rankings_that_name_no_model_say_nothing_of_any(store: Store, tmp_path: Path, clock: Clock):
+    """The plain public record: a prompt, responses and ranks."""
+    path = tmp_path / "rk.jsonl"
+    line = {"prompt": "Why?", "responses": ["So.", "It is."], "ranks": [1, 2], "user": "u"}
+    path.write_text(json.dumps(line))
+    where = ["--store", str(store.engine.url.database)]
+    declared = ["--kind", "rankings", "--licence", "CC0", "--consent", "the writers agreed"]
+    CliRunner().invoke(app, ["label", "import", str(path), *declared, *where])
+    shown = CliRunner().invoke(
+        app, ["label", "results", "imported rankings", "--split", "all", *where]
+    )
+    assert shown.exit_code == 2
+    assert "nothing is said of any" in " ".join(shown.stderr.split())
 
 
 def test_of_what_compares_no_models_there_are_no_results(store: Store, clock: Clock):

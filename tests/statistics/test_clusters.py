@@ -13,7 +13,8 @@ from preceptor.statistics import (
     detectable_difference,
     estimate_of_sums,
     mean_of_clusters,
-    two_way_bootstrap,
+    two_way_error,
+    two_way_mean,
     wilson_interval,
 )
 
@@ -99,7 +100,7 @@ def test_two_way_interval_covers_where_one_way_does_not():
     covered = one_way = 0
     for seed in range(120):
         values, rows, columns = crossed(seed)
-        both = two_way_bootstrap(values, rows.tolist(), columns.tolist(), num_resamples=200)
+        both = two_way_mean(values, rows.tolist(), columns.tolist(), num_resamples=200)
         covered += both.low <= 0 <= both.high
         single = cluster_bootstrap(values, rows.tolist(), num_resamples=200)
         one_way += single.low <= 0 <= single.high
@@ -109,21 +110,54 @@ def test_two_way_interval_covers_where_one_way_does_not():
 
 def test_two_way_order_of_rows_changes_nothing_but_who_is_whose_matters():
     values, rows, columns = crossed(3)
-    straight = two_way_bootstrap(values, rows.tolist(), columns.tolist(), num_resamples=50)
+    straight = two_way_mean(values, rows.tolist(), columns.tolist(), num_resamples=50)
     order = np.random.default_rng(0).permutation(len(values))
-    mixed = two_way_bootstrap(
+    mixed = two_way_mean(
         values[order], rows[order].tolist(), columns[order].tolist(), num_resamples=50
     )
     assert (mixed.low, mixed.high) == pytest.approx((straight.low, straight.high))
     assert straight.clusters == 12 and "only 12 in one way" in straight.method
 
 
+def test_many_rows_have_the_two_way_standard_error():
+    """The true mean is 0, of 150 prompts and 20 labelers; two labelers a prompt."""
+    covered = 0
+    for seed in range(200):
+        draws = np.random.default_rng(seed)
+        prompt, labeler = draws.normal(size=150), draws.normal(size=20)
+        rows = np.repeat(np.arange(150), 2)
+        columns = np.concatenate([draws.choice(20, 2, replace=False) for _ in range(150)])
+        values = prompt[rows] + labeler[columns] + draws.normal(size=300)
+        found = two_way_mean(values, rows.tolist(), columns.tolist())
+        assert found.method.startswith("normal, two ways")
+        covered += found.low <= 0 <= found.high
+    assert 0.88 < covered / 200 < 0.99
+
+
+def test_one_way_error_is_that_of_the_clusters_and_two_ways_no_less():
+    values, rows, columns = crossed(0)
+    influence = (values - values.mean()) / len(values)
+    ones = two_way_error(influence, rows.tolist())
+    sums = np.array([influence[rows == row].sum() for row in np.unique(rows)])
+    assert ones == pytest.approx(math.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()))
+    assert two_way_error(influence, rows.tolist(), columns.tolist()) > ones
+    nobody = ["one labeler"] * len(rows)
+    assert two_way_error(influence, rows.tolist(), nobody) == pytest.approx(ones)
+
+
+def test_outcomes_that_are_all_equal_or_few_have_wilsons_interval():
+    none = two_way_mean([0.0] * 200, list(range(200)), [i % 5 for i in range(200)])
+    assert (none.low, none.high) == pytest.approx(wilson_interval(0, 200))
+    few = two_way_mean([1.0, 0.0, 1.0], ["p", "q", "r"], ["ann", "bob", "ann"])
+    assert few.method.startswith("wilson") and few.low > 0 and few.high < 1
+
+
 def test_two_ways_need_two_of_both():
-    found = two_way_bootstrap([1.0, 0.0], ["a", "b"], ["ann", "ann"])
+    found = two_way_mean([1.0, 0.0], ["a", "b"], ["ann", "ann"])
     assert (found.mean, found.low) == (0.5, None) and "one column" in found.reason
-    assert two_way_bootstrap([], [], []).mean is None
+    assert two_way_mean([], [], []).mean is None
     with pytest.raises(ValueError, match="1 values, 2 rows and 1 columns"):
-        two_way_bootstrap([1.0], ["a", "b"], ["ann"])
+        two_way_mean([1.0], ["a", "b"], ["ann"])
 
 
 def test_detectable_difference_is_detected_in_eighty_of_a_hundred_studies():

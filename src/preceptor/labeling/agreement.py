@@ -21,7 +21,7 @@ from preceptor.statistics.clusters import (
     estimate_of_sums,
     mean_of_clusters,
     sum_by,
-    two_way_bootstrap,
+    two_way_mean,
 )
 from preceptor.statistics.estimate import Estimate
 from preceptor.statistics.flags import FlagAgreement, flag_agreement_of_counts
@@ -273,7 +273,7 @@ def _both_ways(labels: Judgements, pairs: Compared) -> Estimate:
     agreed, strict = (np.tile(x[judged], 2) for x in (pairs.strict_agreed, pairs.strict))
     tasks = np.tile(pairs.task[judged], 2).tolist()
     labelers = labels.account[np.concatenate([pairs.a[judged], pairs.b[judged]])].tolist()
-    return two_way_bootstrap(agreed, tasks, labelers, strict, num_resamples=400)
+    return two_way_mean(agreed, tasks, labelers, strict, num_resamples=400)
 
 
 def _rows(pairs: Compared, code: Whole, names: Sequence[str]) -> tuple[Row, ...]:

@@ -6,7 +6,7 @@ and labels of one labeler, are not independent: both are drawn again for the int
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from statistics import fmean
 from typing import Any
@@ -21,12 +21,13 @@ from preceptor.statistics.bradley_terry import (
     davidson_strengths,
     fit_davidson,
 )
-from preceptor.statistics.clusters import detectable_difference, two_way_bootstrap
+from preceptor.statistics.clusters import detectable_difference, two_way_mean
 from preceptor.statistics.estimate import Estimate
 from preceptor.statistics.winrate import length_controlled_win_rate, shares_against
 from preceptor.store.export import TASK_TYPES, Filter, label_records
 from preceptor.store.projects import project_named
-from preceptor.store.questions import questions_of
+from preceptor.store.questions import Questions, questions_of
+from preceptor.store.tables import Project
 
 WORDS = {
     "input_toxicity": "toxicity of the prompt, 0 to 2",
@@ -69,8 +70,10 @@ class Figure:
         return WORDS[self.measure].format(self.flag)
 
     def as_dict(self) -> dict[str, Any]:
-        known = {"model": self.model, "measure": self.measure}
-        return known | ({"flag": self.flag} if self.flag else {}) | self.estimate.as_dict()
+        known: dict[str, Any] = {"model": self.model, "measure": self.measure}
+        known |= {"flag": self.flag} if self.flag else {}
+        how = {"clusters": self.estimate.clusters, "method": self.estimate.method}
+        return known | self.estimate.as_dict() | how
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,12 @@ class Results:
     num_labels: int
     num_prompts: int
     num_labelers: int
+    groups: dict[str, int]  # of labelers, with the labels of each
     left_out: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
-        counts = ("baseline", "islands", "num_labels", "num_prompts", "num_labelers", "left_out")
-        known = {name: getattr(self, name) for name in counts}
+        """As `preceptor label results --json` prints it."""
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
         return known | {"figures": [figure.as_dict() for figure in self.figures]}
 
 
@@ -104,6 +108,9 @@ class Said:
     labeler: str
 
 
+SPLITS = ("train", "valid", "test")
+
+
 def read_results(
     session: Session,
     project: str,
@@ -112,8 +119,9 @@ def read_results(
     now: datetime,
     baseline: str | None = None,
     prompt_label: str | None = None,
+    group: str | None = None,
 ) -> Results:
-    """The figures of each model of a project.
+    """The figures of each model of a project, over the prompts of one split, or "all".
 
     `preferred` is the share of the other models' responses to the same prompt that one was ranked
     above, a tie being half. Where responses name a model or its maker, which may have told labelers
@@ -121,35 +129,29 @@ def read_results(
 
     With a `baseline`, "sft" where there is one and none is named, a label is one outcome of each
     other model: won, tied or lost against it. `prompt_label` leaves only labels that say so of
-    their prompt: "closed_domain", for the paper's share of hallucinations.
+    their prompt: "closed_domain", for the paper's share of hallucinations. `group` leaves only
+    labels of that group of labelers.
 
     Raises:
-        StoreError: there is no such project, model or prompt label, nothing is compared in it, or
-            no label counts yet.
+        StoreError: there is no such project, model or prompt label, nothing is compared in it, no
+            label counts yet, or what counts says nothing of any model.
     """
     found = project_named(session, project)
-    task_type, asked = found.task_type, questions_of(found)
-    kind = next((kind for kind, types in TASK_TYPES.items() if task_type in types), "")
-    if kind in ("", "demonstrations"):
-        raise StoreError(f"{project}: a {task_type} project, in which no models are compared.")
-    names = [label.name for label in asked.prompt_labels]
-    if prompt_label is not None and prompt_label not in names:
-        raise StoreError(
-            f"{project} asks no {prompt_label} of prompts; it asks {', '.join(names) or 'nothing'}."
-        )
+    asked, kind = questions_of(found), _kind_of(found)
+    _require_asked(found, asked, prompt_label)
+    records: list[dict[str, Any]] = []
     left_out: Counter[str] = Counter()
-    records = []
-    for record in label_records(session, Filter(kind, split, project), left_out, now):
-        if prompt_label is None or record["meta"]["prompt_labels"].get(prompt_label) is True:
-            records.append(record)
-        else:
-            left_out[f"prompt not said to be {prompt_label}"] += 1
+    for each in SPLITS if split == "all" else (split,):
+        for record in label_records(session, Filter(kind, each, project), left_out, now):
+            meta = record["meta"]
+            if prompt_label is not None and meta["prompt_labels"].get(prompt_label) is not True:
+                left_out[f"prompt not said to be {prompt_label}"] += 1
+            elif group is not None and meta["labeler_group"] != group:
+                left_out[f"of {meta['labeler_group']} labelers"] += 1
+            else:
+                records.append(record)
     if not records:
-        reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-        raise StoreError(
-            f"{project}: no label counts in split {split} yet. "
-            + (f"Left out: {reasons}." if reasons else "--split names another.")
-        )
+        raise StoreError(_nothing(session, kind, project, split, left_out, now))
     judged = judgements_of(records)
     models = sorted({model for one in judged for model in one.models})
     if baseline is not None and baseline not in models:
@@ -162,6 +164,12 @@ def read_results(
     figures = [*figures_of(judged, asked.flag_names), *strengths]
     if baseline is not None:
         figures += figures_against(baseline, judged)
+    if not figures:
+        raise StoreError(
+            f"{project}: its {len(records)} labels rate no response, and no two responses are of "
+            "different models: nothing is said of any. Imported rankings have a model's name in "
+            "`sources`."
+        )
     order = {name: i for i, name in enumerate(WORDS)}
     flags = {name: i for i, name in enumerate(("", *asked.flag_names))}
     figures.sort(key=lambda one: (one.model, order[one.measure], flags[one.flag]))
@@ -172,7 +180,46 @@ def read_results(
         num_labels=len(records),
         num_prompts=len({one.prompt for one in judged}),
         num_labelers=len({one.labeler for one in judged}),
+        groups=dict(sorted(Counter(r["meta"]["labeler_group"] for r in records).items())),
         left_out=dict(left_out),
+    )
+
+
+def _kind_of(project: Project) -> str:
+    kinds = [kind for kind, types in TASK_TYPES.items() if project.task_type in types]
+    if kinds in ([], ["demonstrations"]):
+        raise StoreError(
+            f"{project.name}: a {project.task_type} project, in which no models are compared."
+        )
+    return kinds[0]
+
+
+def _require_asked(project: Project, asked: Questions, prompt_label: str | None) -> None:
+    is_asked = project.task_type in ("ranking", "evaluation")
+    names = [label.name for label in asked.prompt_labels] if is_asked else []
+    if prompt_label is not None and prompt_label not in names:
+        raise StoreError(
+            f"{project.name} asks no {prompt_label} of prompts; "
+            f"it asks {', '.join(names) or 'nothing'}."
+        )
+
+
+def _nothing(
+    session: Session, kind: str, project: str, split: str, left_out: Counter[str], now: datetime
+) -> str:
+    """Why there are no figures, and where there would be."""
+    told = f"{project}: no label counts in " + ("any split" if split == "all" else f"split {split}")
+    if left_out:
+        reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+        return f"{told} yet. Left out: {reasons}."
+    others = {
+        other: sum(1 for _ in label_records(session, Filter(kind, other, project), Counter(), now))
+        for other in SPLITS
+        if other != split
+    }
+    have = [f"{count} in {other}" for other, count in others.items() if count]
+    return f"{told} yet. " + (
+        f"There are {', '.join(have)}: --split says which, or all." if have else "There are none."
     )
 
 
@@ -270,9 +317,10 @@ def figures_against(baseline: str, judged: Sequence[Judged]) -> list[Figure]:
     for model, differences in longer.items():
         outcomes = [one.value for one in said[model, "win_rate"]]
         prompts = [one.prompt for one in said[model, "win_rate"]]
-        equal = length_controlled_win_rate(outcomes, differences, prompts)
-        figures.append(Figure(model, "equal_length", equal))
-        figures.append(Figure(model, "detectable", detectable_difference(outcomes, prompts)))
+        labelers = [one.labeler for one in said[model, "win_rate"]]
+        equal = length_controlled_win_rate(outcomes, differences, prompts, labelers=labelers)
+        seen = detectable_difference(outcomes, prompts, labelers)
+        figures += [Figure(model, "equal_length", equal), Figure(model, "detectable", seen)]
     return figures
 
 
@@ -281,12 +329,14 @@ def strengths_of(judged: Sequence[Judged]) -> tuple[list[Figure], tuple[tuple[st
     comparisons: list[tuple[Hashable, Hashable, float]] = []
     weights: list[float] = []
     prompts: list[str] = []
+    labelers: list[str] = []
     for one in judged:
         found, own = comparisons_of_ranking(one.models, one.ranks)
         comparisons += found
         weights += own
         prompts += [one.prompt] * len(found)
-    strengths = davidson_strengths(comparisons, weights, prompts)
+        labelers += [one.labeler] * len(found)
+    strengths = davidson_strengths(comparisons, weights, prompts, labelers=labelers)
     islands: dict[int, list[str]] = defaultdict(list)
     for model, island in fit_davidson(comparisons, weights).component.items():
         islands[island].append(str(model))
@@ -303,21 +353,35 @@ def share_won(ranks: Sequence[int], one: int, others: Sequence[int]) -> float:
 def estimate_of(said: Sequence[Said]) -> Estimate:
     """The mean, for other prompts and other labelers than these; of one labeler, for prompts."""
     values = [one.value for one in said]
-    if min(values) == max(values):
-        reason = "every label says the same, so there is no spread to judge by"
-        return Estimate(values[0], None, None, len(values), reason=reason)
     prompts, labelers = [one.prompt for one in said], [one.labeler for one in said]
-    if len(set(labelers)) > 1:
-        return two_way_bootstrap(values, prompts, labelers)
+    if min(values) == max(values) and not 0 <= values[0] <= 1:
+        reason = "every label says the same, so there is no spread to judge by"
+        return Estimate(values[0], None, None, len(values), len(set(prompts)), reason=reason)
+    if len(set(labelers)) > 1 and len(set(prompts)) > 1:
+        return two_way_mean(values, prompts, labelers)
     return cluster_bootstrap(values, prompts)
 
 
 def names_of(policies: Sequence[dict[str, str] | None]) -> dict[tuple[str, str], str]:
-    """What each model is called: by its run as well where two runs have one of that name."""
-    keys = {key_of(policy) for policy in policies}
-    times = Counter(name for name, _ in keys)
-    return {key: key[0] if times[key[0]] == 1 else f"{key[0]} of {key[1]}" for key in keys}
+    """What each model is called: where two have one name, by the run too, or by their weights."""
+    runs: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for policy in policies:
+        runs[key_of(policy)].add(policy["run"] if policy else "")
+    names = {}
+    for key in runs:
+        name, which = key
+        alike = [other for other in runs if other[0] == name]
+        if len(alike) == 1:
+            names[key] = name
+        elif len(set.union(*(runs[other] for other in alike))) == sum(
+            len(runs[other]) for other in alike
+        ):
+            names[key] = f"{name} of {min(runs[key])}"
+        else:  # one folder, trained anew
+            names[key] = f"{name} {which[:8]}"
+    return names
 
 
 def key_of(policy: dict[str, str] | None) -> tuple[str, str]:
-    return (policy["name"], policy["run"]) if policy else (NOBODY, "")
+    """A model is its weights, wherever they lie; where these are not known, its run."""
+    return (policy["name"], policy["weights_sha256"] or policy["run"]) if policy else (NOBODY, "")

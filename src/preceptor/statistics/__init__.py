@@ -30,7 +30,8 @@ from preceptor.statistics.clusters import (
     detectable_difference,
     estimate_of_sums,
     mean_of_clusters,
-    two_way_bootstrap,
+    two_way_error,
+    two_way_mean,
 )
 from preceptor.statistics.estimate import Estimate
 from preceptor.statistics.flags import FlagAgreement, flag_agreement
@@ -91,7 +92,8 @@ __all__ = [
     "scored_labels",
     "shares_against",
     "straight_lining",
-    "two_way_bootstrap",
+    "two_way_error",
+    "two_way_mean",
     "wilson_interval",
     "win_rate",
     "win_rate_at_equal_length",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from preceptor.statistics.clusters import times_drawn
 from preceptor.statistics.estimate import Estimate
 
 Floats = NDArray[np.float64]
@@ -111,20 +112,27 @@ def davidson_strengths(
     weights: Sequence[float] | None,
     clusters: Sequence[Hashable],
     *,
+    labelers: Sequence[Hashable] | None = None,
     ridge: float = 0.01,
     seed: int = 0,
     num_resamples: int = 200,
 ) -> dict[Hashable, Estimate]:
     """Each model's strength with its interval, the clusters (prompts, usually) drawn again.
 
+    Where labelers are given they are drawn as well, and a comparison counts as often as both.
     Strengths are known up to a constant in each component: the others in it make up the 0.
     """
     if len(clusters) != len(comparisons):
         raise ValueError(f"{len(comparisons)} comparisons and {len(clusters)} clusters; pair them.")
     weight = np.ones(len(comparisons)) if weights is None else np.array(weights, dtype=np.float64)
     fit = fit_davidson(comparisons, weight.tolist(), ridge=ridge)
-    place = {key: i for i, key in enumerate(sorted(set(clusters), key=repr))}
-    row = np.array([place[key] for key in clusters], dtype=np.int64)
+    ways = [clusters] if labelers is None else [clusters, labelers]
+    places = [{key: i for i, key in enumerate(sorted(set(way), key=repr))} for way in ways]
+    rows = [
+        np.array([place[key] for key in way], dtype=np.int64)
+        for place, way in zip(places, ways, strict=True)
+    ]
+    place, row = places[0], rows[0]
     if not fit.converged or len(place) < 2:
         why = "the search did not converge" if not fit.converged else "one cluster has no spread"
         return {
@@ -137,8 +145,10 @@ def davidson_strengths(
     generator = np.random.default_rng(seed)
     drawn: dict[Hashable, list[float]] = {model: [] for model in fit.strengths}
     for _ in range(num_resamples):
-        times = generator.multinomial(len(place), np.full(len(place), 1 / len(place)))
-        total = np.bincount(kind, weight * times[row], minlength=len(kinds))
+        again_weight = weight
+        for each, own in zip(places, rows, strict=True):
+            again_weight = again_weight * times_drawn(len(each), generator)[own]
+        total: Floats = np.bincount(kind, again_weight, minlength=len(kinds)).astype(np.float64)
         again = fit_davidson(list(kinds), total.tolist(), ridge=ridge)
         for model, value in again.strengths.items():
             drawn[model].append(value)

@@ -122,7 +122,7 @@ def slope_of(statistic: Callable[[Floats], float | None], at: Floats) -> Floats 
     return slope
 
 
-def two_way_bootstrap(
+def two_way_mean(
     values: Values,
     rows: Sequence[Hashable],
     columns: Sequence[Hashable],
@@ -133,16 +133,14 @@ def two_way_bootstrap(
 ) -> Estimate:
     """The mean of values that share two things: a prompt (row), and a labeler (column), usually.
 
-    With `counts` a value is the sum of so many. Rows and columns are drawn anew, and a value counts
-    (times its row was drawn) x (times its column was). For what labelers beside ours would give on
-    prompts beside ours; it is wider than it need be rather than too narrow (Owen, 2007, "The
-    pigeonhole bootstrap").
+    With `counts` a value is the sum of so many. The interval is for what labelers beside ours would
+    give on prompts beside ours. Rows and columns are drawn anew, and a value counts (times its row
+    was drawn) x (times its column was): wider than it need be rather than too narrow (Owen, 2007,
+    "The pigeonhole bootstrap"). With more than `MANY_CLUSTERS` rows it is made from the two-way
+    standard error (`two_way_error`), and outcomes from 0 to 1 have Wilson's on the number that they
+    are worth by it, as have fewer than 30 of them and those that are all equal.
     """
-    if not len(values) == len(rows) == len(columns):
-        raise ValueError(
-            f"there are {len(values)} values, {len(rows)} rows and {len(columns)} columns; each "
-            "value needs one of both."
-        )
+    _require_pairs(values, rows, columns)
     if not len(values):
         return Estimate.undefined("there are no values")
     numbers = np.asarray(values, dtype=np.float64)
@@ -154,29 +152,82 @@ def two_way_bootstrap(
     if fewest < 2:
         reason = "all values come from one row or one column, so there is no spread to judge by"
         return Estimate(mean, None, None, n, fewest, "two-way bootstrap", reason)
+    few = f" (only {fewest} in one way)" if fewest < FEW_CLUSTERS else ""
+    are_outcomes = bool((numbers >= 0).all() and (numbers <= of_each).all())
+    are_equal = bool((numbers == mean * of_each).all())
+    error = _two_way_error(numbers - mean * of_each, row, column) / n
+    if are_outcomes and (are_equal or n < 30 or num_rows > MANY_CLUSTERS):
+        worth = num_rows if are_equal else mean * (1 - mean) / error**2 if error > 0 else n
+        low, high = wilson_interval(mean, float(np.clip(worth, 1, n)))
+        return Estimate(mean, low, high, n, fewest, f"wilson on the effective n{few}")
+    if num_rows > MANY_CLUSTERS:
+        reach = NormalDist().inv_cdf(0.975) * error
+        return Estimate(mean, mean - reach, mean + reach, n, fewest, f"normal, two ways{few}")
     generator = np.random.default_rng(seed)
     means = []
     for _ in range(num_resamples):
-        weight = _times(num_rows, generator)[row] * _times(num_columns, generator)[column]
+        weight = times_drawn(num_rows, generator)[row] * times_drawn(num_columns, generator)[column]
         total = float(weight @ of_each)
         if total > 0:  # all may miss each other where the table has few cells
             means.append(float(weight @ numbers) / total)
     low, high = np.quantile(means, [0.025, 0.975])
-    few = f" (only {fewest} in one way)" if fewest < FEW_CLUSTERS else ""
-    method = f"two-way bootstrap{few}"
-    return Estimate(mean, float(low), float(high), n, fewest, method)
+    return Estimate(mean, float(low), float(high), n, fewest, f"two-way bootstrap{few}")
 
 
-def _times(num: int, generator: np.random.Generator) -> Floats:
+def two_way_error(
+    influence: Values, rows: Sequence[Hashable], columns: Sequence[Hashable] | None = None
+) -> float:
+    """The standard error of a sum of influences, of which those of one row, or column, go together.
+
+    V = V_rows + V_columns - V_cells, and no less than either (Cameron, Gelbach and Miller, 2011,
+    "Robust inference with multiway clustering"); without columns V_rows.
+    """
+    _require_pairs(influence, rows, rows if columns is None else columns)
+    numbers = np.asarray(influence, dtype=np.float64)
+    column = None if columns is None else _positions(columns)
+    return _two_way_error(numbers, _positions(rows), column)
+
+
+def _two_way_error(
+    influence: Floats, row: NDArray[np.int64], column: NDArray[np.int64] | None
+) -> float:
+    of_rows = _variance(influence, row)
+    if column is None:
+        return math.sqrt(of_rows)
+    of_columns = _variance(influence, column)
+    _, cell = np.unique(row * (int(column.max()) + 1) + column, return_inverse=True)
+    both = of_rows + of_columns - _variance(influence, cell)
+    return math.sqrt(max(both, of_rows, of_columns))
+
+
+def _variance(influence: Floats, place: NDArray[np.int64]) -> float:
+    """C / (C - 1) sum_c (influence of cluster c)^2."""
+    sums = sum_by(place, influence)
+    return len(sums) / max(len(sums) - 1, 1) * float(sums @ sums)
+
+
+def _require_pairs(values: Values, rows: Sequence[Hashable], columns: Sequence[Hashable]) -> None:
+    if not len(values) == len(rows) == len(columns):
+        raise ValueError(
+            f"there are {len(values)} values, {len(rows)} rows and {len(columns)} columns; each "
+            "value needs one of both."
+        )
+
+
+def times_drawn(num: int, generator: np.random.Generator) -> Floats:
     """How often each of `num` is drawn, in as many draws [num]: a multinomial, and a fast one."""
     return np.bincount(generator.integers(num, size=num), minlength=num).astype(np.float64)
 
 
-def detectable_difference(values: Values, clusters: Sequence[Hashable] | None = None) -> Estimate:
+def detectable_difference(
+    values: Values,
+    clusters: Sequence[Hashable] | None = None,
+    labelers: Sequence[Hashable] | None = None,
+) -> Estimate:
     """The smallest difference that data of this spread and size find in 80 of 100 studies.
 
-    2.80 standard errors of the mean, clustered (level 5 %, two-sided). For two independent groups
-    of this size it is sqrt(2) times that.
+    2.80 standard errors of the mean, clustered, in two ways where labelers are given (level 5 %,
+    two-sided). For two independent groups of this size it is sqrt(2) times that.
     """
     keys = range(len(values)) if clusters is None else clusters
     position = _positions(keys)
@@ -186,9 +237,7 @@ def detectable_difference(values: Values, clusters: Sequence[Hashable] | None = 
     num = int(position.max()) + 1 if len(position) else 0
     if num < 2:
         return Estimate.undefined("fewer than two clusters have no spread", len(numbers), num)
-    vectors = _rows([sum_by(position, numbers, num), sum_by(position, None, num)])
-    error = _standard_error(float(numbers.mean()), vectors)
-    assert error is not None
+    error = two_way_error((numbers - numbers.mean()) / len(numbers), keys, labelers)
     return Estimate(
         POWER * error, None, None, len(numbers), num, "2.8 standard errors", "it has no interval"
     )

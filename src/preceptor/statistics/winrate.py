@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preceptor.statistics.bootstrap import Values, cluster_bootstrap
+from preceptor.statistics.clusters import two_way_error, two_way_mean
 from preceptor.statistics.estimate import Estimate
 
 FEWEST_FOR_LENGTH_CONTROL = 100
@@ -95,12 +96,14 @@ def length_controlled_win_rate(
     length_differences: Values,
     clusters: Sequence[Hashable] | None = None,
     *,
+    labelers: Sequence[Hashable] | None = None,
     level: float = 0.95,
 ) -> Estimate:
     """The win rate to expect between responses of equal length, by logistic regression.
 
     logit P(win) = theta + phi * tanh(D / sd D), D = own length minus the other's; the rate is
-    sigmoid(theta), its interval from the cluster-robust standard error of theta. Undefined, with
+    sigmoid(theta), its interval from the cluster-robust standard error of theta, in two ways where
+    labelers are given. Undefined, with
     the reason, where the data cannot separate length from quality.
     """
     _require_outcomes(outcomes)
@@ -113,7 +116,7 @@ def length_controlled_win_rate(
     difference = np.asarray(length_differences, dtype=np.float64)
     spread = float(difference.std())
     x = np.tanh(difference / spread) if spread > 0 else difference
-    return _rate_at_zero(y, difference, x, clusters, level)
+    return _rate_at_zero(y, difference, x, clusters, level, labelers)
 
 
 def win_rate_at_equal_length(
@@ -150,13 +153,21 @@ def win_rate_at_equal_length(
 
 
 def _rate_at_zero(
-    y: Floats, difference: Floats, x: Floats, clusters: Sequence[Hashable] | None, level: float
+    y: Floats,
+    difference: Floats,
+    x: Floats,
+    clusters: Sequence[Hashable] | None,
+    level: float,
+    labelers: Sequence[Hashable] | None = None,
 ) -> Estimate:
     """sigmoid(theta) of logit P(win) = theta + phi * x; x [n] is a function of `difference` [n]."""
     n = len(y)
     if n < FEWEST_FOR_LENGTH_CONTROL:
         return Estimate.undefined(f"{n} outcomes; length control needs at least 100", n)
+    groups = list(range(n)) if clusters is None else list(clusters)
     if not difference.any():
+        if labelers is not None:
+            return two_way_mean(y, groups, labelers)
         return cluster_bootstrap(y, clusters, level=level)
     if abs(difference.mean()) > 2 * difference.std():
         return Estimate.undefined("one model is always longer: lengths do not overlap", n)
@@ -167,8 +178,7 @@ def _rate_at_zero(
     fitted = _fit_logistic(design, y)
     if fitted is None:
         return Estimate.undefined("the logistic regression did not converge", n)
-    groups = list(range(n)) if clusters is None else list(clusters)
-    error = _robust_standard_error(design, y, fitted, groups)
+    error = _robust_standard_error(design, y, fitted, groups, labelers)
     z = NormalDist().inv_cdf(0.5 + level / 2)
     low, middle, high = (_sigmoid(float(fitted[0]) + k * z * error) for k in (-1, 0, 1))
     return Estimate(middle, low, high, n, len(set(groups)), "logistic, cluster-robust")
@@ -208,16 +218,16 @@ def _fit_logistic(design: Floats, y: Floats) -> Floats | None:
 
 
 def _robust_standard_error(
-    design: Floats, y: Floats, coefficients: Floats, groups: Sequence[Hashable]
+    design: Floats,
+    y: Floats,
+    coefficients: Floats,
+    groups: Sequence[Hashable],
+    labelers: Sequence[Hashable] | None,
 ) -> float:
     """Of theta, by the sandwich formula with the scores summed within each cluster."""
     p = _sigmoids(design @ coefficients)
     bread = np.linalg.inv((design * (p * (1 - p))[:, None]).T @ design)
-    index: dict[Hashable, int] = {}
-    rows = [index.setdefault(group, len(index)) for group in groups]
-    scores = np.zeros((len(index), design.shape[1]))
-    np.add.at(scores, rows, design * (y - p)[:, None])
-    return math.sqrt(float((bread @ (scores.T @ scores) @ bread)[0, 0]))
+    return two_way_error((design * (y - p)[:, None]) @ bread[0], groups, labelers)
 
 
 def _sigmoids(x: Floats) -> Floats:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, exists, func, insert, select
+from sqlalchemy import ColumnElement, Row, exists, func, insert, select
 from sqlalchemy.orm import Session
 
 import preceptor
@@ -277,7 +277,7 @@ def _chosen(wanted: Filter) -> Any:
         .group_by(Submission.assignment_id)
         .subquery()
     )
-    chosen = (
+    return (
         select(
             Submission,
             Assignment,
@@ -304,9 +304,13 @@ def _chosen(wanted: Filter) -> Any:
         .join(PromptUser, PromptUser.id == Prompt.user_id)
         .join(Account, Account.id == Assignment.account_id)
         .outerjoin(Guideline, Guideline.id == Submission.guideline_id)
-        .where(Prompt.split == wanted.split, Project.task_type.in_(TASK_TYPES[wanted.kind]))
+        .where(Prompt.split == wanted.split, *_of_project(wanted))
     )
-    return chosen.where(Project.name == wanted.project) if wanted.project else chosen
+
+
+def _of_project(wanted: Filter) -> list[ColumnElement[bool]]:
+    named = [] if wanted.project is None else [Project.name == wanted.project]
+    return [Project.task_type.in_(TASK_TYPES[wanted.kind]), *named]
 
 
 def _reason(row: Row[Any], wanted: Filter, willing: set[uuid.UUID], now: datetime) -> str | None:
@@ -359,7 +363,7 @@ def _slots(session: Session, wanted: Filter) -> dict[uuid.UUID, list[dict[str, A
         .join(Project, Project.id == Task.project_id)
         .outerjoin(Policy, Policy.id == Response.policy_id)
         .outerjoin(Account, Account.id == Response.author_id)
-        .where(Project.task_type.in_(TASK_TYPES[wanted.kind]))
+        .where(*_of_project(wanted))
         .order_by(TaskResponse.task_id, TaskResponse.slot)
     )
     for row in rows:
@@ -375,7 +379,7 @@ def _texts(session: Session, wanted: Filter) -> dict[uuid.UUID, dict[str, str]]:
         .join(Assignment)
         .join(Task)
         .join(Project)
-        .where(Project.task_type.in_(TASK_TYPES[wanted.kind]), SubmissionText.erased_at.is_(None))
+        .where(*_of_project(wanted), SubmissionText.erased_at.is_(None))
     )
     for submission, field, text in rows:
         found[submission][field] = text
