@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preceptor.data import rows
+from preceptor.data.formats import general
 from preceptor.data.rows import read_rows
 from preceptor.errors import DataError
 
@@ -159,6 +160,55 @@ def test_a_broken_line_is_named_and_the_rest_is_read(tmp_path: Path):
     assert problems[1].startswith(f"{path}:3: not UTF-8")
 
 
+# A file of another encoding has a bad byte here and there; it once ended the reading of tables and
+# of JSON, and what came after was in no count.
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
+@pytest.mark.parametrize("bad", [0, 2, 999])
+def test_a_byte_that_is_no_utf_8_costs_its_own_row_alone(tmp_path: Path, suffix: str, bad: int):
+    whole = [{"a": f"{number} Où?", "b": "x"} for number in range(1000)]
+    content = WRITE[suffix](whole)
+    path = tmp_path / f"d{suffix}"
+    path.write_bytes(content.replace(f"{bad} Où".encode(), f"{bad} O\xf9".encode("latin-1"), 1))
+    found = list(read_rows(path))
+    assert [row for _, row in found if isinstance(row, dict)] == whole[:bad] + whole[bad + 1 :]
+    [(where, problem)] = [placed for placed in found if isinstance(placed[1], DataError)]
+    assert where == list(read_rows(path))[bad][0]
+    line = {".jsonl": bad + 1, ".json": 4 * bad + 2, ".csv": bad + 2}[suffix]
+    assert general(str(problem)) == f"{path}:{line}: not UTF-8. Save it as UTF-8."
+
+
+def test_a_bad_byte_between_carriage_returns_costs_its_own_row_alone(tmp_path: Path):
+    path = tmp_path / "d.csv"
+    path.write_bytes(b'a,b\r1,2\r3,"caf\xe9\r5"\r6,7\r\n8,9\n')
+    (_, one), (where, bad), (_, two), (_, three) = read_rows(path)
+    assert [one, two, three] == [{"a": "1", "b": "2"}, {"a": "6", "b": "7"}, {"a": "8", "b": "9"}]
+    assert str(bad) == f"{where}: not UTF-8. Save it as UTF-8."
+    assert where == f"{path}:3"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.json", b'[{"a": 1},\n{"a": }, {"a": 2}]'),
+        ("d.json", b'[{"a": 1}]\n{"a": 2}'),
+        ("d.json", b"[" + b'{"a":' * 100_000),
+        ("d.json", b'[{"a": "' + b"x" * 2**14 + b'"}, {"a": 2}]'),
+        ("d.csv", b'a\n"b"c\nd\n'),
+        ("d.csv", b"a\n" + b"x" * 2**14 + b"\nd\n"),
+    ],
+)
+def test_what_cannot_be_read_on_says_so(
+    tmp_path: Path, monkeypatch: Any, name: str, content: bytes
+):
+    if len(content) < 2**15:
+        monkeypatch.setattr(rows, "LONGEST_ROW", 2**12)
+        monkeypatch.setattr(rows, "READ_BYTES", 2**10)
+    path = tmp_path / name
+    path.write_bytes(content)
+    *_, (_, problem) = read_rows(path)
+    assert str(problem).endswith(". The rest of the file was not read.")
+
+
 def test_a_row_too_long_is_named_and_passed_over(tmp_path: Path, monkeypatch: Any):
     monkeypatch.setattr(rows, "LONGEST_ROW", 2**12)
     monkeypatch.setattr(rows, "READ_BYTES", 2**10)
@@ -230,7 +280,8 @@ def test_lines_of_a_table_may_end_in_a_carriage_return_alone(tmp_path: Path):
         ("d.json", b'[{"a": 1}]\n{"a": 2}', ":2: '{' stands after the end of the list"),
         ("d.json", b'[{"a": 1}] ]', ":1: ']' stands after the end of the list"),
         ("d.json", b'[{"a": 1}]\n[{"a": 2}', ":2: the list is not closed"),
-        ("d.json", b'[{"a": "caf\xe9"}]', ":1: not UTF-8 after this"),
+        ("d.json", b'[{"a": "caf\xe9"}]', ":1: not UTF-8. Save it as UTF-8."),
+        ("d.json", b"\xff\xfe[\0{\0}\0]\0", ":1: not UTF-8 between values. The rest"),
         ("d.json", b"[" + b'{"a":' * 100_000, ":1: JSON that is nested too deep"),
         ("d.json", b'[{"a": 1},\n{"a": "\\ud800"}]', ":2: half a surrogate pair"),
         ("d.json", b'[{"a": 1},\n{"a": "\\uDC00"}]', ":2: half a surrogate pair"),
@@ -240,7 +291,8 @@ def test_lines_of_a_table_may_end_in_a_carriage_return_alone(tmp_path: Path):
         ("d.jsonl", b"[" * 500 + b"]" * 500, ":1: JSON that is nested too deep"),
         ("d.json", b"[" * 501 + b"]" * 501, ":1: JSON that is nested too deep"),
         ("d.csv", b"prompt,a\n\"[{'role': 'user'}]\",1\n", ':2: "prompt" has turns as Python'),
-        ("d.csv", b"a\ncaf\xe9\n", "not UTF-8 after this"),
+        ("d.csv", b"a\ncaf\xe9\n", ":2: not UTF-8. Save it as UTF-8."),
+        ("d.csv", b"caf\xe9\na\n", ":1: not UTF-8 in the names of the columns. The rest of the"),
         ("d.csv", b'a\n"open\n', "not CSV after this"),
     ],
 )

@@ -32,6 +32,9 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """What Windows puts before UTF-8."""
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 READ_BYTES = 2**20
+ESCAPE = "surrogateescape"
+"""Bytes that are no UTF-8 become half surrogates, so that only their own row is lost to them."""
+NOT_UTF8 = "not UTF-8. Save it as UTF-8."
 _GAP = re.compile(r"[ \t\r\n,]*")
 # Cells of a table that hold a list are JSON; only these keys can hold one.
 LISTS = ("messages", "conversations", "responses", "ranks", "scores", "completions", "pairs")
@@ -120,7 +123,7 @@ def _read_text(path: Path) -> Iterator[Placed]:
 def _read_json(path: Path) -> Iterator[Placed]:
     """The elements of one array or several, or JSON values one after another, piece by piece."""
     with open_bytes(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig")
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors=ESCAPE)
         rest, at, number, whole = "", 0, 1, False
         opened = closed = False
         while True:
@@ -137,37 +140,36 @@ def _read_json(path: Path) -> Iterator[Placed]:
                 continue
             where = f"{path}:{number}"
             if next_one and closed and not opened:
-                told = f"{next_one!r} stands after the end of the list"
-                yield where, DataError(f"{where}: {told}. Only another list may.")
+                told = f"{next_one!r} stands after the end of the list, where only another may"
+                yield where, _stopped(told, where)
+                return
+            if not _is_utf8(next_one):
+                yield where, _stopped("not UTF-8 between values", where)
                 return
             if next_one:
                 try:
                     row, end = DECODER.raw_decode(rest, at)
                     if whole or end < len(rest):  # a number at the end may go on
-                        yield where, _try(checked_value, (row, rest[at:end]), where)
+                        yield where, _try(_decoded, (row, rest[at:end]), where)
                         number, at = number + rest.count("\n", at, end), end
                         continue
                 except RecursionError:
-                    yield where, DataError(f"{where}: JSON that is nested too deep.")
+                    yield where, _stopped("JSON that is nested too deep", where)
                     return
                 except ValueError as error:
                     if whole:
-                        yield where, DataError(f"{where}: not JSON from here on ({error}).")
+                        yield where, _stopped(f"not JSON from here on ({error})", where)
                         return
             if whole:
                 if opened:
                     yield where, DataError(f"{where}: the list is not closed; the file is cut off.")
                 return
             if _num_bytes(rest, at) > LONGEST_ROW:
-                yield where, DataError(f"{where}: {_too_long()}")
+                yield where, _stopped(_too_long().removesuffix("."), where)
                 return
-            try:
-                # Twice as much each time: a long element is not parsed again for every piece.
-                held = len(rest) - at
-                piece = text.read(max(READ_BYTES // 4, min(held, LONGEST_ROW + 1 - held)))
-            except UnicodeDecodeError:
-                yield where, DataError(f"{where}: not UTF-8 after this. Save it as UTF-8.")
-                return
+            # Twice as much each time: a long element is not parsed again for every piece.
+            held = len(rest) - at
+            piece = text.read(max(READ_BYTES // 4, min(held, LONGEST_ROW + 1 - held)))
             rest, at, whole = rest[at:] + piece, 0, not piece
 
 
@@ -183,6 +185,9 @@ def _read_table(path: Path) -> Iterator[Placed]:
             delimiter = next((d for d in ("\t", ",", ";") if d in first), ",")
             reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter, strict=True)
             header = next(reader, [])
+            if not _is_utf8("".join(header)):
+                yield where, _stopped("not UTF-8 in the names of the columns", where)
+                return
             if len(set(header)) < len(header):
                 raise DataError(f"{where}: two columns have one name in {', '.join(header)}.")
             last = reader.line_num
@@ -190,26 +195,29 @@ def _read_table(path: Path) -> Iterator[Placed]:
                 where, last, lines.held = f"{path}:{last + 1}", reader.line_num, 0
                 if not cells:
                     continue
+                if lines.escaped and not _is_utf8("".join(cells)):
+                    yield where, DataError(f"{where}: {NOT_UTF8}")
+                    continue
                 if len(cells) != len(header):
                     told = f"{len(cells)} cells, the header has {len(header)}"
                     yield where, DataError(f"{where}: {told}. Quote cells that hold a comma.")
                     continue
                 row = dict(zip(header, cells, strict=True))
                 yield where, _try(_with_lists, row, where)
-        except UnicodeDecodeError:
-            yield where, DataError(f"{where}: not UTF-8 after this. Save it as UTF-8.")
         except csv.Error as error:
-            yield where, DataError(f"{where}: not CSV after this ({error}).")
+            yield where, _stopped(f"not CSV after this ({error})", where)
 
 
 class _TableLines:
     """Lines for a reader of tables, with their ends; `held` is how many bytes its row has so far.
 
-    A row may be of many lines, for a quoted cell may.
+    A row may be of many lines, for a quoted cell may. `escaped` says that bytes were no UTF-8 in
+    some line so far.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.held = 0
+        self.escaped = False
         self._file = file
         self._parts: Iterator[str] = iter(())
         self._start = BYTE_ORDER_MARK
@@ -227,7 +235,10 @@ class _TableLines:
         self.held += len(line)
         if self.held > LONGEST_ROW:
             raise csv.Error(_too_long().removesuffix("."))
-        text = line.decode()
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            text, self.escaped = line.decode(errors=ESCAPE), True
         if text.find("\r", 0, len(text) - 2) < 0:
             return text
         self._parts = io.StringIO(text, newline="")  # a carriage return alone ends a line, too
@@ -236,8 +247,26 @@ class _TableLines:
 
 def _num_bytes(text: str, start: int) -> int:
     """Bytes of the text from there on, in UTF-8; counted piece by piece, not to hold it twice."""
-    pieces = range(start, len(text), READ_BYTES)
-    return sum(len(text[at : at + READ_BYTES].encode(errors="surrogatepass")) for at in pieces)
+    return sum(len(piece.encode(errors=ESCAPE)) for piece in _pieces(text, start))
+
+
+def _pieces(text: str, start: int = 0) -> Iterator[str]:
+    return (text[at : at + READ_BYTES] for at in range(start, len(text), READ_BYTES))
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether no byte of it was escaped in decoding."""
+    try:
+        return text.isascii() or all(piece.encode() for piece in _pieces(text))
+    except UnicodeEncodeError:
+        return False
+
+
+def _decoded(found: tuple[Any, str], where: str) -> Any:
+    """A checked value, unless a byte of its text is no UTF-8."""
+    if not _is_utf8(found[1]):
+        raise DataError(f"{where}: {NOT_UTF8}")
+    return checked_value(found, where)
 
 
 def _with_lists(row: dict[str, str], where: str) -> Row:
@@ -318,6 +347,11 @@ def _try(parse: Callable[[Any, str], Any], found: Any, where: str) -> Any:
         return parse(found, where)
     except DataError as error:
         return error
+
+
+def _stopped(told: str, where: str) -> DataError:
+    """What is wrong where nobody can tell where the next row begins."""
+    return DataError(f"{where}: {told}. The rest of the file was not read.")
 
 
 def _endless() -> str:
