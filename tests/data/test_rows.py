@@ -330,6 +330,47 @@ def test_a_table_s_times_and_bytes_can_be_written_as_json(tmp_path: Path):
     json.dumps(row, allow_nan=False)
 
 
+@pytest.mark.parametrize("kind", ["string", "large_string", "list", "struct", "binary"])
+def test_text_of_parquet_that_is_no_utf_8_costs_its_own_row_alone(tmp_path: Path, kind: str):
+    """Some tools write bytes of any encoding as text; no reader of columns looks at them."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    raw = [
+        f"{number} é".encode("latin-1" if number in (3, 599) else "utf-8") for number in range(600)
+    ]
+    cells = pyarrow.array(raw, pyarrow.binary())
+    if kind == "list":
+        ends = pyarrow.array(range(601), pyarrow.int32())
+        cells = pyarrow.ListArray.from_arrays(ends, cells.view(pyarrow.string()))
+    elif kind == "struct":
+        cells = pyarrow.StructArray.from_arrays([cells.view(pyarrow.string())], ["inner"])
+    elif kind == "large_string":
+        cells = cells.cast(pyarrow.large_binary()).view(pyarrow.large_string())
+    elif kind == "string":
+        cells = cells.view(pyarrow.string())
+    path = tmp_path / "d.parquet"
+    parquet.write_table(pyarrow.table({"a": cells, "n": range(600)}), path)
+    found = list(read_rows(path))
+    assert [where for where, _ in found] == [f"{path}:{number}" for number in range(1, 601)]
+    good = [row for _, row in found if isinstance(row, dict)]
+    assert [row["n"] for row in good] == [n for n in range(600) if n not in (3, 599)]
+    wrap = {"list": lambda text: [text], "struct": lambda text: {"inner": text}}
+    assert good[5]["a"] == wrap.get(kind, str)("6 é")
+    problems = [str(row) for _, row in found if isinstance(row, DataError)]
+    assert problems == [f"{path}:{n}: not UTF-8. Save it as UTF-8." for n in (4, 600)]
+
+
+def test_bytes_of_a_data_set_of_the_hub_are_not_guessed(monkeypatch: Any):
+    class Bytes(FakeHub):
+        def load_dataset(self, *args: Any, **named: Any) -> Any:
+            return [{"a": "é".encode()}, {"a": b"\xe9"}]
+
+    monkeypatch.setitem(sys.modules, "datasets", Bytes())
+    (_, first), (_, second) = read_rows("hf:set")
+    assert first == {"a": "é"}
+    assert str(second) == "hf:set:2: not UTF-8. Save it as UTF-8."
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_the_header_tells_what_stands_between_cells(tmp_path: Path, delimiter: str):
     path = tmp_path / "d.csv"

@@ -51,7 +51,7 @@ def read_rows(path: str | Path) -> Iterator[Placed]:
     """
     if is_hub(path):
         for place, row in read_hub(str(path)):
-            yield place, _as_json(row)
+            yield place, _json_row(row, place)
         return
     path = Path(path)
     if path.is_dir():
@@ -310,12 +310,23 @@ def _read_parquet(path: Path) -> Iterator[Placed]:
             table = pyarrow.parquet.ParquetFile(source or io.BytesIO(file.read()))
             number = 0
             for batch in table.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
+                for row in _rows_in(batch):
                     number += 1
-                    yield f"{path}:{number}", _as_json(row)
+                    where = f"{path}:{number}"
+                    yield where, _json_row(row, where)
         except pyarrow.ArrowException as error:
             told = str(error).strip().split("\n")[0].rstrip(".")
             yield f"{path}", DataError(f"{path}: not Parquet that can be read ({told}).")
+
+
+def _rows_in(batch: Any) -> list[Any]:
+    """The rows of a piece of a table, or in the place of one the error of its text."""
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            return [error]
+        return [row for at in range(batch.num_rows) for row in _rows_in(batch.slice(at, 1))]
 
 
 READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
@@ -325,6 +336,16 @@ READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
     ".parquet": _read_parquet,
     ".txt": _read_text,
 }
+
+
+def _json_row(row: Any, where: str) -> Any:
+    """What JSON can hold of a row; nothing is decoded by guessing, of a binary column neither."""
+    try:
+        if isinstance(row, UnicodeDecodeError):
+            raise row
+        return _as_json(row)
+    except UnicodeDecodeError:
+        return DataError(f"{where}: {NOT_UTF8}")
 
 
 def _as_json(value: Any) -> Any:
@@ -339,7 +360,7 @@ def _as_json(value: Any) -> Any:
         return [_as_json(inner) for inner in value]
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _try(parse: Callable[[Any, str], Any], found: Any, where: str) -> Any:
