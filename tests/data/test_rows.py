@@ -427,6 +427,23 @@ def test_plain_text_is_documents_with_a_blank_line_between(tmp_path: Path):
     assert str(found[2][1]).startswith(f"{path}:9: not UTF-8 at byte 3")
 
 
+@pytest.mark.parametrize("bad", [3, 4, 5])
+def test_a_document_with_a_line_that_is_no_utf_8_is_dropped_whole_and_once(
+    tmp_path: Path, monkeypatch: Any, bad: int
+):
+    """It was kept without that line, and one document counted as dropped beside it."""
+    path = tmp_path / "t.txt"
+    lines = [b"one", b"", b"two", b"more", b"its end", b"", b"three"]
+    lines[bad - 1] += b" caf\xe9"
+    lines[4] += b" \xe9"
+    path.write_bytes(b"\n".join(lines))
+    (_, first), (where, second), (_, third) = read_rows(path)
+    assert (first["text"], third["text"], where) == ("one", "three", f"{path}:{bad}")
+    assert general(str(second)) == f"{where}: not UTF-8. Save it as UTF-8."
+    monkeypatch.setattr(rows, "LONGEST_ROW", 12)
+    assert len(list(read_rows(path))) == 3  # too long besides, and still one document
+
+
 def test_a_file_that_grows_ten_thousandfold_is_read_in_little_memory(tmp_path: Path):
     path = tmp_path / "d.jsonl.zst"
     path.write_bytes(zstandard_bytes((b'{"a": 1}' + b" " * 2**20 + b"\n") * 256))

@@ -86,9 +86,10 @@ def _read_lines(path: Path) -> Iterator[Placed]:
 
 
 def _read_text(path: Path) -> Iterator[Placed]:
-    """Documents of plain text, a blank line between two."""
+    """Documents of plain text, a blank line between two; one with a bad line is not read at all."""
     with open_bytes(path) as file:
         lines: list[str] = []
+        broken: Placed | None = None
         first, size, number = 1, 0, 0
         while True:
             line = file.readline(LONGEST_ROW + 1)
@@ -97,25 +98,25 @@ def _read_text(path: Path) -> Iterator[Placed]:
                 line = line.removeprefix(BYTE_ORDER_MARK)
             if line.strip():
                 first = number if size == 0 else first
-                held = size <= LONGEST_ROW
                 size += len(line)
                 if size > LONGEST_ROW:
                     while line and not line.endswith(b"\n"):
                         line = file.readline(READ_BYTES)
-                    if held:
-                        yield f"{path}:{first}", DataError(f"{path}:{first}: {_endless()}")
-                    lines = []
-                    continue
-                try:
-                    lines.append(line.decode())
-                except UnicodeDecodeError as error:
-                    where = f"{path}:{number}"
-                    told = f"{where}: not UTF-8 at byte {error.start}. Save it as UTF-8."
-                    yield where, DataError(told)
+                    where = f"{path}:{first}"
+                    broken, lines = broken or (where, DataError(f"{where}: {_endless()}")), []
+                elif broken is None:
+                    try:
+                        lines.append(line.decode())
+                    except UnicodeDecodeError as error:
+                        where = f"{path}:{number}"
+                        told = f"{where}: not UTF-8 at byte {error.start}. Save it as UTF-8."
+                        broken, lines = (where, DataError(told)), []
                 continue
-            if text := "".join(lines).replace("\r\n", "\n").strip():
+            if broken is not None:
+                yield broken
+            elif text := "".join(lines).replace("\r\n", "\n").strip():
                 yield f"{path}:{first}", {"text": text, "source": path.name}
-            lines, size = [], 0
+            lines, size, broken = [], 0, None
             if not line:
                 return
 
