@@ -186,6 +186,23 @@ def test_what_is_in_the_training_file_too_is_an_error(tmp_path: Path):
     assert "leaks               1 out of" in check(valid, "--against", train).stdout
 
 
+def test_a_prompt_as_text_and_as_one_turn_is_one_prompt(tmp_path: Path):
+    def turn(text: str, role: str = "user") -> list[dict[str, str]]:
+        return [{"role": role, "content": text}]
+
+    texts = write(tmp_path / "t.jsonl", [{"prompt": "Who?"}, {"prompt": "Why?"}])
+    system = [*turn("Be brief.", "system"), *turn("Where?")]
+    turns = write(tmp_path / "m.jsonl", [{"prompt": turn("Why?")}, {"prompt": system}])
+    assert problems(profile(turns, "--against", texts), "errors") == {
+        f"its prompt or its conversation is in {texts} too.": ["1 (line 2 there)"]
+    }
+    assert problems(profile(texts, "--against", turns), "errors") == {
+        f"its prompt or its conversation is in {turns} too.": ["2 (line 1 there)"]
+    }
+    both = write(tmp_path / "b.jsonl", [{"prompt": "Who?"}, {"prompt": turn("who?")}])
+    assert profile(both)["repeated_prompts_at"] == [f"{both}:2"]
+
+
 def test_documents_are_held_against_documents(tmp_path: Path):
     """`data get` writes documents-train and -heldout; that they are apart can be checked."""
     train = write(tmp_path / "train.jsonl", [{"text": f"text {i}"} for i in range(9)])

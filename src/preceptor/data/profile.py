@@ -27,8 +27,8 @@ from preceptor.data.records import (
     Messages,
     Prompt,
     Ranking,
+    compared_text,
     messages_of,
-    text_of,
 )
 from preceptor.errors import DataError
 from preceptor.statistics import Estimate, bootstrap_statistic, pairwise_agreement, ranking_accuracy
@@ -311,7 +311,7 @@ def _note(record: Any, where: str, seen: _Seen, measure: Measure, warnings: Prob
     elif isinstance(record, Ranking):
         responses = record.responses
     length, others = measure.prompt(asked), [measure.response(r) for r in responses]
-    seen.prompts.append(_hash(normal_form(text_of(asked))))
+    seen.prompts.append(_hash(normal_form(compared_text(asked))))
     labeler = getattr(record, "labeler", "")
     ranks = getattr(record, "ranks", None)
     seen.records.append(_hash([asked, responses, ranks, labeler]))
@@ -347,7 +347,7 @@ def _leak(against: Training) -> str:
 def _keys(record: Any, prompt: int | None = None) -> Iterator[int]:
     """Hashes of the prompt and, where it is of a conversation or a few-shot prompt, of that."""
     if prompt is None:
-        asked = record.text if isinstance(record, Document) else text_of(record.prompt)
+        asked = record.text if isinstance(record, Document) else compared_text(record.prompt)
         prompt = _hash(normal_form(asked))
     yield prompt
     if isinstance(record.meta.get(GROUP), str):
