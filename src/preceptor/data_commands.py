@@ -193,7 +193,7 @@ def check_data(
     near: Annotated[
         bool,
         typer.Option(
-            "--near", help="Also what is nearly the same, in TRAIN too; 2 ms, 4 kB a record."
+            "--near", help="Also what is nearly the same, in TRAIN too; 1 ms, 10 kB a record."
         ),
     ] = False,
     as_json: Annotated[

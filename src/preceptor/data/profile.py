@@ -142,7 +142,7 @@ def profile_file(
     """Everything `preceptor data check` says of a file, `errors` and `warnings` among it.
 
     With `near` also what is nearly the same as an earlier record, or begins like it for long; that
-    takes about four kilobytes of memory a record, and the text of each. The same is looked for in
+    takes about ten kilobytes of memory a record, and the text of each. The same is looked for in
     the training file where `against` was read with `near`.
     """
     measure = measure or Measure()
@@ -206,7 +206,7 @@ def training_prompts(
 ) -> Training:
     """What of a training file must not be tested on; a format named for both may fit one alone.
 
-    With `near` also what is nearly the same, for about four kilobytes of memory a record.
+    With `near` also what is nearly the same, for about ten kilobytes of memory a record.
 
     Raises:
         DataError: it has a broken row, of which nobody knows what it holds, or nothing at all.
