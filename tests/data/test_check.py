@@ -96,6 +96,7 @@ def test_the_longer_wins_as_counted_by_hand(rankings: Path):
     assert found["responses"] == {"2": 4, "3": 2}
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("name", "share"),
     [
