@@ -84,12 +84,23 @@ def figures(run: Path) -> Iterator[str]:
         numbers = f"{found['sequences']} | {found['loss']:.3f} | {found['bits_per_byte']:.3f}"
         yield f"| {name} | {numbers} |"
     yield ""
-    for line in (run / "pretrain" / "samples.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    lines_of = (run / "pretrain" / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    yield from samples([json.loads(line) for line in lines_of])
+    yield ""
+
+
+def samples(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """What the model was given and went on with; not where it wrote nothing."""
+    shown = [row for row in rows if row["response"].strip()]
+    told = "**Bold** is what the model was given, how a held-out text begins; the rest it wrote."
+    if left_out := len(rows) - len(shown):
+        told += f"\nLeft out are {left_out} of {len(rows)}, after which it wrote nothing."
+    yield told
+    yield ""
+    for row in shown:
         given = one_line(row["prompt"])
         blank = " " * given.endswith(" ")  # bold text must not end with one
         yield f"* *{row['source']}*: **{given.strip()}**{blank}{written(row)}"
-    yield ""
 
 
 def corpus(path: Path) -> tuple[dict[str, int], dict[str, int]]:

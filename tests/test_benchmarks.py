@@ -12,6 +12,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import compare  # noqa: E402
+import english_small  # noqa: E402
 import works  # noqa: E402
 from gguf import GGMLQuantizationType  # noqa: E402
 from gguf_file import write_gguf  # noqa: E402
@@ -38,6 +39,32 @@ def turn(seconds, amount=1.0, memory=10**9, **parts):
 
 def side(name, turns):
     return compare.Worker(name, None, Path(), turns)
+
+
+def test_the_samples_of_a_page_show_what_the_model_wrote():
+    """Bold is what it was given; where that was the whole text there is nothing to show."""
+    drawn = [
+        {"source": "facts", "prompt": "You cannot", "response": " fly.", "finished": True},
+        {"source": "facts", "prompt": "Whole.", "response": "", "finished": True},
+        {"source": "recipes", "prompt": "Tea\n- 1 ", "response": "cup", "finished": False},
+    ]
+    told, *_, first, second = english_small.samples(drawn)
+    assert told.startswith("**Bold** is what the model was given")
+    assert first == "* *facts*: **You cannot** fly. ■"
+    assert second == "* *recipes*: **Tea / - 1** cup"
+    assert "Left out are 1 of 3" in "\n".join(english_small.samples(drawn))
+    assert not any("Left out" in line for line in english_small.samples(drawn[:1]))
+
+
+def test_the_page_of_english_small_is_as_its_script_would_write_it():
+    page = (english_small.DOCS / "english-small.md").read_text(encoding="utf-8")
+    made = page.partition(english_small.BEGIN)[2].partition(english_small.END)[0]
+    bullets = [line for line in made.splitlines() if line.startswith("* ")]
+    assert bullets and not any(line.endswith("** ■") for line in bullets)
+    rows = [{"source": "", "prompt": "", "response": "x", "finished": False}] * len(bullets)
+    rows += [rows[0] | {"response": ""}] * 4
+    said = "\n".join(list(english_small.samples(rows))[: -len(bullets)])
+    assert said in made
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own_ratios():

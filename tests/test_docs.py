@@ -1,8 +1,11 @@
 """The documents say what is: keys, commands, metrics, alarms, links and the paper map."""
 
 import ast
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +80,22 @@ def test_every_command_of_the_readme_exists():
     assert named <= known
     targets = set(re.findall(r"^([a-z-]+):", read(ROOT / "Makefile"), re.MULTILINE))
     assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_what_tests_of_real_records_need_is_said_and_given():
+    """They are skipped without, and `make test-slow` takes them where the folder is named."""
+    files = [read(path) for path in (ROOT / "tests").rglob("test_*.py")]
+    asked = {name for text in files for name in re.findall(r'environ.get\("(PRECEPTOR_\w+)"', text)}
+    assert asked == {"PRECEPTOR_REAL_DATA"}
+    assert "`PRECEPTOR_REAL_DATA=FOLDER make test`" in README
+    told = {}
+    for folder in ("", "/real"):
+        arguments = ["make", "-n", "-o", ".venv/installed", "test-slow"]
+        given = os.environ | {"PRECEPTOR_REAL_DATA": folder}
+        shown = subprocess.run(arguments, cwd=ROOT, env=given, capture_output=True, text=True)
+        told[folder] = re.findall(r' -m "(.*)"', shown.stdout)
+    assert told == {"": ["slow"], "/real": ["slow or real"]}
 
 
 def test_the_readme_s_recipe_is_valid(tmp_path: Path):

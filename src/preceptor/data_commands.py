@@ -192,7 +192,9 @@ def check_data(
     ] = None,
     near: Annotated[
         bool,
-        typer.Option("--near", help="Also what is nearly the same; 2 ms and 4 kB a record."),
+        typer.Option(
+            "--near", help="Also what is nearly the same, in TRAIN too; 1 ms, 10 kB a record."
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="For programs; up to 1,000 places of a problem.")
@@ -209,7 +211,7 @@ def check_data(
     from preceptor.data.profile import Measure, profile_file, training_prompts
 
     measure = Measure(context=context) if model is None else _tokens_of(model, context)
-    training = None if against is None else training_prompts(against, format=format_name)
+    training = None if against is None else training_prompts(against, format=format_name, near=near)
     wanted = None if kind is None else KINDS[kind]
     profiles = []
     for file in files:

@@ -96,6 +96,7 @@ def test_the_longer_wins_as_counted_by_hand(rankings: Path):
     assert found["responses"] == {"2": 4, "3": 2}
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("name", "share"),
     [
@@ -184,6 +185,23 @@ def test_what_is_in_the_training_file_too_is_an_error(tmp_path: Path):
     assert check(clean, "--against", train).exit_code == 0
     assert "leaks               none out of" in check(clean, "--against", train).stdout
     assert "leaks               1 out of" in check(valid, "--against", train).stdout
+
+
+def test_a_prompt_as_text_and_as_one_turn_is_one_prompt(tmp_path: Path):
+    def turn(text: str, role: str = "user") -> list[dict[str, str]]:
+        return [{"role": role, "content": text}]
+
+    texts = write(tmp_path / "t.jsonl", [{"prompt": "Who?"}, {"prompt": "Why?"}])
+    system = [*turn("Be brief.", "system"), *turn("Where?")]
+    turns = write(tmp_path / "m.jsonl", [{"prompt": turn("Why?")}, {"prompt": system}])
+    assert problems(profile(turns, "--against", texts), "errors") == {
+        f"its prompt or its conversation is in {texts} too.": ["1 (line 2 there)"]
+    }
+    assert problems(profile(texts, "--against", turns), "errors") == {
+        f"its prompt or its conversation is in {turns} too.": ["2 (line 1 there)"]
+    }
+    both = write(tmp_path / "b.jsonl", [{"prompt": "Who?"}, {"prompt": turn("who?")}])
+    assert profile(both)["repeated_prompts_at"] == [f"{both}:2"]
 
 
 def test_documents_are_held_against_documents(tmp_path: Path):
@@ -344,3 +362,49 @@ def test_what_is_nearly_the_same_is_found_when_asked_for(tmp_path: Path):
     shown = check(path, "--near").stdout
     assert "it is nearly the same as an earlier one." in shown
     assert "3 (line 1)" in shown
+
+
+def test_what_is_nearly_in_the_training_file_is_found_when_asked_for(tmp_path: Path):
+    long = "Write a short story about a bear who finds a hat in the woods and wears it to town"
+    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who is it?"}]
+    train = write(
+        tmp_path / "train.jsonl",
+        [
+            {"prompt": "Something else."},
+            {"prompt": f"{long}, to be read to children."},
+            {"prompt": "Who is it?"},
+        ],
+    )
+    rows = [
+        {"prompt": f"{long}, to be read by children!"},
+        {"prompt": f"{long.upper()}, to be read to children."},
+        {"prompt": f"{long}, to be read to children. Let it rhyme, and end well for all of them."},
+        {"prompt": asked},
+        {"prompt": "Of boats and their owners by the sea, and of nothing that was asked before."},
+    ]
+    path = write(tmp_path / "valid.jsonl", rows)
+    found = profile(path, "--near", "--against", train)
+    assert problems(found, "errors") == {
+        f"its prompt or its conversation is in {train} too.": ["2 (line 2 there)"]
+    }
+    across = {rule: at for rule, at in problems(found, "warnings").items() if str(train) in rule}
+    assert across == {
+        f"it is nearly the same as one in {train}.": ["1 (line 2 there)"],
+        f"it begins as one in {train} for long.": ["3 (line 2 there)"],
+        f"it asks the same as one in {train}.": ["4 (line 3 there)"],
+    }
+    assert found["leaks"] == {"of": str(train), "records": 1, "near": 3}
+    shown = " ".join(check(path, "--near", "--against", train).stdout.split())
+    assert f"leaks 1 out of {train}, 3 nearly" in shown
+    assert "near" not in profile(path, "--against", train)["leaks"]
+
+
+def test_the_line_of_what_is_nearly_the_same_is_its_row_s(tmp_path: Path):
+    """A row may hold several records: the turns of a conversation."""
+    long = "Write a short story about a bear who finds a hat in the woods and wears it to town"
+    said = [("user", "Hi"), ("assistant", "Hi."), ("user", long), ("assistant", "No.")]
+    turns = [{"role": role, "content": content} for role, content in said]
+    again = [{"role": "user", "content": f"user: Hi\nassistant: Hi.\nuser: {long}!"}, turns[-1]]
+    path = write(tmp_path / "m.jsonl", [{"messages": turns}, {"messages": again}])
+    found = problems(profile(path, "--near"), "warnings")
+    assert found["it begins as an earlier one for long."] == ["2 (line 1)"]

@@ -334,6 +334,7 @@ REAL = Path(os.environ.get("PRECEPTOR_REAL_DATA", "none"))
 """A folder of real records, for those who have one; nothing of it is in the repository."""
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("name", "kind", "formats"),
     [

@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
+import os
 import subprocess
 import threading
 import time
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -24,6 +26,10 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("toy/data.txt", "one\ntwo\n")
         archive.writestr("toy/__init__.py", "raise RuntimeError('imported')\n")
+        about = "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n"
+        archive.writestr("toy-1.0.dist-info/METADATA", about)
+        archive.writestr("toy-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("toy-1.0.dist-info/RECORD", "")
     pin = Pin("toy", "1.0", hashlib.sha256(made.read_bytes()).hexdigest())
     monkeypatch.setattr(packages, "pins", lambda: {"toy": pin})
     gives = Package("toys", "our own", "MIT", "https://opensource.org/license/mit", 1000)
@@ -146,6 +152,92 @@ def test_who_waited_for_another_s_download_does_not_load_it_again(
     waiting.join(20)
     assert found == [wheel] and no_network == []
     assert list(wheel.parent.iterdir()) == [wheel]
+
+
+def test_pip_is_told_to_go_on_after_a_break_unless_its_user_says_otherwise(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch
+):
+    wheel.unlink()
+    told: list[str] = []
+
+    def fail(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        told.append(options["env"]["PIP_RESUME_RETRIES"])
+        return subprocess.CompletedProcess(command, 1, "", "")
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    monkeypatch.delenv("PIP_RESUME_RETRIES", raising=False)
+    for own in ("", "9"):
+        if own:
+            monkeypatch.setenv("PIP_RESUME_RETRIES", own)
+        with pytest.raises(DataError):
+            packages.fetch_package("toy")
+    assert told == ["5", "9"]
+
+
+class Breaking(BaseHTTPRequestHandler):
+    """An index of one package, which breaks off each answer after a third of the archive."""
+
+    content = b""
+    asked: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        if not self.path.endswith(".whl"):
+            page = b'<a href="/toy-1.0-py3-none-any.whl">toy</a>'
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+            return
+        begin = self.headers.get("Range")
+        self.asked.append(begin)
+        start = int(begin.removeprefix("bytes=").partition("-")[0]) if begin else 0
+        self.send_response(206 if start else 200)
+        if start:
+            told = f"bytes {start}-{len(self.content) - 1}/{len(self.content)}"
+            self.send_header("Content-Range", told)
+        self.send_header("ETag", '"one"')
+        self.send_header("Content-Length", str(len(self.content) - start))
+        self.end_headers()
+        self.wfile.write(self.content[start : start + len(self.content) // 3 + 1])
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_broken_download_goes_on_where_it_broke_or_says_which_pip_can(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """The user's own pip, with an index on this machine."""
+    content = wheel.read_bytes()
+    wheel.unlink()
+    monkeypatch.setattr(Breaking, "content", content)
+    monkeypatch.setattr(Breaking, "asked", [])
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Breaking)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name, value in {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": f"http://127.0.0.1:{server.server_port}/simple",
+        "PIP_EXTRA_INDEX_URL": "",
+        "PIP_NO_INDEX": "0",
+        "PIP_FIND_LINKS": "",
+        "PIP_CACHE_DIR": str(tmp_path / "pip-cache"),
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    try:
+        if package_download.goes_on():
+            assert packages.fetch_package("toy").read_bytes() == content
+            third = len(content) // 3 + 1
+            assert Breaking.asked == [None, f"bytes={third}-", f"bytes={2 * third}-"]
+        else:
+            with pytest.raises(DataError, match=r"cut off.*, and this pip begins anew"):
+                packages.fetch_package("toy")
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_long_download_says_how_far_it_is(

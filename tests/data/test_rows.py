@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preceptor.data import rows
+from preceptor.data.formats import general
 from preceptor.data.rows import read_rows
 from preceptor.errors import DataError
 
@@ -159,6 +160,55 @@ def test_a_broken_line_is_named_and_the_rest_is_read(tmp_path: Path):
     assert problems[1].startswith(f"{path}:3: not UTF-8")
 
 
+# A file of another encoding has a bad byte here and there; it once ended the reading of tables and
+# of JSON, and what came after was in no count.
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
+@pytest.mark.parametrize("bad", [0, 2, 999])
+def test_a_byte_that_is_no_utf_8_costs_its_own_row_alone(tmp_path: Path, suffix: str, bad: int):
+    whole = [{"a": f"{number} Où?", "b": "x"} for number in range(1000)]
+    content = WRITE[suffix](whole)
+    path = tmp_path / f"d{suffix}"
+    path.write_bytes(content.replace(f"{bad} Où".encode(), f"{bad} O\xf9".encode("latin-1"), 1))
+    found = list(read_rows(path))
+    assert [row for _, row in found if isinstance(row, dict)] == whole[:bad] + whole[bad + 1 :]
+    [(where, problem)] = [placed for placed in found if isinstance(placed[1], DataError)]
+    assert where == list(read_rows(path))[bad][0]
+    line = {".jsonl": bad + 1, ".json": 4 * bad + 2, ".csv": bad + 2}[suffix]
+    assert general(str(problem)) == f"{path}:{line}: not UTF-8. Save it as UTF-8."
+
+
+def test_a_bad_byte_between_carriage_returns_costs_its_own_row_alone(tmp_path: Path):
+    path = tmp_path / "d.csv"
+    path.write_bytes(b'a,b\r1,2\r3,"caf\xe9\r5"\r6,7\r\n8,9\n')
+    (_, one), (where, bad), (_, two), (_, three) = read_rows(path)
+    assert [one, two, three] == [{"a": "1", "b": "2"}, {"a": "6", "b": "7"}, {"a": "8", "b": "9"}]
+    assert str(bad) == f"{where}: not UTF-8. Save it as UTF-8."
+    assert where == f"{path}:3"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.json", b'[{"a": 1},\n{"a": }, {"a": 2}]'),
+        ("d.json", b'[{"a": 1}]\n{"a": 2}'),
+        ("d.json", b"[" + b'{"a":' * 100_000),
+        ("d.json", b'[{"a": "' + b"x" * 2**14 + b'"}, {"a": 2}]'),
+        ("d.csv", b'a\n"b"c\nd\n'),
+        ("d.csv", b"a\n" + b"x" * 2**14 + b"\nd\n"),
+    ],
+)
+def test_what_cannot_be_read_on_says_so(
+    tmp_path: Path, monkeypatch: Any, name: str, content: bytes
+):
+    if len(content) < 2**15:
+        monkeypatch.setattr(rows, "LONGEST_ROW", 2**12)
+        monkeypatch.setattr(rows, "READ_BYTES", 2**10)
+    path = tmp_path / name
+    path.write_bytes(content)
+    *_, (_, problem) = read_rows(path)
+    assert str(problem).endswith(". The rest of the file was not read.")
+
+
 def test_a_row_too_long_is_named_and_passed_over(tmp_path: Path, monkeypatch: Any):
     monkeypatch.setattr(rows, "LONGEST_ROW", 2**12)
     monkeypatch.setattr(rows, "READ_BYTES", 2**10)
@@ -230,7 +280,8 @@ def test_lines_of_a_table_may_end_in_a_carriage_return_alone(tmp_path: Path):
         ("d.json", b'[{"a": 1}]\n{"a": 2}', ":2: '{' stands after the end of the list"),
         ("d.json", b'[{"a": 1}] ]', ":1: ']' stands after the end of the list"),
         ("d.json", b'[{"a": 1}]\n[{"a": 2}', ":2: the list is not closed"),
-        ("d.json", b'[{"a": "caf\xe9"}]', ":1: not UTF-8 after this"),
+        ("d.json", b'[{"a": "caf\xe9"}]', ":1: not UTF-8. Save it as UTF-8."),
+        ("d.json", b"\xff\xfe[\0{\0}\0]\0", ":1: not UTF-8 between values. The rest"),
         ("d.json", b"[" + b'{"a":' * 100_000, ":1: JSON that is nested too deep"),
         ("d.json", b'[{"a": 1},\n{"a": "\\ud800"}]', ":2: half a surrogate pair"),
         ("d.json", b'[{"a": 1},\n{"a": "\\uDC00"}]', ":2: half a surrogate pair"),
@@ -240,7 +291,8 @@ def test_lines_of_a_table_may_end_in_a_carriage_return_alone(tmp_path: Path):
         ("d.jsonl", b"[" * 500 + b"]" * 500, ":1: JSON that is nested too deep"),
         ("d.json", b"[" * 501 + b"]" * 501, ":1: JSON that is nested too deep"),
         ("d.csv", b"prompt,a\n\"[{'role': 'user'}]\",1\n", ':2: "prompt" has turns as Python'),
-        ("d.csv", b"a\ncaf\xe9\n", "not UTF-8 after this"),
+        ("d.csv", b"a\ncaf\xe9\n", ":2: not UTF-8. Save it as UTF-8."),
+        ("d.csv", b"caf\xe9\na\n", ":1: not UTF-8 in the names of the columns. The rest of the"),
         ("d.csv", b'a\n"open\n', "not CSV after this"),
     ],
 )
@@ -276,6 +328,47 @@ def test_a_table_s_times_and_bytes_can_be_written_as_json(tmp_path: Path):
     told = "2024-05-06T07:08:00"
     assert row == {"prompt": "Q", "at": told, "n": None, "b": "x", "d": "1.5", "l": [told]}
     json.dumps(row, allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "list", "struct", "binary"])
+def test_text_of_parquet_that_is_no_utf_8_costs_its_own_row_alone(tmp_path: Path, kind: str):
+    """Some tools write bytes of any encoding as text; no reader of columns looks at them."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    raw = [
+        f"{number} é".encode("latin-1" if number in (3, 599) else "utf-8") for number in range(600)
+    ]
+    cells = pyarrow.array(raw, pyarrow.binary())
+    if kind == "list":
+        ends = pyarrow.array(range(601), pyarrow.int32())
+        cells = pyarrow.ListArray.from_arrays(ends, cells.view(pyarrow.string()))
+    elif kind == "struct":
+        cells = pyarrow.StructArray.from_arrays([cells.view(pyarrow.string())], ["inner"])
+    elif kind == "large_string":
+        cells = cells.cast(pyarrow.large_binary()).view(pyarrow.large_string())
+    elif kind == "string":
+        cells = cells.view(pyarrow.string())
+    path = tmp_path / "d.parquet"
+    parquet.write_table(pyarrow.table({"a": cells, "n": range(600)}), path)
+    found = list(read_rows(path))
+    assert [where for where, _ in found] == [f"{path}:{number}" for number in range(1, 601)]
+    good = [row for _, row in found if isinstance(row, dict)]
+    assert [row["n"] for row in good] == [n for n in range(600) if n not in (3, 599)]
+    wrap = {"list": lambda text: [text], "struct": lambda text: {"inner": text}}
+    assert good[5]["a"] == wrap.get(kind, str)("6 é")
+    problems = [str(row) for _, row in found if isinstance(row, DataError)]
+    assert problems == [f"{path}:{n}: not UTF-8. Save it as UTF-8." for n in (4, 600)]
+
+
+def test_bytes_of_a_data_set_of_the_hub_are_not_guessed(monkeypatch: Any):
+    class Bytes(FakeHub):
+        def load_dataset(self, *args: Any, **named: Any) -> Any:
+            return [{"a": "é".encode()}, {"a": b"\xe9"}]
+
+    monkeypatch.setitem(sys.modules, "datasets", Bytes())
+    (_, first), (_, second) = read_rows("hf:set")
+    assert first == {"a": "é"}
+    assert str(second) == "hf:set:2: not UTF-8. Save it as UTF-8."
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -332,6 +425,23 @@ def test_plain_text_is_documents_with_a_blank_line_between(tmp_path: Path):
     ]  # fmt: skip
     assert [where.rpartition(":")[2] for where, _ in found] == ["3", "6", "9", "11"]
     assert str(found[2][1]).startswith(f"{path}:9: not UTF-8 at byte 3")
+
+
+@pytest.mark.parametrize("bad", [3, 4, 5])
+def test_a_document_with_a_line_that_is_no_utf_8_is_dropped_whole_and_once(
+    tmp_path: Path, monkeypatch: Any, bad: int
+):
+    """It was kept without that line, and one document counted as dropped beside it."""
+    path = tmp_path / "t.txt"
+    lines = [b"one", b"", b"two", b"more", b"its end", b"", b"three"]
+    lines[bad - 1] += b" caf\xe9"
+    lines[4] += b" \xe9"
+    path.write_bytes(b"\n".join(lines))
+    (_, first), (where, second), (_, third) = read_rows(path)
+    assert (first["text"], third["text"], where) == ("one", "three", f"{path}:{bad}")
+    assert general(str(second)) == f"{where}: not UTF-8. Save it as UTF-8."
+    monkeypatch.setattr(rows, "LONGEST_ROW", 12)
+    assert len(list(read_rows(path))) == 3  # too long besides, and still one document
 
 
 def test_a_file_that_grows_ten_thousandfold_is_read_in_little_memory(tmp_path: Path):

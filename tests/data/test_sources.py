@@ -77,6 +77,37 @@ def test_what_measures_or_chooses_is_apart_from_the_test_and_from_training(
     assert measured and not measured & texts(trained_on(dataset))
 
 
+def test_a_tested_prompt_is_not_trained_on_as_a_turn(tmp_path):
+    """A text and one user turn with that text are one prompt, whichever file has which."""
+
+    def texts(letter):
+        return [{"prompt": f"{letter}{i}"} for i in range(120)]
+
+    def turns(letter):
+        return [{"prompt": [{"role": "user", "content": f"{letter}{i}"}]} for i in range(120)]
+
+    demonstrated = [*turns("p"), *texts("q"), *turns("q")]
+    ranked = {"responses": ["a", "b"], "ranks": [1, 2]}
+    dataset = assemble(
+        Recipe(
+            model="m",
+            prompts=write(tmp_path / "p.jsonl", texts("p")),
+            demonstrations=write(
+                tmp_path / "d.jsonl", [row | {"response": "x"} for row in demonstrated]
+            ),
+            rankings=write(tmp_path / "r.jsonl", [row | ranked for row in turns("p")]),
+        )
+    )
+
+    def said(records):
+        return {r.prompt if isinstance(r.prompt, str) else r.prompt[0]["content"] for r in records}
+
+    assert held_out(dataset) and not said(held_out(dataset)) & said(trained_on(dataset))
+    assert not said(dataset.demonstrations_valid) & said(dataset.demonstrations_train)
+    for part in (dataset.demonstrations_train, dataset.rankings_train):
+        assert any(isinstance(r.prompt, list) for r in part)  # what is trained on stays turns
+
+
 def test_demonstrations_alone_are_never_tested_on(tmp_path):
     recipe = recipe_of(tmp_path, users=40)
     dataset = assemble(recipe.model_copy(update={"prompts": None, "rankings": None}))

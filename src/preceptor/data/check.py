@@ -60,6 +60,7 @@ def _contents(profile: Json) -> Iterator[str]:
     yield _row("repeated texts" if is_text else "repeated prompts", again)
     if leaks := profile.get("leaks"):
         told = f"{leaks['records'] or 'none'} out of {leaks['of']}"
+        told += f", {leaks['near'] or 'none'} nearly" if "near" in leaks else ""
         yield from _wrap(_row("leaks", told), "", " " * 22)
     for name, counts in profile["labels"].items():
         number = profile["distinct"][name]

@@ -17,7 +17,14 @@ from preceptor.data.formats import (
     nothing_in,
     stream_records,
 )
-from preceptor.data.records import Demonstration, Document, Prompt, Ranking, Record, text_of
+from preceptor.data.records import (
+    Demonstration,
+    Document,
+    Prompt,
+    Ranking,
+    Record,
+    compared_text,
+)
 from preceptor.errors import DataError
 
 Item = TypeVar("Item")
@@ -181,7 +188,7 @@ def split_items(
 def origin_of(item: Prompt | Demonstration | Ranking) -> str:
     """What it shares with others of one origin; the prompt alone where nothing tells of any."""
     group = item.meta.get(GROUP)
-    return f"{GROUP}:{group}" if isinstance(group, str) else text_of(item.prompt)
+    return f"{GROUP}:{group}" if isinstance(group, str) else compared_text(item.prompt)
 
 
 def _draw(text: str) -> bytes:

@@ -7,12 +7,19 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from preceptor.data.package_terms import PACKAGES, Package, Pin
 from preceptor.errors import DataError
 
 EVERY_SECONDS = 10.0
+_ANEW = ", and this pip begins anew each time: python -m pip install --upgrade pip"
+RESUME_RETRIES = "5"
+"""How often pip goes on after a break, from the byte where it broke: 25.1 can, 25.2 does unasked.
+
+As a variable, for older ones pass over what they do not know, and refuse an option.
+"""
 
 
 def download(pin: Pin, folder: Path, lock: int) -> Path:
@@ -40,7 +47,9 @@ def download(pin: Pin, folder: Path, lock: int) -> Path:
             capture_output=True,
             text=True,
             check=False,
-            env=os.environ | {"TMPDIR": str(own)},  # so that nothing stays if we are killed
+            env={"PIP_RESUME_RETRIES": RESUME_RETRIES}
+            | os.environ
+            | {"TMPDIR": str(own)},  # so that nothing stays if we are killed
             pass_fds=(lock,),
         )
     found = list(brought.iterdir())
@@ -95,12 +104,13 @@ def reason_of(errors: str, said: str) -> str:
     download that broke off, with a traceback.
     """
     lines = errors.strip().splitlines() or ["pip said nothing"]
+    anew = "" if goes_on() else _ANEW
     if "DO NOT MATCH THE HASHES" in errors:
         got = re.search(r"\bGot +([0-9a-f]{64})", errors)
         told = f" (sha256 {got[1]})" if got else ""
-        return f"what came is cut off, or another archive of this name{told}; it was not kept"
+        return f"what came is cut off, or another archive of this name{told}; it was not kept{anew}"
     if re.search(r"ERROR: Exception:|incomplete-download", errors) and _BROKEN.search(errors):
-        return f"the download broke off ({_why(errors)})"
+        return f"the download broke off ({_why(errors)}){anew}"
     unreached = [
         line
         for line in (errors + said).splitlines()
@@ -110,6 +120,14 @@ def reason_of(errors: str, said: str) -> str:
     if unreached:
         return f"pip did not reach its index ({_why(unreached[-1])})"
     return ([line for line in lines if line.startswith("ERROR")] or lines)[-1].rstrip(".")
+
+
+def goes_on() -> bool:
+    """Whether this pip can go on after a break."""
+    try:
+        return [int(part) for part in re.findall(r"\d+", version("pip"))[:2]] >= [25, 1]
+    except PackageNotFoundError:
+        return True
 
 
 _BROKEN = re.compile(r"IncompleteRead|Connection broken|incomplete-download|Read timed out|Errno")

@@ -9,7 +9,7 @@ import json
 import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from preceptor.data.records import (
     Messages,
     Prompt,
     Ranking,
+    compared_text,
     messages_of,
-    text_of,
 )
 from preceptor.errors import DataError
 from preceptor.statistics import Estimate, bootstrap_statistic, pairwise_agreement, ranking_accuracy
@@ -80,15 +80,43 @@ class Problems:
         ]
 
 
+class Similar:
+    """Texts with their lines, among which what is nearly the same is looked for."""
+
+    def __init__(self) -> None:
+        self._index = DuplicateIndex()
+        self._lines = array("Q")  # a text's key is its place here
+
+    def find(self, record: Any, kin: Container[str] = ()) -> tuple[str, int] | None:
+        """By which rule the record repeats one of them, and the line of that."""
+        found = self._index.find(_compared(record), kin=kin)
+        return None if found is None else (found.rule, self._lines[int(found.of)])
+
+    def add(self, record: Any, where: str) -> str:
+        """Remember a record; its key."""
+        key = str(len(self._lines))
+        self._index.add(key, _compared(record))
+        self._lines.append(_line(where))
+        return key
+
+
+def _compared(record: Any) -> str:
+    return record.text if isinstance(record, Document) else asked_text(record.prompt)
+
+
 @dataclass
 class Training:
-    """Prompts (or documents) and users of a training file, as sorted hashes."""
+    """Prompts (or documents) and users of a training file, as sorted hashes.
+
+    `similar` holds their texts, where what is nearly the same is looked for too.
+    """
 
     path: str
     is_text: bool
     prompts: NDArray[np.uint64]
     lines: NDArray[np.uint64]
     users: set[str]
+    similar: Similar | None = None
 
 
 @dataclass
@@ -114,7 +142,8 @@ def profile_file(
     """Everything `preceptor data check` says of a file, `errors` and `warnings` among it.
 
     With `near` also what is nearly the same as an earlier record, or begins like it for long; that
-    takes about four kilobytes of memory a record, and the text of each.
+    takes about ten kilobytes of memory a record, and the text of each. The same is looked for in
+    the training file where `against` was read with `near`.
     """
     measure = measure or Measure()
     alike = _Alike() if near else None
@@ -122,6 +151,7 @@ def profile_file(
     told: Json = {"path": str(path), "kind": None, "format": None, "rows": 0, "records": 0}
     labels = {"use_case": Counter[str](), "labeler": Counter[str](), "user": Counter[str]()}
     ranked = _Ranked()
+    leaks = None if against is None else _Leaks(against)
     try:
         told["format"], kind = tell_format(path, kind, format=format)
         told["kind"] = kind_name(kind)
@@ -148,8 +178,8 @@ def profile_file(
                     alike.add(record, where, warnings)
                 if isinstance(record, Ranking):
                     ranked.add(record, seen.prompts[-1], where, warnings)
-                if against is not None:
-                    _look_for_leaks(record, seen.prompts[-1], where, against, errors, warnings)
+                if leaks is not None:
+                    leaks.look_at(record, seen.prompts[-1], where, errors, warnings)
     except DataError as error:
         told_of = _PLACE.fullmatch(str(error).removeprefix(str(path)))
         assert told_of is not None  # it matches anything
@@ -161,8 +191,8 @@ def profile_file(
     told["repeated_prompts_at"] = [f"{path}:{seen.lines[at]}" for at in prompts[:MOST_PLACES]]
     for at in records:
         warnings.add("the same record again.", f"{path}:{seen.lines[at]}")
-    if against is not None:
-        told["leaks"] = {"of": against.path, "records": errors.counts[_leak(against)]}
+    if leaks is not None:
+        told["leaks"] = leaks.as_json()
     told["lengths"] = {"unit": measure.unit} | _lengths(seen)
     told["labels"] = {f"{key}s": dict(c.most_common(50)) for key, c in labels.items() if c}
     told["distinct"] = {f"{key}s": len(c) for key, c in labels.items() if c}
@@ -171,8 +201,12 @@ def profile_file(
     return told | {"errors": errors.as_json(), "warnings": warnings.as_json()}
 
 
-def training_prompts(path: str | Path, *, format: str | None = None) -> Training:
+def training_prompts(
+    path: str | Path, *, format: str | None = None, near: bool = False
+) -> Training:
     """What of a training file must not be tested on; a format named for both may fit one alone.
+
+    With `near` also what is nearly the same, for about ten kilobytes of memory a record.
 
     Raises:
         DataError: it has a broken row, of which nobody knows what it holds, or nothing at all.
@@ -181,6 +215,7 @@ def training_prompts(path: str | Path, *, format: str | None = None) -> Training
     is_text = tell_format(path, format=format)[1] is Document
     kind: Any = Document if is_text else Prompt
     hashes, lines, users = array("Q"), array("Q"), set[str]()
+    similar = Similar() if near else None
     for where, found in read_file(path, kind, format=format):
         if isinstance(found, DataError):
             raise found
@@ -190,13 +225,14 @@ def training_prompts(path: str | Path, *, format: str | None = None) -> Training
                 lines.append(_line(where))
             if not is_text and record.user:
                 users.add(record.user)
+            if similar is not None:
+                similar.add(record, where)
     if not hashes:
         raise DataError(f"{path}: nothing in it to compare with.")
     prompts = np.frombuffer(hashes, dtype=np.uint64)
     order = prompts.argsort(kind="stable")
-    return Training(
-        str(path), is_text, prompts[order], np.frombuffer(lines, np.uint64)[order], users
-    )
+    places = np.frombuffer(lines, np.uint64)[order]
+    return Training(str(path), is_text, prompts[order], places, users, similar)
 
 
 def _fitting(path: str | Path, format: str) -> str | None:
@@ -278,28 +314,26 @@ class _Alike:
     """Records that repeat an earlier one, though not to the letter; of one origin they may."""
 
     def __init__(self) -> None:
-        self.index = DuplicateIndex()
+        self.earlier = Similar()
         self.kin: dict[str, set[str]] = defaultdict(set)
 
     def add(self, record: Any, where: str, warnings: Problems) -> None:
         """Warn of what it repeats, and remember it."""
-        is_text = isinstance(record, Document)
-        text = record.text if is_text else asked_text(record.prompt)
-        grouped = not is_text and GROUP in record.meta
+        grouped = not isinstance(record, Document) and GROUP in record.meta
         own = self.kin[origin_of(record)] if grouped else set[str]()
-        found = self.index.find(text, kin=own)
-        if found and found.rule == "same":
+        found = self.earlier.find(record, own)
+        if found and found[0] == "same":
             return  # told as a repeated prompt, or another labeler's ranking
         if found:
-            warnings.add(f"it {SAID[found.rule]}.", f"{where} (line {_line(found.of)})")
-        key = where if where not in self.index else f"{where}:{len(self.index)}"
-        self.index.add(key, text)
-        own.add(key)
+            rule, line = found
+            warnings.add(f"it {SAID[rule].format('an earlier one')}.", f"{where} (line {line})")
+        own.add(self.earlier.add(record, where))
 
 
 SAID = {
-    "prefix": "begins as an earlier one for long",
-    "near": "is nearly the same as an earlier one",
+    "same": "asks the same as {}",  # after other system turns
+    "prefix": "begins as {} for long",
+    "near": "is nearly the same as {}",
 }
 
 
@@ -311,7 +345,7 @@ def _note(record: Any, where: str, seen: _Seen, measure: Measure, warnings: Prob
     elif isinstance(record, Ranking):
         responses = record.responses
     length, others = measure.prompt(asked), [measure.response(r) for r in responses]
-    seen.prompts.append(_hash(normal_form(text_of(asked))))
+    seen.prompts.append(_hash(normal_form(compared_text(asked))))
     labeler = getattr(record, "labeler", "")
     ranks = getattr(record, "ranks", None)
     seen.records.append(_hash([asked, responses, ranks, labeler]))
@@ -326,17 +360,42 @@ def _note(record: Any, where: str, seen: _Seen, measure: Measure, warnings: Prob
         warnings.add(f"{told}; training leaves it out.", where)
 
 
-def _look_for_leaks(
-    record: Any, prompt: int, where: str, against: Training, errors: Problems, warnings: Problems
-) -> None:
-    for key in _keys(record, prompt):
-        at = int(np.searchsorted(against.prompts, np.uint64(key)))
-        if at < len(against.prompts) and against.prompts[at] == key:
-            place = f"{where} (line {against.lines[at]} there)"
-            errors.add(_leak(against), place)
-            break
-    if not against.is_text and record.user and record.user in against.users:
-        warnings.add(f"its user is in {against.path} too.", where)
+class _Leaks:
+    """Records that are in the training file too, or nearly so."""
+
+    def __init__(self, against: Training) -> None:
+        self.against = against
+        self.same = self.near = 0
+
+    def look_at(
+        self, record: Any, prompt: int, where: str, errors: Problems, warnings: Problems
+    ) -> None:
+        """Note what the record shares with the training file."""
+        against = self.against
+        line = self._line_of(record, prompt)
+        if line is not None:
+            self.same += 1
+            errors.add(_leak(against), f"{where} (line {line} there)")
+        elif against.similar is not None and (found := against.similar.find(record)):
+            rule, line = found
+            self.near += 1
+            said = f"it {SAID[rule].format(f'one in {against.path}')}."
+            warnings.add(said, f"{where} (line {line} there)")
+        if not against.is_text and record.user and record.user in against.users:
+            warnings.add(f"its user is in {against.path} too.", where)
+
+    def as_json(self) -> Json:
+        """Of which file, and how many records."""
+        near = {} if self.against.similar is None else {"near": self.near}
+        return {"of": self.against.path, "records": self.same} | near
+
+    def _line_of(self, record: Any, prompt: int) -> int | None:
+        prompts = self.against.prompts
+        for key in _keys(record, prompt):
+            at = int(np.searchsorted(prompts, np.uint64(key)))
+            if at < len(prompts) and prompts[at] == key:
+                return int(self.against.lines[at])
+        return None
 
 
 def _leak(against: Training) -> str:
@@ -347,7 +406,7 @@ def _leak(against: Training) -> str:
 def _keys(record: Any, prompt: int | None = None) -> Iterator[int]:
     """Hashes of the prompt and, where it is of a conversation or a few-shot prompt, of that."""
     if prompt is None:
-        asked = record.text if isinstance(record, Document) else text_of(record.prompt)
+        asked = record.text if isinstance(record, Document) else compared_text(record.prompt)
         prompt = _hash(normal_form(asked))
     yield prompt
     if isinstance(record.meta.get(GROUP), str):

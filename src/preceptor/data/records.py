@@ -93,6 +93,13 @@ def text_of(prompt: str | Messages) -> str:
     return "\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)
 
 
+def compared_text(prompt: str | Messages) -> str:
+    """The prompt as one text to compare prompts by: one user turn alone is what it says."""
+    turns = messages_of(prompt)
+    alone = len(turns) == 1 and turns[0]["role"] == "user"
+    return turns[0]["content"] if alone else text_of(turns)
+
+
 def read_records(path: str | Path, kind: type[Record]) -> list[Record]:
     """Read a JSONL file; a broken line is a `DataError` that names file, line and rule."""
     path = Path(path)

@@ -32,6 +32,9 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """What Windows puts before UTF-8."""
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 READ_BYTES = 2**20
+ESCAPE = "surrogateescape"
+"""Bytes that are no UTF-8 become half surrogates, so that only their own row is lost to them."""
+NOT_UTF8 = "not UTF-8. Save it as UTF-8."
 _GAP = re.compile(r"[ \t\r\n,]*")
 # Cells of a table that hold a list are JSON; only these keys can hold one.
 LISTS = ("messages", "conversations", "responses", "ranks", "scores", "completions", "pairs")
@@ -48,7 +51,7 @@ def read_rows(path: str | Path) -> Iterator[Placed]:
     """
     if is_hub(path):
         for place, row in read_hub(str(path)):
-            yield place, _as_json(row)
+            yield place, _json_row(row, place)
         return
     path = Path(path)
     if path.is_dir():
@@ -83,9 +86,10 @@ def _read_lines(path: Path) -> Iterator[Placed]:
 
 
 def _read_text(path: Path) -> Iterator[Placed]:
-    """Documents of plain text, a blank line between two."""
+    """Documents of plain text, a blank line between two; one with a bad line is not read at all."""
     with open_bytes(path) as file:
         lines: list[str] = []
+        broken: Placed | None = None
         first, size, number = 1, 0, 0
         while True:
             line = file.readline(LONGEST_ROW + 1)
@@ -94,25 +98,25 @@ def _read_text(path: Path) -> Iterator[Placed]:
                 line = line.removeprefix(BYTE_ORDER_MARK)
             if line.strip():
                 first = number if size == 0 else first
-                held = size <= LONGEST_ROW
                 size += len(line)
                 if size > LONGEST_ROW:
                     while line and not line.endswith(b"\n"):
                         line = file.readline(READ_BYTES)
-                    if held:
-                        yield f"{path}:{first}", DataError(f"{path}:{first}: {_endless()}")
-                    lines = []
-                    continue
-                try:
-                    lines.append(line.decode())
-                except UnicodeDecodeError as error:
-                    where = f"{path}:{number}"
-                    told = f"{where}: not UTF-8 at byte {error.start}. Save it as UTF-8."
-                    yield where, DataError(told)
+                    where = f"{path}:{first}"
+                    broken, lines = broken or (where, DataError(f"{where}: {_endless()}")), []
+                elif broken is None:
+                    try:
+                        lines.append(line.decode())
+                    except UnicodeDecodeError as error:
+                        where = f"{path}:{number}"
+                        told = f"{where}: not UTF-8 at byte {error.start}. Save it as UTF-8."
+                        broken, lines = (where, DataError(told)), []
                 continue
-            if text := "".join(lines).replace("\r\n", "\n").strip():
+            if broken is not None:
+                yield broken
+            elif text := "".join(lines).replace("\r\n", "\n").strip():
                 yield f"{path}:{first}", {"text": text, "source": path.name}
-            lines, size = [], 0
+            lines, size, broken = [], 0, None
             if not line:
                 return
 
@@ -120,7 +124,7 @@ def _read_text(path: Path) -> Iterator[Placed]:
 def _read_json(path: Path) -> Iterator[Placed]:
     """The elements of one array or several, or JSON values one after another, piece by piece."""
     with open_bytes(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig")
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors=ESCAPE)
         rest, at, number, whole = "", 0, 1, False
         opened = closed = False
         while True:
@@ -137,37 +141,36 @@ def _read_json(path: Path) -> Iterator[Placed]:
                 continue
             where = f"{path}:{number}"
             if next_one and closed and not opened:
-                told = f"{next_one!r} stands after the end of the list"
-                yield where, DataError(f"{where}: {told}. Only another list may.")
+                told = f"{next_one!r} stands after the end of the list, where only another may"
+                yield where, _stopped(told, where)
+                return
+            if not _is_utf8(next_one):
+                yield where, _stopped("not UTF-8 between values", where)
                 return
             if next_one:
                 try:
                     row, end = DECODER.raw_decode(rest, at)
                     if whole or end < len(rest):  # a number at the end may go on
-                        yield where, _try(checked_value, (row, rest[at:end]), where)
+                        yield where, _try(_decoded, (row, rest[at:end]), where)
                         number, at = number + rest.count("\n", at, end), end
                         continue
                 except RecursionError:
-                    yield where, DataError(f"{where}: JSON that is nested too deep.")
+                    yield where, _stopped("JSON that is nested too deep", where)
                     return
                 except ValueError as error:
                     if whole:
-                        yield where, DataError(f"{where}: not JSON from here on ({error}).")
+                        yield where, _stopped(f"not JSON from here on ({error})", where)
                         return
             if whole:
                 if opened:
                     yield where, DataError(f"{where}: the list is not closed; the file is cut off.")
                 return
             if _num_bytes(rest, at) > LONGEST_ROW:
-                yield where, DataError(f"{where}: {_too_long()}")
+                yield where, _stopped(_too_long().removesuffix("."), where)
                 return
-            try:
-                # Twice as much each time: a long element is not parsed again for every piece.
-                held = len(rest) - at
-                piece = text.read(max(READ_BYTES // 4, min(held, LONGEST_ROW + 1 - held)))
-            except UnicodeDecodeError:
-                yield where, DataError(f"{where}: not UTF-8 after this. Save it as UTF-8.")
-                return
+            # Twice as much each time: a long element is not parsed again for every piece.
+            held = len(rest) - at
+            piece = text.read(max(READ_BYTES // 4, min(held, LONGEST_ROW + 1 - held)))
             rest, at, whole = rest[at:] + piece, 0, not piece
 
 
@@ -183,6 +186,9 @@ def _read_table(path: Path) -> Iterator[Placed]:
             delimiter = next((d for d in ("\t", ",", ";") if d in first), ",")
             reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter, strict=True)
             header = next(reader, [])
+            if not _is_utf8("".join(header)):
+                yield where, _stopped("not UTF-8 in the names of the columns", where)
+                return
             if len(set(header)) < len(header):
                 raise DataError(f"{where}: two columns have one name in {', '.join(header)}.")
             last = reader.line_num
@@ -190,26 +196,29 @@ def _read_table(path: Path) -> Iterator[Placed]:
                 where, last, lines.held = f"{path}:{last + 1}", reader.line_num, 0
                 if not cells:
                     continue
+                if lines.escaped and not _is_utf8("".join(cells)):
+                    yield where, DataError(f"{where}: {NOT_UTF8}")
+                    continue
                 if len(cells) != len(header):
                     told = f"{len(cells)} cells, the header has {len(header)}"
                     yield where, DataError(f"{where}: {told}. Quote cells that hold a comma.")
                     continue
                 row = dict(zip(header, cells, strict=True))
                 yield where, _try(_with_lists, row, where)
-        except UnicodeDecodeError:
-            yield where, DataError(f"{where}: not UTF-8 after this. Save it as UTF-8.")
         except csv.Error as error:
-            yield where, DataError(f"{where}: not CSV after this ({error}).")
+            yield where, _stopped(f"not CSV after this ({error})", where)
 
 
 class _TableLines:
     """Lines for a reader of tables, with their ends; `held` is how many bytes its row has so far.
 
-    A row may be of many lines, for a quoted cell may.
+    A row may be of many lines, for a quoted cell may. `escaped` says that bytes were no UTF-8 in
+    some line so far.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.held = 0
+        self.escaped = False
         self._file = file
         self._parts: Iterator[str] = iter(())
         self._start = BYTE_ORDER_MARK
@@ -227,7 +236,10 @@ class _TableLines:
         self.held += len(line)
         if self.held > LONGEST_ROW:
             raise csv.Error(_too_long().removesuffix("."))
-        text = line.decode()
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            text, self.escaped = line.decode(errors=ESCAPE), True
         if text.find("\r", 0, len(text) - 2) < 0:
             return text
         self._parts = io.StringIO(text, newline="")  # a carriage return alone ends a line, too
@@ -236,8 +248,26 @@ class _TableLines:
 
 def _num_bytes(text: str, start: int) -> int:
     """Bytes of the text from there on, in UTF-8; counted piece by piece, not to hold it twice."""
-    pieces = range(start, len(text), READ_BYTES)
-    return sum(len(text[at : at + READ_BYTES].encode(errors="surrogatepass")) for at in pieces)
+    return sum(len(piece.encode(errors=ESCAPE)) for piece in _pieces(text, start))
+
+
+def _pieces(text: str, start: int = 0) -> Iterator[str]:
+    return (text[at : at + READ_BYTES] for at in range(start, len(text), READ_BYTES))
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether no byte of it was escaped in decoding."""
+    try:
+        return text.isascii() or all(piece.encode() for piece in _pieces(text))
+    except UnicodeEncodeError:
+        return False
+
+
+def _decoded(found: tuple[Any, str], where: str) -> Any:
+    """A checked value, unless a byte of its text is no UTF-8."""
+    if not _is_utf8(found[1]):
+        raise DataError(f"{where}: {NOT_UTF8}")
+    return checked_value(found, where)
 
 
 def _with_lists(row: dict[str, str], where: str) -> Row:
@@ -281,12 +311,23 @@ def _read_parquet(path: Path) -> Iterator[Placed]:
             table = pyarrow.parquet.ParquetFile(source or io.BytesIO(file.read()))
             number = 0
             for batch in table.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
+                for row in _rows_in(batch):
                     number += 1
-                    yield f"{path}:{number}", _as_json(row)
+                    where = f"{path}:{number}"
+                    yield where, _json_row(row, where)
         except pyarrow.ArrowException as error:
             told = str(error).strip().split("\n")[0].rstrip(".")
             yield f"{path}", DataError(f"{path}: not Parquet that can be read ({told}).")
+
+
+def _rows_in(batch: Any) -> list[Any]:
+    """The rows of a piece of a table, or in the place of one the error of its text."""
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            return [error]
+        return [row for at in range(batch.num_rows) for row in _rows_in(batch.slice(at, 1))]
 
 
 READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
@@ -296,6 +337,16 @@ READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
     ".parquet": _read_parquet,
     ".txt": _read_text,
 }
+
+
+def _json_row(row: Any, where: str) -> Any:
+    """What JSON can hold of a row; nothing is decoded by guessing, of a binary column neither."""
+    try:
+        if isinstance(row, UnicodeDecodeError):
+            raise row
+        return _as_json(row)
+    except UnicodeDecodeError:
+        return DataError(f"{where}: {NOT_UTF8}")
 
 
 def _as_json(value: Any) -> Any:
@@ -310,7 +361,7 @@ def _as_json(value: Any) -> Any:
         return [_as_json(inner) for inner in value]
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _try(parse: Callable[[Any, str], Any], found: Any, where: str) -> Any:
@@ -318,6 +369,11 @@ def _try(parse: Callable[[Any, str], Any], found: Any, where: str) -> Any:
         return parse(found, where)
     except DataError as error:
         return error
+
+
+def _stopped(told: str, where: str) -> DataError:
+    """What is wrong where nobody can tell where the next row begins."""
+    return DataError(f"{where}: {told}. The rest of the file was not read.")
 
 
 def _endless() -> str:

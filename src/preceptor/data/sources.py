@@ -6,7 +6,7 @@ from preceptor.config import Recipe
 from preceptor.data import files
 from preceptor.data.dataset import Dataset
 from preceptor.data.mixture import make_mixture
-from preceptor.data.records import text_of
+from preceptor.data.records import compared_text
 from preceptor.data.shards import is_built
 from preceptor.errors import DataError, RecipeError
 
@@ -55,10 +55,10 @@ def assemble(recipe: Recipe) -> Dataset:
         else:
             parts = files.prompts_of([*train, *valid], recipe.demonstrations)
             # The same prompts choose checkpoints in every stage; those of the test choose nothing.
-            chosen = {text_of(p.prompt) for p in parts["valid"]}
+            chosen = {compared_text(p.prompt) for p in parts["valid"]}
             fields["demonstrations_train"] = [*train, *valid]
             fields["demonstrations_valid"] = [
-                d for d in (*train, *valid) if text_of(d.prompt) in chosen
+                d for d in (*train, *valid) if compared_text(d.prompt) in chosen
             ]
         fields.update({f"prompts_{name}": part for name, part in parts.items()})
 
@@ -84,18 +84,23 @@ def without_tested(dataset: Dataset) -> Dataset:
         DataError: nothing is left of a part.
     """
     held_out = (*dataset.prompts_test, *dataset.prompts_valid)
-    prompts = {text_of(p.prompt) for p in (*held_out, *dataset.prompts_reward_valid)}
-    prompts |= {text_of(r.prompt) for r in dataset.rankings_valid}
+    prompts = {compared_text(p.prompt) for p in (*held_out, *dataset.prompts_reward_valid)}
+    prompts |= {compared_text(r.prompt) for r in dataset.rankings_valid}
     users = {p.user for p in held_out if p.user}
     if users & {p.user for p in (*dataset.prompts_reward_train, *dataset.prompts_ppo)}:
         users = set()  # too few users to split by
     refused: dict[str, tuple[set[str], set[str]]] = dict.fromkeys(TRAINING_PARTS, (prompts, users))
-    refused["demonstrations_valid"] = ({text_of(p.prompt) for p in dataset.prompts_test}, set())
+    refused["demonstrations_valid"] = (
+        {compared_text(p.prompt) for p in dataset.prompts_test},
+        set(),
+    )
     kept: dict[str, object] = {}
     for name, (not_prompts, not_users) in refused.items():
         records = getattr(dataset, name)
         left = [
-            r for r in records if text_of(r.prompt) not in not_prompts and r.user not in not_users
+            r
+            for r in records
+            if compared_text(r.prompt) not in not_prompts and r.user not in not_users
         ]
         if records and not left:
             raise DataError(
