@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.data.records import Messages
-from preceptor.generation.cache import roomy_cache
+from preceptor.generation.cache import cached_bytes, roomy_cache
 from preceptor.generation.stops import StopStrings, stop_strings
 from preceptor.generation.weights import Product, ordered_weights
 from preceptor.models.attention import cached_mask
@@ -25,6 +25,9 @@ from preceptor.randomness import derived_seed
 
 LEAVE_AT = 16
 """Ended rows leave a batch when they are one in so many."""
+CACHE_BYTES = 2**30
+"""Of keys and values at once, were all responses as long as they may be; a single row may need
+more."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,19 @@ def sample(
     No top-k, top-p or penalties: what is drawn is the very distribution whose log-probabilities
     are kept (InstructGPT appendix C.4). Temperature 0 takes the likeliest token. A response ends
     with a stop id, or with the token that completes one of the `stops` in its text. At most
-    `max_rows` are sampled at once: 512, or fewer where the vocabulary is large. To `spare_memory`
-    no copies of the weights are made, which is slower.
+    `max_rows` are sampled at once: 512, or fewer where the vocabulary is large, and fewer where
+    prompts or responses are long (CACHE_BYTES). To `spare_memory` no copies of the weights are
+    made, which is slower.
     """
     max_rows = max_rows or min(512, max(16, tokens_at_once(model) // 4))
+    room = CACHE_BYTES // cached_bytes(model)
     # Rows of like length share a batch: less padding in front, the same draws either way.
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     responses: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     with ordered_weights(model, spare_memory) as product:
-        for start in range(0, len(order), max_rows):
-            chunk = order[start : start + max_rows]
+        for chunk in _batches(order, prompts, uniforms.shape[1], max_rows, room):
             *_, part = _growing(
                 model,
                 [prompts[i] for i in chunk],
@@ -91,6 +95,25 @@ def sample(
                 responses[row], logprobs[row] = part.responses[place], part.logprobs[place]
                 finished[row] = part.finished[place]
     return Generated(responses, logprobs, finished)
+
+
+def _batches(
+    order: list[int],
+    prompts: Sequence[Sequence[int]],
+    length: int,
+    max_rows: int,
+    max_positions: int,
+) -> Iterator[list[int]]:
+    """Rows from the shortest prompt on, as many at once as their padded positions have room."""
+    chunk: list[int] = []
+    for row in order:
+        rows = len(chunk) + 1
+        if chunk and (rows > max_rows or rows * (len(prompts[row]) + length) > max_positions):
+            yield chunk
+            chunk = []
+        chunk.append(row)
+    if chunk:
+        yield chunk
 
 
 def _growing(
