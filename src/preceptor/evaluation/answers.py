@@ -37,6 +37,7 @@ def answer(
     continues_text: bool,
     dtype: str,
     seed: int,
+    spare_memory: bool = False,
 ) -> Answers:
     """One response a prompt; every model draws from the same uniform numbers.
 
@@ -49,7 +50,13 @@ def answer(
     uniforms = row_uniforms(seed, "evaluate", rows, max_response_tokens)
     with precision(dtype):
         generated = sample(
-            model, prompt_ids, uniforms, stop_ids=[end], stops=stops, temperature=temperature
+            model,
+            prompt_ids,
+            uniforms,
+            stop_ids=[end],
+            stops=stops,
+            temperature=temperature,
+            spare_memory=spare_memory,
         )
     texts = [stops.cut(text_of_ids(tokenizer, row)).strip() for row in generated.responses]
     tokens = [

@@ -174,4 +174,5 @@ def answer_prompts(
         continues_text=continues_text,
         dtype=recipe.sft.precision,
         seed=recipe.seed,
+        spare_memory=recipe.sft.spare_memory,
     )

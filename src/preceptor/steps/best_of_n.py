@@ -36,6 +36,7 @@ def best_of_n(recipe: Recipe, out: Path, model: str, largest: int) -> list[dict[
             row_uniforms(recipe.seed, "best_of_n", keys, recipe.max_response_tokens),
             stop_ids=[int(tokenizer.eos_token_id)],
             temperature=recipe.evaluate.temperature,
+            spare_memory=recipe.sft.spare_memory,
         )
     reward_model = frozen_reward_model(recipe, out)
     scores = score_rows(

@@ -201,6 +201,7 @@ def sample_responses(recipe: Recipe, out: Path, step: str = "sample") -> list[Pa
                 uniforms,
                 stop_ids=[int(tokenizer.eos_token_id)],
                 temperature=recipe.sample.temperature,
+                spare_memory=recipe.sft.spare_memory,
             )
         texts = [decode(tokenizer, tokens) for tokens in generated.responses]
         rows: list[dict[str, Any]] = [

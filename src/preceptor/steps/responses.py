@@ -91,6 +91,7 @@ def _responses(
             stop_ids=[int(tokenizer.eos_token_id)],
             stops=stops,
             temperature=temperature,
+            spare_memory=recipe.sft.spare_memory,
         )
     found: list[list[Sampled]] = [[] for _ in prompts]
     for (i, number), ids, ended in zip(keys, generated.responses, generated.finished, strict=True):
