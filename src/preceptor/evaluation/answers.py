@@ -32,6 +32,7 @@ def answer(
     tokenizer: PreTrainedTokenizerBase,
     prompt_ids: list[list[int]],
     *,
+    keys: Sequence[tuple[int, ...]],
     max_response_tokens: int,
     temperature: float,
     continues_text: bool,
@@ -39,15 +40,14 @@ def answer(
     seed: int,
     spare_memory: bool = False,
 ) -> Answers:
-    """One response a prompt; every model draws from the same uniform numbers.
+    """One response a prompt; with the same keys every model draws from the same uniform numbers.
 
     A turn that a newline ended gets the end token in its place: it is a whole response, and the
     reward model has seen no other end than that one.
     """
     stops = stop_strings(tokenizer, turn_ends(tokenizer, continues_text=continues_text))
     end = int(tokenizer.eos_token_id)
-    rows = [(i,) for i in range(len(prompt_ids))]
-    uniforms = row_uniforms(seed, "evaluate", rows, max_response_tokens)
+    uniforms = row_uniforms(seed, "evaluate", keys, max_response_tokens)
     with precision(dtype):
         generated = sample(
             model,

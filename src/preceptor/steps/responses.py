@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from preceptor.config import Recipe
-from preceptor.data.records import Messages, file_hash
+from preceptor.data.records import Messages, file_hash, prompt_keys
 from preceptor.generation import row_uniforms, sample, stop_strings
 from preceptor.models.gguf import smollm2_folder
 from preceptor.models.load import load_frozen_policy
@@ -79,14 +79,16 @@ def _responses(
         )
     if not fitting:
         return [[] for _ in prompts]
-    keys = [(i, number) for i in fitting for number in numbers]
+    places = [(i, number) for i in fitting for number in numbers]
+    own = prompt_keys(prompts)
+    keys = [(*own[i], number) for i, number in places]
     say(f"{name}: {len(keys):,} responses to {len(fitting):,} prompts")
     stops = stop_strings(tokenizer, turn_ends(tokenizer, continues_text=name == "gpt"))
     uniforms = row_uniforms(seed, f"label/{name}", keys, recipe.max_response_tokens)
     with precision(recipe.sft.precision):
         generated = sample(
             policy,
-            [encoded[i] for i, _ in keys],
+            [encoded[i] for i, _ in places],
             uniforms,
             stop_ids=[int(tokenizer.eos_token_id)],
             stops=stops,
@@ -94,7 +96,9 @@ def _responses(
             spare_memory=recipe.sft.spare_memory,
         )
     found: list[list[Sampled]] = [[] for _ in prompts]
-    for (i, number), ids, ended in zip(keys, generated.responses, generated.finished, strict=True):
+    for (i, number), ids, ended in zip(
+        places, generated.responses, generated.finished, strict=True
+    ):
         settings = {
             "temperature": temperature,
             "max_tokens": recipe.max_response_tokens,
