@@ -9,6 +9,16 @@ from preceptor.data.personal import find_personal, mask_personal
 # Published test numbers and documentation addresses; none is anybody's.
 EXAMPLES = [
     ("EMAIL", "jane.doe+news@mail.example.co.uk"),
+    ("EMAIL", "jürgen@müller.de"),
+    ("EMAIL", "ju\u0308rgen@mu\u0308ller.de"),  # the same, its dots apart
+    ("EMAIL", "jürgen@example.org"),
+    ("EMAIL", "info@bücher.example"),
+    ("EMAIL", "info@xn--bcher-kva.xn--p1ai"),
+    ("EMAIL", "用户@例子.公司"),
+    ("EMAIL", "用户1@例子.中国"),
+    ("EMAIL", "почта@пример.рф"),
+    ("EMAIL", "संपर्क@उदाहरण.भारत"),
+    ("EMAIL", "θσερ@εχαμπλε.ελ"),
     ("PHONE", "+44 20 7946 0958"),
     ("PHONE", "(415) 555-2671"),
     ("CARD", "4111 1111 1111 1111"),
@@ -32,6 +42,17 @@ LOOK_ALIKES = [
     "In 1984, 2 + 2 = 4 and 1,234,567 people read it.",
     "3.14159265358979323846",
     "meet me @ noon",
+    "a@b and x@y, A@B.T or α@β.γ",
+    "@user wrote to @user.name",
+    "@app.route('/')\n@pytest.mark.slow",
+    "谢谢@user.name 你好",
+    "谢谢@张三.你好",
+    "Спасибо@иван.петров",
+    "почта@сайт.организация",
+    "Grüße@müller.schön",
+    "a@b_c.org",
+    "lodash@4.17.21",
+    "a" * 65 + "@x.org",
     "take a[::2] of it",
     "Cafe::Add and Feed::Bad",
     "See Section 1.2.3.4 of it",
@@ -77,6 +98,22 @@ def test_of_what_overlaps_the_surer_kind_is_taken():
     assert mask_personal("Ask 192.0.2.44@x.org at 192.0.2.44.")[0] == "Ask <EMAIL_1> at <IP_1>."
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("我的邮箱是ann@example.com谢谢", "我的邮箱是<EMAIL_1>谢谢"),
+        ("ann@example.com으로 보내세요", "<EMAIL_1>으로 보내세요"),
+        ("请写信,用户@例子.公司谢谢", "请写信,<EMAIL_1>谢谢"),
+        ("Mail an jürgen@müller.de.", "Mail an <EMAIL_1>."),
+        ("JÜRGEN@müller.de, jürgen@müller.de", "<EMAIL_1>, <EMAIL_1>"),
+        ("a@b.org@c.org", "<EMAIL_1>@c.org"),
+        ("字" * 80 + "@例子.公司", "字" * 16 + "<EMAIL_1>"),
+    ],
+)
+def test_an_address_ends_where_the_sentence_goes_on(text: str, masked: str):
+    assert mask_personal(text)[0] == masked
+
+
 def test_national_numbers_are_those_of_the_region():
     assert find_personal("Ruf 030 901820 an.", region="DE")
     assert not find_personal("Ruf 030 901820 an.", region=None)
@@ -94,7 +131,9 @@ def test_masked_text_holds_nothing_more_to_find_and_findings_never_overlap(text:
         assert text[finding.start : finding.end] not in masked or len(found) > 1
 
 
-@pytest.mark.parametrize("piece", ["a.", "1", "1 ", "a@", ":", "A1", "0:", "1.", "+1"])
+@pytest.mark.parametrize(
+    "piece", ["a.", "1", "1 ", "a@", "字@", "@a.", "字", ":", "A1", "0:", "1.", "+1"]
+)
 def test_long_and_odd_texts_are_searched_to_their_end(piece: str):
     text = piece * 20_000 + " a@x.org"
     assert find_personal(text)[-1].end == len(text)

@@ -13,6 +13,7 @@ from preceptor.store.database import Store
 from preceptor.store.tables import (
     AccessLog,
     Account,
+    Ingest,
     Policy,
     Prompt,
     PromptLabel,
@@ -406,6 +407,27 @@ def test_what_is_too_long_is_refused_with_its_line(lead: Program, store: Store):
             assert "line 2: " in message or message.startswith("upload.jsonl:2: "), message
     with store.read() as session:
         assert len(session.scalars(select(Task)).all()) == 1, "none of the two files came in"
+
+
+def test_what_consent_covers_is_said_as_at_the_command(lead: Program, store: Store):
+    path = "POST /ingest?kind=prompts&licence=CC0&consent=yes"
+    for number, scopes in enumerate(("", "&scope=train", "&scope=evaluate", "&scope=sell")):
+        answer = lead(path + scopes, content=lines_of([{"prompt": f"p {number}", "user": "u"}]))
+        assert answer.status_code == (400 if "sell" in scopes else 200), answer.text
+    both = "&scope=train&scope=evaluate"
+    assert lead(path + both, content=lines_of([{"prompt": "p 4"}])).status_code == 200
+    with store.read() as session:
+        found = session.execute(
+            select(Prompt.content, Ingest.may_train, Ingest.may_evaluate)
+            .join(Ingest, Ingest.id == Prompt.ingest_id)
+            .order_by(Prompt.content)
+        ).all()
+    assert [tuple(row) for row in found] == [
+        ("p 0", True, True),
+        ("p 1", True, False),
+        ("p 2", False, True),
+        ("p 4", True, True),
+    ]
 
 
 def test_records_come_in_as_by_the_command(lead: Program, store: Store):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from people import START, Fresh, add_labeler, add_project, at, fill_in
+from people import START, Fresh, add_labeler, add_project, at, fill_in, say
 from sqlalchemy import func, insert, select
 
 from preceptor.data.files import read_demonstrations, read_prompts, read_rankings
@@ -21,6 +21,7 @@ from preceptor.errors import DataError, StoreError
 from preceptor.store import export, tables
 from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline
 from preceptor.store.database import Store
+from preceptor.store.erase import Wanted, erase
 from preceptor.store.export import Exported, Filter, export_records
 from preceptor.store.forms import LONGEST
 from preceptor.store.ingest import import_labels, import_prompts, read_file
@@ -29,6 +30,7 @@ from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, add_policy, add_tasks, prompts_without_task
 from preceptor.store.queue import claim, view
 from preceptor.store.rows import Provenance
+from preceptor.store.writing import TAKEN_BACK
 
 LATER = START + timedelta(days=1)
 KINDS: dict[str, Any] = {"demonstrations": Demonstration, "rankings": Ranking}
@@ -907,6 +909,110 @@ def test_prompts_in_other_languages_are_kept_with_the_reason(store: Store, tmp_p
     assert (prompts_in(store)["u3"].status, prompts_in(store)["u3"].language) == ("rejected", "es")
     with pytest.raises(DataError, match="no language xx"):
         bring(store, tmp_path / "p.jsonl", "prompts", hygiene=partial(look_at, languages=["xx"]))
+
+
+FROG = "What is a frog, and where does it live in winter when the ponds are frozen?"
+ANEW = "left out before, added now"
+
+
+def test_a_second_import_takes_in_what_only_the_first_left_out(store: Store, tmp_path: Path):
+    rows = [*PERSONAL, {"prompt": FROG, "user": "u1"}, {"prompt": FROG.upper(), "user": "u1"}]
+    path = write(tmp_path / "p.jsonl", rows)
+    english, every = partial(look_at, languages=["en"]), partial(look_at, keep_all=True)
+    first = bring(store, path, "prompts", hygiene=english)
+    assert (first["in another language"], first["the same as an earlier one"]) == (1, 1)
+    assert bring(store, path, "prompts", hygiene=english) == {"there already": 5}
+    assert bring(store, path, "prompts", hygiene=look_at) == {ANEW: 1, "there already": 4}
+    found = prompts_in(store)["u3"]
+    assert (found.status, found.reason, found.language) == ("active", "", "es")
+    with store.read() as session:
+        assert session.get_one(tables.Ingest, found.ingest_id).counts["in another language"] == 1
+    # What is asked about stays so, whatever a later file would leave out.
+    assert bring(store, path, "prompts", hygiene=english) == {"there already": 5}
+    assert asked(store, "train") >= {FROG, PERSONAL[2]["prompt"]}
+    assert bring(store, path, "prompts", hygiene=every, keep_all=True) == {
+        ANEW: 1,
+        "there already": 4,
+    }
+    assert FROG.upper() in asked(store, "train")
+    assert count(store, tables.Prompt) == 5
+
+
+def test_repetitions_stay_out_where_none_is_kept(store: Store, tmp_path: Path):
+    near = FROG.replace("frozen", "frosted")
+    path = write(tmp_path / "p.jsonl", [{"prompt": FROG}, {"prompt": near}])
+    assert bring(store, path, "prompts", hygiene=look_at)["added"] == 1
+    # Alone, or before the other, nothing in the file says that it repeats something.
+    for rows in ([near], [near, FROG]):
+        path = write(tmp_path / "q.jsonl", [{"prompt": text} for text in rows])
+        assert bring(store, path, "prompts", hygiene=look_at) == {"there already": len(rows)}
+    assert asked(store, "train") == {FROG}
+
+
+def test_what_is_taken_in_is_no_double_of_what_is_asked_about(store: Store, tmp_path: Path):
+    def first(prompts: Any) -> list[Looked]:
+        return [Looked(p, "in another language" * (p.prompt == "a"), "", None) for p in prompts]
+
+    def second(prompts: Any) -> list[Looked]:
+        reasons = {"b": "nearly the same as an earlier one"}
+        return [
+            Looked(p, reasons.get(p.prompt, ""), "", None, 0 if p.prompt == "b" else None)
+            for p in prompts
+        ]
+
+    path = write(tmp_path / "p.jsonl", [{"prompt": "a"}, {"prompt": "b"}])
+    bring(store, path, "prompts", hygiene=first)
+    assert bring(store, path, "prompts", hygiene=second) == {"there already": 2}
+    assert asked(store, "train") == {"b"}
+
+
+def test_no_more_than_200_of_a_user_are_taken_in_anew(store: Store, tmp_path: Path):
+    def hygiene(prompts: Any) -> list[Looked]:
+        return [Looked(p, other * (int(p.prompt[2:]) >= 190), "", None) for p in prompts]
+
+    rows = [{"prompt": f"q {i}", "user": "u"} for i in range(230)]
+    path = write(tmp_path / "p.jsonl", rows)
+    other = "in another language"
+    assert bring(store, path, "prompts", hygiene=hygiene) == {"added": 190, other: 40}
+    other = ""
+    for expected in ({ANEW: 10, "there already": 220}, {"there already": 230}):
+        assert bring(store, path, "prompts", hygiene=hygiene) == expected
+    with store.read() as session:
+        reasons = Counter(session.scalars(select(tables.Prompt.reason)))
+    assert reasons == {"": 200, "more than 200 of its user": 30}
+
+
+@pytest.mark.parametrize("what", ["erased", "taken back", "withdrawn", "of a labeler's import"])
+def test_what_people_took_out_does_not_come_in_again(store: Store, tmp_path: Path, what: str):
+    path = write(tmp_path / "p.jsonl", PERSONAL[2:])
+    bring(store, path, "prompts", hygiene=partial(look_at, languages=["en"]))
+    row = prompts_in(store)["u3"]
+    with store.write() as session:
+        there = session.get_one(tables.Prompt, row.id)
+        if what == "erased":
+            erase(session, store.site_key, Wanted(user="u3"), by=None, now=START)
+        elif what == "taken back":
+            there.reason = TAKEN_BACK
+        elif what == "withdrawn":
+            say(session, row.user_id, "withdrawn")
+    keep = partial(look_at, keep_all=True)
+    if what == "of a labeler's import":
+        labels = write(tmp_path / "d.jsonl", [PERSONAL[2] | {"response": "Claro."}])
+        assert bring(store, labels, "demonstrations", hygiene=without_personal) == {"added": 1}
+    else:
+        counts = bring(store, path, "prompts", hygiene=keep, keep_all=True)
+        assert counts == {"erased" if what == "erased" else "there already": 1}
+    assert prompts_in(store)["u3"].status == ("erased" if what == "erased" else "rejected")
+
+
+def test_what_comes_in_anew_comes_without_personal_data(store: Store, tmp_path: Path):
+    rows = [{"prompt": "\u00bfPuedo escribir a ana@example.com sobre la paella?", "user": "u3"}]
+    path = write(tmp_path / "p.jsonl", rows)
+    keep = partial(look_at, languages=["en"], keep_personal=True)
+    assert bring(store, path, "prompts", hygiene=keep) == {"in another language": 1}
+    assert bring(store, path, "prompts", hygiene=look_at) == {ANEW: 1}
+    found = prompts_in(store)["u3"]
+    assert "<EMAIL_1>" in found.content and found.masked == {"EMAIL": 1}
 
 
 def test_nobody_waits_for_an_export_but_for_its_note(store: Store, tmp_path: Path):

@@ -245,12 +245,14 @@ class Looked:
 
     `reason` says in words why `clean_prompts` would leave it out; it is empty where it would not.
     `masked` counts what became a placeholder, by kind; it is None where nothing was looked for.
+    `of` is the place, among those that were looked at together, of the one that it repeats.
     """
 
     prompt: Prompt
     reason: str
     language: str
     masked: Counter[str] | None
+    of: int | None = None
 
 
 def look_at(
@@ -272,13 +274,12 @@ def look_at(
     """
     plan = plan_cleaning(prompts, languages=languages, region=region)
     found = []
-    for prompt, fate, language in zip(prompts, plan.fates, plan.languages, strict=True):
+    for place, prompt in enumerate(prompts):
+        fate, of = plan.fates[place], plan.of.get(place)
         reason = "" if keep_all and fate in REPEATED else IN_WORDS.get(fate, "")
-        if keep_personal:
-            found.append(Looked(prompt, reason, language, None))
-        else:
-            clean, masked = _without_personal(prompt, region)
-            found.append(Looked(clean, reason, language, masked))
+        clean, masked = (prompt, None) if keep_personal else _without_personal(prompt, region)
+        repeats = of if isinstance(of, int) and reason else None
+        found.append(Looked(clean, reason, plan.languages[place], masked, repeats))
     return found
 
 

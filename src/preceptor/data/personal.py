@@ -2,9 +2,10 @@
 
 InstructGPT filtered personal data out of the training split (section 3.2) and does not say how.
 
-Found: e-mail addresses; phone numbers that their country's plan knows, national ones of one region;
-payment cards (Luhn); IBANs (mod 97); IP addresses; keys of well-known services. Not found: names of
-people, postal addresses, dates of birth, identity numbers, and whatever is misspelt on purpose.
+Found: e-mail addresses, of any script; phone numbers that their country's plan knows, national ones
+of one region; payment cards (Luhn); IBANs (mod 97); IP addresses; keys of well-known services. Not
+found: names of people, postal addresses, dates of birth, identity numbers, and whatever is misspelt
+on purpose.
 """
 
 import bisect
@@ -22,9 +23,34 @@ REGION = "US"
 """Whose national phone numbers are known as such; with a + in front every country's are."""
 
 # Every part is bounded, so that no text can make a search slow.
-_EMAIL = re.compile(
-    r"(?<![\w.+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])"
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
 )
+"""Letters of scripts with no space between words, or none before an ending: Thai, Chinese, .."""
+_SIGNS = "\u0300-\u036f\u0900-\u0d7f\u0e00-\u0eff"
+"""Accents and vowels that are characters of their own, which `\\w` does not have."""
+_TOP_DOMAINS = (
+    "中国|中國|公司|公益|网络|网址|网站|网店|在线|中文网|商城|商店|商标|政务|政府|组织机构|机构|移动|手机|"
+    "集团|信息|新闻|游戏|娱乐|健康|企业|招聘|购物|时尚|食品|餐厅|慈善|台湾|台灣|香港|新加坡|世界|我爱你|"
+    "みんな|コム|ストア|セール|ポイント|ファッション|クラウド|닷넷|닷컴|한국|คอม|ไทย|ລາວ|"
+    "бг|бел|дети|ею|католик|ком|мкд|мон|москва|онлайн|орг|рус|рф|сайт|срб|укр|қаз|ελ|ευ|հայ|გე|"
+    "ישראל|קום|امارات|ایران|بازار|بھارت|تونس|سودان|سورية|شبكة|عراق|عرب|عمان|فلسطين|قطر|كوم|مصر|"
+    "مليسيا|موريتانيا|موقع|همراه|پاکستان|الاردن|البحرين|الجزائر|السعودية|المغرب|"
+    "भारत|भारतम्|भारोत|कॉम|नेट|संगठन|বাংলা|ভারত|ভাৰত|ਭਾਰਤ|ભારત|ଭାରତ|இந்தியா|இலங்கை|சிங்கப்பூர்|"
+    "భారత్|ಭಾರತ|ഭാരതം|ලංකා"
+)
+"""Those that are no ASCII, but for rare ones: any word there would make a host of a mention."""
+_HOST = re.compile(
+    rf"@(?:(?:[^\W_]|[-{_SIGNS}]){{1,63}}\.){{1,8}}"
+    rf"(?:xn--[A-Za-z0-9-]{{2,59}}|[A-Za-z]{{2,24}}|{_TOP_DOMAINS})"
+    rf"(?!-|(?![{_UNSPACED}])[\w{_SIGNS}])"
+)
+"""An e-mail address from its @ on, for which a text is searched fast; the name stands before it."""
+_IN_NAME = rf"[\w.%+{_SIGNS}-]"
+_NAME = re.compile(rf"(?:(?<!{_IN_NAME})|(?<=[{_UNSPACED}]))(?:(?![{_UNSPACED}]){_IN_NAME})+\Z")
+_NAME_OF_ANY = re.compile(rf"(?<!{_IN_NAME}){_IN_NAME}+\Z")
+_LONGEST_NAME = 64
 _KEY = re.compile(
     r"(?<![\w-])(?:sk-[\w-]{20,200}|gh[pousr]_\w{36,255}|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{10,200})"
 )
@@ -121,9 +147,9 @@ def _mask(
 
 
 def _all(text: str, region: str | None) -> Iterator[Finding]:
-    for kind, pattern in (("EMAIL", _EMAIL), ("KEY", _KEY)):
-        for match in pattern.finditer(text):
-            yield Finding(kind, match.start(), match.end())
+    yield from _emails(text)
+    for match in _KEY.finditer(text):
+        yield Finding("KEY", match.start(), match.end())
     for match in _IBAN.finditer(text):
         if end := _iban_length(match[0]):
             yield Finding("IBAN", match.start(), match.start() + end)
@@ -143,6 +169,22 @@ def _all(text: str, region: str | None) -> Iterator[Finding]:
                 continue
             opened = number.raw_string.startswith("(") and ")" not in number.raw_string
             yield Finding("PHONE", number.start + opened, number.end)
+
+
+def _emails(text: str) -> Iterator[Finding]:
+    for host in _HOST.finditer(text):
+        before = text[max(0, host.start() - _LONGEST_NAME - 1) : host.start()]
+        if host[0].isascii():
+            name = _NAME.search(before)
+            # Words that no space parts from a mention are no name: thanks@user.name in Chinese.
+            if name is None or len(name[0]) > _LONGEST_NAME:
+                continue
+            length = len(name[0])
+        elif name := _NAME_OF_ANY.search(before):
+            length = min(len(name[0]), _LONGEST_NAME)
+        else:
+            continue
+        yield Finding("EMAIL", host.start() - length, host.end())
 
 
 def _iban_length(text: str) -> int:

@@ -303,12 +303,13 @@ async def ingest_lines(
     keep_all: bool = False,
     keep_personal: bool = False,
     language: Annotated[list[Text] | None, Query(max_length=20)] = None,
+    scope: Annotated[list[Literal["train", "evaluate"]] | None, Query(max_length=2)] = None,
     max_chars: Annotated[int, Query(ge=1, le=100_000_000)] = LONGEST,
 ) -> Counts:
     """Records, a line each, as `preceptor label import` takes a file: all of them or none.
 
-    A record with a text of over `max_chars` characters is broken, too: with `skip_broken` it is
-    counted and left out.
+    `scope` is what the consent covers, both uses where it is not said. A record with a text of over
+    `max_chars` characters is broken, too: with `skip_broken` it is counted and left out.
     """
     body = await request.body()
     if kind == "prompts" and project is not None:
@@ -325,7 +326,8 @@ async def ingest_lines(
 
     def bring() -> dict[str, int]:
         with uploaded(body) as path:
-            provenance = Provenance(path, licence, consent, now, source=source, scopes=SCOPES)
+            scopes = tuple(scope or SCOPES)
+            provenance = Provenance(path, licence, consent, now, source=source, scopes=scopes)
             file = ingest.read_file(
                 provenance,
                 KINDS[kind],

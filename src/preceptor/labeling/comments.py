@@ -107,7 +107,7 @@ def read_commenting(session: Session) -> tuple[list[tuple[uuid.UUID, str]], list
     return [(id, name) for id, name in projects], list(session.scalars(said))
 
 
-def _of_labels(choice: Choice) -> Select[Any]:
+def _of_labels(choice: Choice) -> Select[*tuple[Any, ...]]:
     words = (
         select(SubmissionText.text)
         .join(Submission, Submission.id == SubmissionText.submission_id)
@@ -139,7 +139,7 @@ def _of_labels(choice: Choice) -> Select[Any]:
 _COMMENTED_SKIP = (Assignment.state == SKIPPED, Assignment.skip_comment != NOTHING)
 
 
-def _of_skips(choice: Choice) -> Select[Any]:
+def _of_skips(choice: Choice) -> Select[*tuple[Any, ...]]:
     wanted = (
         select(
             Assignment.last_seen.label("at"),

@@ -5,6 +5,7 @@ names, and ids made of its content, so that the same file again adds nothing.
 """
 
 import json
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +43,7 @@ from preceptor.store.layout import is_own, own_part, read_manifest
 from preceptor.store.names import SiteKey, sha256_of
 from preceptor.store.projects import ERASED, SLOTS, ProjectOptions, create_project
 from preceptor.store.questions import PAPER, Questions, questions_of, read_questions
-from preceptor.store.rows import BROKEN, Label, Provenance, Rows
+from preceptor.store.rows import ANEW, BROKEN, Label, Provenance, Rows
 from preceptor.store.tables import Project
 from preceptor.store.toxicity import toxicity_of
 
@@ -139,7 +140,10 @@ def shown_few(problems: Sequence[str]) -> list[str]:
 
 
 def import_prompts(session: Session, site_key: SiteKey, file: FileRead) -> Counter[str]:
-    """Prompts with user, consent and provenance; what hygiene leaves out is kept as rejected."""
+    """Prompts with user, consent and provenance; what hygiene leaves out is kept as rejected.
+
+    What an earlier file had left out is judged by this one, too (`Rows.judge_anew`).
+    """
     counts = Counter(file.broken) + Counter({TOO_LONG: len(file.too_long)})
     rows = Rows(site_key, file.provenance, "prompts", file.sha256)
     ids = []
@@ -149,10 +153,12 @@ def import_prompts(session: Session, site_key: SiteKey, file: FileRead) -> Count
         ids.append(rows.add_prompt(prompt, own, looked=line.looked))
     rows.take_turn(session)  # the first word to the database: other processes wait from here on
     erased = rows.leave_erased(session)
+    rows.judge_anew(session, _doubles(file, ids), cleaned=file.cleaned)
     new = rows.insert(session, cleaned=file.cleaned)
     counts.update(rows.prompts[id]["reason"] or "added" for id in new)
     counts[ERASED] = sum(id in erased for id in ids)
-    counts["there already"] += len(file.lines) - len(new) - counts[ERASED]
+    counts[ANEW] = len(rows.taken_in)
+    counts["there already"] += len(file.lines) - len(new) - counts[ERASED] - counts[ANEW]
     for id in new:
         for kind, num in (rows.prompts[id]["masked"] or {}).items():
             counts[f"masked: {kind.lower()}"] += num
@@ -211,6 +217,16 @@ def import_labels(
     counts.update(rows.insert_labels(session))
     del counts["new"]
     return rows.finish(session, counts)
+
+
+def _doubles(file: FileRead, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, set[uuid.UUID]]:
+    """The prompts that hygiene looked at, each with those that it leaves out as repeating it."""
+    looked = [(id, line.looked) for id, line in zip(ids, file.lines, strict=True) if line.looked]
+    found: dict[uuid.UUID, set[uuid.UUID]] = {id: set() for id, _ in looked}
+    for id, one in looked:
+        if one.of is not None:
+            found[looked[one.of][0]].add(id)
+    return found
 
 
 def _asked(record: Any) -> Prompt:

@@ -2,13 +2,13 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, or_, select, text
 from sqlalchemy.orm import Session
 
 from preceptor.data.duplicates import normal_form
@@ -16,7 +16,7 @@ from preceptor.data.hygiene import IN_WORDS, MAX_PER_USER, Looked, split_of
 from preceptor.data.records import Messages, Prompt, text_of
 from preceptor.errors import StoreError
 from preceptor.store import tables
-from preceptor.store.consent import erased_people
+from preceptor.store.consent import erased_people, still_willing
 from preceptor.store.judgements import note_labels
 from preceptor.store.layout import foreign_part, is_own
 from preceptor.store.names import SiteKey, bare, canonical, identify, prompt_id, sha256_of
@@ -32,6 +32,7 @@ from preceptor.store.questions import PAPER, Questions
 
 SCOPES = ("train", "evaluate")
 OTHER = "another label of the same labeler"
+ANEW = "left out before, added now"
 BROKEN = "broken: "
 """What the reason of a broken line begins with."""
 Values = dict[uuid.UUID, dict[str, Any]]
@@ -102,6 +103,8 @@ class Rows:
 
     def __post_init__(self) -> None:
         self.ingest = uuid.uuid4()  # an event: the same file again is another one
+        self.left_out: dict[uuid.UUID, tables.Prompt] = {}  # by an earlier import, to be judged
+        self.taken_in: set[uuid.UUID] = set()  # of these
 
     def take_turn(self, session: Session) -> None:
         """Imports come one after the other, or each would take the other's rows for new."""
@@ -229,6 +232,39 @@ class Rows:
         ]
         return "new"
 
+    def judge_anew(
+        self,
+        session: Session,
+        doubles: Mapping[uuid.UUID, Collection[uuid.UUID]],
+        *,
+        cleaned: bool,
+    ) -> None:
+        """Let `insert` take in what an earlier import left out and this one does not.
+
+        That is what was in another language, or too many of its user, and repetitions where none
+        goes for that. Nothing that was erased, that its writer took back, or whose user agrees to
+        no use any more. `doubles` has the prompts that hygiene looked at, each with those that it
+        leaves out for them: where one of these is asked about, it stays the one.
+        """
+        reasons = [IN_WORDS["language"], IN_WORDS["cap"]] if cleaned else list(IN_WORDS.values())
+        table = tables.Prompt
+        for chunk in chunks(sorted(doubles.keys() & self.prompts.keys())):
+            found = select(table).where(
+                table.id.in_(chunk),
+                table.status == "rejected",
+                table.reason.in_(reasons),
+                or_(*map(still_willing, SCOPES)),
+            )
+            self.left_out |= {row.id: row for row in session.scalars(found.with_for_update())}
+        others = sorted({other for id in self.left_out for other in doubles[id]})
+        asked: set[uuid.UUID] = set()
+        for chunk in chunks(others):
+            active = select(table.id).where(table.id.in_(chunk), table.status == "active")
+            asked |= set(session.scalars(active))
+        self.left_out = {
+            id: row for id, row in self.left_out.items() if asked.isdisjoint(doubles[id])
+        }
+
     def insert(self, session: Session, *, cleaned: bool = False) -> set[uuid.UUID]:
         """Everything but the labels, if it is not there yet; returns the new prompts.
 
@@ -268,6 +304,7 @@ class Rows:
         if cleaned:
             self._reject_repetitions(session)
         new_prompts = insert_missing(session, tables.Prompt, self.prompts)
+        self._take_in()
         insert_missing(session, tables.Response, self.responses)
         self.new_tasks = insert_missing(session, tables.Task, self.tasks)
         if places := [place for place in self.places if place["task_id"] in self.new_tasks]:
@@ -382,6 +419,17 @@ class Rows:
                 for row in (*self.labels.values(), *self.assignments.values()):
                     row["guideline_id"] = None if row["guideline_id"] == id else row["guideline_id"]
 
+    def _take_in(self) -> None:
+        for id, row in self.left_out.items():
+            judged = self.prompts[id]
+            row.status, row.reason = judged["status"], judged["reason"]
+            row.language = judged["language"]
+            if judged["masked"] is not None and row.masked is None:
+                # It came with its personal data, and this time nobody asked to keep them.
+                row.content, row.masked = judged["content"], judged["masked"]
+            if row.status == "active":
+                self.taken_in.add(id)
+
     def _reject_repetitions(self, session: Session) -> None:
         table = tables.Prompt
         there: set[uuid.UUID] = set()
@@ -400,7 +448,7 @@ class Rows:
             )
             own.update({user: count for user, count in rows})
         for id, row in self.prompts.items():
-            if id in there or row["reason"]:
+            if row["reason"] or (id in there and id not in self.left_out):
                 continue
             if row["normal_sha256"] in seen:
                 row |= {"status": "rejected", "reason": IN_WORDS["same"]}
