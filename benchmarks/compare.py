@@ -29,7 +29,7 @@ SIDES = {
     "rollout": ["generate"],
     "serve": ["vllm", "llama.cpp"],
     "reward": ["trl", "trl-no-checkpointing"],
-    "sft": ["trl", "trl-no-checkpointing"],
+    "sft": ["trl", "trl-no-checkpointing", "trl-wrapped", "trl-wrapped-no-checkpointing"],
     "pretrain": ["transformers"],
 }
 """The peers of each kind of work."""

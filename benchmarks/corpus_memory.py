@@ -4,6 +4,7 @@ Each size is read, split, written and packed in a process of its own, as the ste
 The text is made up: words of random letters, two hundred a document.
 """
 
+import argparse
 import json
 import random
 import subprocess
@@ -61,13 +62,20 @@ def pack(path: Path) -> None:
     print(json.dumps(found | {"before": before, "peak": peak_memory()}))
 
 
-def main() -> None:
-    if sys.argv[1] == "--pack":
-        pack(Path(sys.argv[2]))
+def main(arguments: list[str] | None = None) -> None:
+    """A table of Markdown, a row for each size."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("sizes", nargs="*", type=int, metavar="MB", help="sizes of the corpus")
+    parser.add_argument("--pack", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.pack:
+        pack(given.pack)
         return
+    if not given.sizes or min(given.sizes) < 1:
+        parser.error("give sizes in MB, such as 10 50 200.")
     print("| MB | tokens | seconds | MB/s | peak memory, MB (before any text) |")
     print("|---|---|---|---|---|")
-    for size in map(int, sys.argv[1:]):
+    for size in given.sizes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "corpus.jsonl"
             write_corpus(path, size)

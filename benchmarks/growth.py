@@ -1,14 +1,15 @@
 """How seconds and memory grow: `python benchmarks/growth.py [model response batch k]`.
 
 An iteration of PPO along its model's size, the response's length and the batch, and a step of the
-reward model along K; everything else stays. Two warm-up turns, the median of five. The exponent is
-that of a power of the axis, by least squares on logarithms.
+reward model along K; everything else stays. Two warm-up turns, the median of five. The exponents
+of seconds and of memory are those of a power of the axis, by least squares on logarithms; memory
+has what an empty process takes in it.
 """
 
+import argparse
 import dataclasses
 import json
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
@@ -50,18 +51,29 @@ def measure(work: Work) -> tuple[float, float]:
     return seconds, max(turn["memory"] for turn in turns)
 
 
-def main() -> None:
-    """A table of Markdown, and an exponent for each axis."""
+def exponent(places: list[int], found: list[float]) -> float:
+    """The power of its axis with which something grows."""
+    return float(np.polyfit(np.log(places), np.log(found), 1)[0])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """A table of Markdown, and exponents for each axis."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("axes", nargs="*", metavar="AXIS", help=f"of {', '.join(AXES)}; none: all")
+    axes = parser.parse_args(arguments).axes
+    if unknown := [axis for axis in axes if axis not in AXES]:
+        parser.error(f"{unknown[0]}: no such axis. There are {', '.join(AXES)}.")
     print("| axis | at | seconds | memory, GB |\n|---|---|---|---|", flush=True)
-    for axis in sys.argv[1:] or AXES:
-        places, seconds = [], []
+    for axis in axes or AXES:
+        places, seconds, bytes_held = [], [], []
         for work in AXES[axis]:
             found, memory = measure(work)
             places.append(place(axis, work))
             seconds.append(found)
+            bytes_held.append(memory)
             print(f"| {axis} | {places[-1]:,} | {found:.2f} | {memory / 1e9:.2f} |", flush=True)
-        exponent = float(np.polyfit(np.log(places), np.log(seconds), 1)[0])
-        print(f"| {axis} | exponent | **{exponent:.2f}** | |", flush=True)
+        powers = [exponent(places, values) for values in (seconds, bytes_held)]
+        print(f"| {axis} | exponent | **{powers[0]:.2f}** | **{powers[1]:.2f}** |", flush=True)
 
 
 if __name__ == "__main__":

@@ -64,13 +64,16 @@ class Turned(StageFolder):
 def update_products(work: Work, response: float) -> float:
     """Operations of the update's matrix products, forward and backward of policy and value model.
 
-    Six for each weight and token: blocks for all tokens, the vocabulary's for response tokens.
-    Attention is left out, and so is padding.
+    Six for each weight and token: blocks for all tokens, the vocabulary's for response tokens. Four
+    for a weight that is frozen under adapters, which has no gradient of its own. Attention, the
+    adapters themselves and padding are left out.
     """
     shape = SHAPES[work.shape]
     tokens, responses = work.batch * (work.prompt + response), work.batch * response
     vocabulary = shape.vocabulary * shape.hidden_size
-    return 6 * (2 * shape.matrix_parameters() * tokens + vocabulary * responses)
+    return (4 if work.lora else 6) * (
+        2 * shape.matrix_parameters() * tokens + vocabulary * responses
+    )
 
 
 def scalar_model(folder: Path, halved: Halved = "nothing") -> PreTrainedModel:

@@ -153,11 +153,13 @@ def reward(work: Work, folder: Path, data: dict[str, Any], turns: Turns, peer: s
     ).train()
 
 
-def sft(work: Work, folder: Path, data: dict[str, Any], turns: Turns, peer: str) -> None:
-    """trl's SFTTrainer with packing, loss on responses alone."""
-    from trl import SFTConfig, SFTTrainer
+def sft_trainer(folder: Path, examples: list[Any], gate: Turned, peer: str) -> Any:
+    """trl's SFTTrainer with packing, loss on responses alone.
 
-    gate = Turned(turns, 1)
+    Its default packs whole examples into rows of 1,024 and then strings all eight rows of a step
+    together. `trl-wrapped` keeps the rows, and cuts examples where one ends.
+    """
+    from trl import SFTConfig, SFTTrainer
 
     class Counted(SFTTrainer):
         def training_step(self, model: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
@@ -165,17 +167,28 @@ def sft(work: Work, folder: Path, data: dict[str, Any], turns: Turns, peer: str)
             return super().training_step(model, inputs, *rest, **options)
 
     rows = [
-        {"input_ids": [*p, *r], "completion_mask": [0] * len(p) + [1] * len(r)}
-        for p, r in data["examples"]
+        {"input_ids": [*p, *r], "completion_mask": [0] * len(p) + [1] * len(r)} for p, r in examples
     ]
-    options = common(folder, num_train_epochs=MANY, packing=True, **without(peer))
-    Counted(
+    options = common(
+        folder,
+        num_train_epochs=MANY,
+        packing=True,
+        packing_strategy="wrapped" if "wrapped" in peer else "bfd",
+        completion_only_loss=True,  # by itself it looks for texts, and has a loss on all ids
+        **without(peer),
+    )
+    return Counted(
         model=policy_of(folder),
         args=SFTConfig(**options),
         processing_class=AutoTokenizer.from_pretrained(folder / "model"),
         train_dataset=Dataset.from_list(rows),
         callbacks=[gate],
-    ).train()
+    )
+
+
+def sft(work: Work, folder: Path, data: dict[str, Any], turns: Turns, peer: str) -> None:
+    """A turn is an optimizer step; its tokens count."""
+    sft_trainer(folder, data["examples"], Turned(turns, 1), peer).train()
 
 
 def pretrain(work: Work, folder: Path, data: dict[str, Any], turns: Turns, peer: str) -> None:

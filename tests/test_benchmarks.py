@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import compare  # noqa: E402
+import corpus_memory  # noqa: E402
 import english_small  # noqa: E402
+import growth  # noqa: E402
 import works  # noqa: E402
 from gguf import GGMLQuantizationType  # noqa: E402
 from gguf_file import write_gguf  # noqa: E402
@@ -107,6 +110,13 @@ def test_products_are_six_for_each_weight_and_token(toy):
     head = TOY.vocabulary * TOY.hidden_size
     # Policy and value model pass over 4 x (8 + 20) tokens, the head over the 4 x 20 of responses.
     assert update_products(toy, 20.0) == 6 * (2 * blocks * 4 * 28 + head * 4 * 20)
+
+
+def test_frozen_weights_have_no_gradient_of_their_own_to_multiply(toy):
+    import dataclasses
+
+    adapted = dataclasses.replace(toy, lora=True)
+    assert 6 * update_products(adapted, 20.0) == 4 * update_products(toy, 20.0)
 
 
 def works_model(work):
@@ -261,3 +271,63 @@ def test_the_labelers_benchmark_does_every_task_by_its_pages(monkeypatch, tmp_pa
         "submit and claim": 3,
         "submit": 3,
     }
+
+
+def test_growth_tells_the_powers_of_seconds_and_of_memory(monkeypatch, capsys):
+    """Seconds grow with the square of the batch, memory with its root."""
+    monkeypatch.setattr(
+        growth, "measure", lambda work: (work.batch**2 / 1e3, 1e9 * work.batch**0.5)
+    )
+    growth.main(["batch"])
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 2 + 4 + 1
+    assert rows[2] == "| batch | 16 | 0.26 | 4.00 |"
+    assert rows[-1] == "| batch | exponent | **2.00** | **0.50** |"
+
+
+@pytest.mark.parametrize(
+    ("script", "given", "said"),
+    [
+        (growth, ["foo"], "foo: no such axis. There are model, response, batch, k."),
+        (corpus_memory, [], "give sizes in MB, such as 10 50 200."),
+        (corpus_memory, ["0"], "give sizes in MB"),
+        (corpus_memory, ["ten"], "invalid int value: 'ten'"),
+    ],
+)
+def test_a_wrong_argument_is_a_message(script, given, said, capsys):
+    with pytest.raises(SystemExit) as left:
+        script.main(given)
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compare.PEERS.is_file(), reason="needs make bench-peers")
+@pytest.mark.parametrize(("peer", "rows"), [("trl", 1), ("trl-wrapped", 8)])
+def test_trl_learns_responses_alone_as_ours_does(toy, tmp_path, peer, rows):
+    """Of its batches in its own environment: labels on every response token, on no prompt's."""
+    works.write_models(toy, tmp_path)
+    script = tmp_path / "look.py"
+    script.write_text(
+        "import json, sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "import peers\n"
+        "examples = [([2] * (i % 7 + 1), [3] * (i % 5 + 1)) for i in range(4000)]\n"
+        "gate = peers.Turned(None, 1)\n"
+        "trainer = peers.sft_trainer(Path(sys.argv[2]), examples, gate, sys.argv[3])\n"
+        "batch = next(iter(trainer.get_train_dataloader()))\n"
+        "pairs = zip(batch['input_ids'].flatten().tolist(), batch['labels'].flatten().tolist())\n"
+        "print(json.dumps([list(batch['input_ids'].shape), sorted(set(pairs))]))\n"
+    )
+    told = subprocess.run(
+        [str(compare.PEERS), str(script), str(BENCHMARKS), str(tmp_path), peer],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    shape, pairs = json.loads(told.stdout.splitlines()[-1])
+    assert shape[0] == rows
+    assert (7000 if rows == 1 else 1023) < shape[1] <= 8192 // rows  # the last row may be shorter
+    assert [pair for pair in pairs if pair[0] != works.PAD] == [[2, -100], [3, 3]]

@@ -278,6 +278,17 @@ def test_libraries_of_the_installation_are_explained():
     assert not [r for r in project["dependencies"] if f"| {Requirement(r).name} |" not in text]
 
 
+def test_every_entry_of_the_log_stands_in_its_block_the_newest_first():
+    before, example, preface, entries, after = re.split(
+        r"^```\n", (DOCS / "log.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    dates = re.findall(r"^\d{4}-\d\d-\d\d", entries, re.MULTILINE)
+    assert entries.startswith(dates[0])
+    assert dates == sorted(dates, reverse=True)
+    assert "Intervals are 95 %" in preface and "YYYY-MM-DD" in example
+    assert not re.search(r"^\d{4}", before + preface + after, re.MULTILINE)
+
+
 def test_no_index_or_mirror_is_named():
     for name in ("Makefile", "constraints.txt", "pyproject.toml", ".ci/run"):
         assert "://" not in read(ROOT / name)

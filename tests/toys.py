@@ -1,9 +1,9 @@
 """Toy models of a few thousand parameters for the tests."""
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, decoders
 from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.pre_tokenizers import Split, Whitespace
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -56,6 +56,33 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Letters are words; the pad differs from the end token; dialogues are plain text."""
     inner = Tokenizer(WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
     inner.pre_tokenizer = Whitespace()
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="<end>", unk_token="<unk>"
+    )
+    wrapped.chat_template = PLAIN_CHAT_TEMPLATE
+    return wrapped
+
+
+PIECES = [
+    *WORDS[:6],
+    "\n",
+    "\n\n",
+    ".",
+    ".\n",
+    "us",
+    "er",
+    "er:",
+    "user:",
+    "\nus",
+    *"abcdefghijklmnopq",
+]
+
+
+def fused_tokenizer() -> PreTrainedTokenizerFast:
+    """As many tokens, whose texts are strung together as they are: a newline may be inside one."""
+    inner = Tokenizer(WordLevel({w: i for i, w in enumerate(PIECES)}, unk_token="<unk>"))
+    inner.pre_tokenizer = Split(Regex(r"user|us|er|assistant|:|\n|."), behavior="isolated")
+    inner.decoder = decoders.Fuse()
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<pad>", eos_token="<end>", unk_token="<unk>"
     )

@@ -134,7 +134,8 @@ class TrainConfig(Section):
     spare_memory: bool = Field(
         False,
         description="Give freed memory back at once, and sample without copies of the weights: a "
-        "tenth less memory beside 100M weights and more, for up to half more time.",
+        "tenth less memory beside 100M weights and more, for up to half more time. sft's holds for "
+        "sampling and evaluation, too, as its precision does.",
     )
     checkpoint_every: int = Field(50, gt=0, description="Steps between resumable checkpoints.")
 

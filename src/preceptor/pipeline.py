@@ -181,7 +181,8 @@ def run_step(recipe: Recipe, out: Path, name: str) -> None:
     began = time.monotonic()
     kind = kind_of(name)
     config = getattr(recipe, kind, None)
-    keep_freed_memory(spare=isinstance(config, TrainConfig) and config.spare_memory)
+    training = config if isinstance(config, TrainConfig) else recipe.sft
+    keep_freed_memory(training.spare_memory)
     if kind == "sample" and recipe.rounds > 1:
         say(f"round {round_of(recipe, name)} of {recipe.rounds}")
     if kind in ("pretrain", "sft", "reward", "ppo_start", "ppo", "ppo_ptx"):

@@ -6,8 +6,10 @@ carried from draw to draw, so a checkpoint needs no generator state: the step nu
 
 import hashlib
 import random
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 
 def derived_seed(seed: int, purpose: str, *indices: int) -> int:
@@ -40,7 +42,15 @@ def batch_indices(
     indices: list[int] = []
     epoch, offset = divmod(start, num_items)
     while len(indices) < batch_size:
-        order = numpy_generator(seed, f"order/{purpose}", epoch).permutation(num_items)
+        order = _order(num_items, seed, purpose, epoch)
         indices += [int(i) for i in order[offset : offset + batch_size - len(indices)]]
         epoch, offset = epoch + 1, 0
     return indices
+
+
+@lru_cache(maxsize=2)  # a stage draws from two sets in turn, its own and text that is mixed in
+def _order(num_items: int, seed: int, purpose: str, epoch: int) -> npt.NDArray[np.int64]:
+    """One epoch's shuffle, kept until two others are asked for: it takes as long as the set is."""
+    order = numpy_generator(seed, f"order/{purpose}", epoch).permutation(num_items)
+    order.setflags(write=False)
+    return order

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import END, tiny_tokenizer
 
+from preceptor import randomness
 from preceptor.data.batching import (
     encode_demonstrations,
     fit_prompts,
@@ -84,3 +85,19 @@ def test_epochs_differ_and_purposes_differ():
     assert first != batch_indices(50, 50, 1, seed=0, purpose="x")
     assert first != batch_indices(50, 50, 0, seed=0, purpose="y")
     assert first == batch_indices(50, 50, 0, seed=0, purpose="x")
+
+
+def test_an_epoch_is_shuffled_once_however_many_batches_it_has(monkeypatch):
+    """Two sets in turn, as PPO-ptx draws them; one of them goes through two epochs."""
+    shuffled, plain = [], randomness.numpy_generator
+    monkeypatch.setattr(
+        randomness, "numpy_generator", lambda *key: shuffled.append(key) or plain(*key)
+    )
+    for step in range(20):
+        own = batch_indices(100, 10, step, seed=77, purpose="own")
+        text = batch_indices(1000, 10, step, seed=77, purpose="text")
+        for purpose, size, rows in (("own", 100, own), ("text", 1000, text)):
+            epoch, offset = divmod(10 * step, size)
+            order = plain(77, f"order/{purpose}", epoch).permutation(size)
+            assert rows == order[offset : offset + 10].tolist()
+    assert sorted(shuffled) == [(77, "order/own", 0), (77, "order/own", 1), (77, "order/text", 0)]

@@ -1,13 +1,14 @@
 """What a model that only continues text is judged by: its turn, ended by the line or by eos."""
 
 import pytest
+from toys import fused_tokenizer, tiny_model
 
 from preceptor.config import Architecture
 from preceptor.evaluation.answers import answer
 from preceptor.generation import stream
 from preceptor.miniature.tokenizer import miniature_tokenizer
 from preceptor.models.load import new_policy
-from preceptor.models.tokenizers import encode_prompt, encode_text, stop_ids
+from preceptor.models.tokenizers import decode, encode_prompt, encode_text, turn_ends
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,7 @@ def answers_of(untrained, *, continues_text: bool):
         model,
         tokenizer,
         [encode_prompt(tokenizer, "who is there ?")] * 300,
+        keys=[(i,) for i in range(300)],
         max_response_tokens=60,
         temperature=1.0,
         continues_text=continues_text,
@@ -66,5 +68,32 @@ def test_chat_stops_where_evaluation_does(untrained):
 def test_a_model_with_turns_of_its_own_is_stopped_by_its_end_token_alone(untrained):
     tokenizer = miniature_tokenizer()
     tokenizer.chat_template = "{% for m in messages %}<{{ m.content }}>{% endfor %}"
-    assert stop_ids(tokenizer, continues_text=True) == [tokenizer.eos_token_id]
-    assert len(stop_ids(untrained[1], continues_text=True)) == 2
+    assert turn_ends(tokenizer, continues_text=True) == ()
+    assert turn_ends(untrained[1], continues_text=True) == ("\n",)
+
+
+def test_a_newline_inside_a_token_ends_the_turn_too_and_what_stands_before_it_is_kept():
+    model, tokenizer = tiny_model(), fused_tokenizer()
+    found = answer(
+        model,
+        tokenizer,
+        [encode_prompt(tokenizer, "ab")] * 200,
+        keys=[(i,) for i in range(200)],
+        max_response_tokens=30,
+        temperature=1.0,
+        continues_text=True,
+        dtype="fp32",
+        seed=0,
+    )
+    end, dot = tokenizer.eos_token_id, encode_text(tokenizer, ".")
+    assert not any("\n" in text for text in found.texts)
+    ended = [
+        (text, ids)
+        for text, ids, finished in zip(found.texts, found.tokens, found.finished, strict=True)
+        if finished
+    ]
+    assert len(ended) > 100
+    assert all(ids[-1] == end and end not in ids[:-1] for _, ids in ended)
+    assert all(decode(tokenizer, ids) == text for text, ids in ended)
+    # No token of the text is "." but for the rest of a ".\n" that was cut.
+    assert any(ids[-2:-1] == dot for _, ids in ended)

@@ -6,7 +6,9 @@ import torch
 from toys import END, tiny_model
 
 from preceptor.generation import draw, engine, row_uniforms, sample, stream
+from preceptor.generation.cache import RoomyLayer, cached_bytes, roomy_cache
 from preceptor.models.forward import make_rows, response_logprobs
+from preceptor.models.precision import precision
 
 PROMPTS = [[6, 7, 8], [9], [10, 11, 12, 13, 14, 15, 16], [6, 7]]
 
@@ -38,6 +40,40 @@ def test_small_batches_change_nothing(model):
     cut = sample(model, PROMPTS * 3, uniforms_for(12), stop_ids=[END], max_rows=5)
     assert whole.responses == cut.responses
     assert whole.finished == cut.finished
+
+
+def test_a_small_cache_changes_nothing_and_is_not_exceeded(any_model, monkeypatch):
+    """Room for 64 positions: of rows of up to 7 + 12 three or four at once."""
+    given = (any_model, PROMPTS * 5, uniforms_for(20))
+    whole = sample(*given, stop_ids=[END])
+    positions = []
+    room = RoomyLayer._room
+    monkeypatch.setattr(
+        RoomyLayer,
+        "_room",
+        lambda layer, like, rows: (
+            positions.append(rows * layer.capacity) or room(layer, like, rows)
+        ),
+    )
+    monkeypatch.setattr(engine, "CACHE_BYTES", 64 * cached_bytes(any_model))
+    small = sample(*given, stop_ids=[END])
+    assert 50 < max(positions) <= 64
+    assert whole.responses == small.responses
+    assert whole.finished == small.finished
+    for a, b in zip(whole.logprobs, small.logprobs, strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+    monkeypatch.setattr(engine, "CACHE_BYTES", 1)  # a row at a time is the least
+    assert sample(*given, stop_ids=[END]).responses == whole.responses
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_the_bytes_of_a_cached_position_are_those_of_its_tensors(any_model, dtype):
+    cache = roomy_cache(any_model, 5)
+    with torch.no_grad(), precision(dtype):
+        any_model(torch.tensor([[6, 7, 8]]), past_key_values=cache, use_cache=True)
+        expected = cached_bytes(any_model)
+    held = sum(memory.nbytes for layer in cache.layers for memory in layer.memory)
+    assert held == 5 * expected
 
 
 def test_a_prompt_is_encoded_once_for_all_its_responses(any_model, monkeypatch):

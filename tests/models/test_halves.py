@@ -124,6 +124,8 @@ def test_halved_weights_are_never_whole_in_fp32(tmp_path, monkeypatch, stored):
     """But for a part of them, and what stays fp32: norms of 16 numbers, a head of 16."""
     folder = saved(tmp_path, "llama", stored)
     monkeypatch.setattr(mapped, "PART", 20)
+    # Four tokens' vectors and logits, of the look at its ends, are larger than this model's norms.
+    monkeypatch.setattr("preceptor.models.load._require_known_ends", lambda *_: None)
     with Largest() as made:
         load_policy(folder, "all")
         scalar_from_policy(folder, 1, "all")

@@ -1,13 +1,27 @@
 """Both ends of a model: the same numbers and gradients as the plain way, for less memory."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
-from toys import tiny_model
+from toys import END, PAD, WORDS, tiny_model, tiny_tokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GraniteConfig,
+    HyperCLOVAXConfig,
+    RecurrentGemmaConfig,
+)
 
+from preceptor.errors import DataError
 from preceptor.functional import entropy, token_logprobs
+from preceptor.generation import row_uniforms, sample
 from preceptor.models import vocabulary
-from preceptor.models.load import trunk
+from preceptor.models.forward import hidden_states, make_rows, response_logprobs
+from preceptor.models.load import load_policy, save_model, trunk
 from preceptor.models.precision import precision
 from preceptor.models.vocabulary import embedded, head_logits, head_logprobs
 
@@ -165,3 +179,128 @@ def test_an_embedding_that_does_more_than_look_up_is_asked_itself():
     model.set_input_embeddings(scaled)
     ids = torch.tensor([[6, 7]])
     torch.testing.assert_close(embedded(model, ids), 3 * plain(ids))
+
+
+SHAPE = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "intermediate_size": 32,
+    "max_position_embeddings": 64,
+    "bos_token_id": None,
+    "eos_token_id": END,
+    "pad_token_id": PAD,
+}
+FINISHED = {
+    "granite": GraniteConfig(logits_scaling=8.0, embedding_multiplier=12.0, **SHAPE),
+    "cohere": CohereConfig(logit_scale=0.0625, **SHAPE),
+    "gemma2": Gemma2Config(
+        final_logit_softcapping=3.0, attn_logit_softcapping=0.5, sliding_window=4, **SHAPE
+    ),
+    "gemma3": Gemma3TextConfig(final_logit_softcapping=3.0, sliding_window=4, **SHAPE),
+}
+"""Models that do more with the head's products: a factor, or a bound."""
+
+
+def saved(config, folder):
+    """A random model of this configuration, of which not all tokens are as likely."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(config)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(15.0)
+    save_model(model, tiny_tokenizer(), folder)
+    return model
+
+
+@pytest.mark.parametrize("kind", list(FINISHED))
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_scaled_and_capped_logits_are_those_of_the_model_itself(tmp_path, kind, temperature):
+    """Numbers and gradients of all weights beside transformers' own logits."""
+    theirs = saved(FINISHED[kind], tmp_path / "m")
+    theirs.set_attn_implementation("eager")
+    ours, _ = load_policy(tmp_path / "m")
+    ids = torch.tensor([[6, 9, 12, 7, 7, 8, 20, 31]])
+    logits = theirs(input_ids=ids).logits[0, :-1].double() / temperature
+    expected = logits.log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
+    states = hidden_states(ours, ids)[0, :-1]
+    found, entropies = head_logprobs(ours, states, ids[0, 1:], temperature, with_entropy=True)
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        head_logits(ours, states).double() / temperature, logits, atol=1e-5, rtol=1e-5
+    )
+    full = torch.distributions.Categorical(logits=logits).entropy()
+    torch.testing.assert_close(entropies.double(), full, atol=1e-5, rtol=1e-5)
+    weights = torch.linspace(-1, 2, len(found))
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    for (name, own), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("kind", list(FINISHED))
+def test_such_a_model_samples_from_what_it_is_trained_on(tmp_path, kind):
+    saved(FINISHED[kind], tmp_path / "m")
+    model, _ = load_policy(tmp_path / "m")
+    prompts = [[6, 7, 8], [9], [10, 11, 12, 13, 14, 15, 16]]
+    uniforms = row_uniforms(0, "test", [(i,) for i in range(3)], 12)
+    drawn = sample(model, prompts, uniforms, stop_ids=[END])
+    full = response_logprobs(model, make_rows(prompts, drawn.responses))
+    for row, kept in enumerate(drawn.logprobs):
+        torch.testing.assert_close(
+            full[row, : len(kept)], torch.tensor(kept), atol=1e-4, rtol=0, check_dtype=False
+        )
+
+
+def test_under_autocast_capped_logits_have_nearly_the_same_gradients():
+    model = tiny_model()
+    model.config.final_logit_softcapping = 2.0
+    states, tokens = states_and_tokens(model)
+    exact = gradients(model, head_logprobs(model, states, tokens)[0].sum(), states)
+    with precision("bf16"):
+        low, _ = head_logprobs(model, states, tokens)
+    for new, old in zip(gradients(model, low.sum(), states), exact, strict=True):
+        assert (new - old).norm() < 0.01 * old.norm()
+
+
+def test_padding_of_the_vocabulary_stays_impossible_under_a_cap():
+    model = tiny_model()
+    model.config.final_logit_softcapping = 2.0
+    model.config.num_known_tokens = len(WORDS) - 3
+    states, tokens = states_and_tokens(model)
+    assert (head_logits(model, states)[:, -3:] == vocabulary.IMPOSSIBLE).all()
+    found = gradients(model, head_logprobs(model, states, tokens)[0].sum(), states)
+    assert all(grad.isfinite().all() for grad in found)
+    assert not found[1][-3:].any()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (HyperCLOVAXConfig(logits_scaling=8.0, **SHAPE), "logits_scaling"),
+        (
+            RecurrentGemmaConfig(
+                logits_soft_cap=3.0, lru_width=16, attention_window_size=8, **SHAPE
+            ),
+            "logits_soft_cap",
+        ),
+    ],
+)
+def test_logits_that_are_made_otherwise_are_refused(tmp_path, config, said):
+    """One multiplies by what Granite divides by, the other names its bound otherwise."""
+    saved(config, tmp_path / "m")
+    with pytest.raises(DataError, match=rf"ForCausalLM .*\b{said}\b"):
+        load_policy(tmp_path / "m")
+
+
+def test_vectors_that_are_made_otherwise_are_refused(tmp_path, monkeypatch):
+    saved(FINISHED["granite"], tmp_path / "m")
+    monkeypatch.setattr(
+        "preceptor.models.load.embedded", lambda model, ids: embedded(model, ids) / 2
+    )
+    with pytest.raises(DataError, match="embedding"):
+        load_policy(tmp_path / "m")

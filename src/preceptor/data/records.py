@@ -11,6 +11,7 @@ Smaller rank is better, equal ranks tie. Keys that a record does not know are ke
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -218,6 +219,20 @@ def write_text(path: Path, text: str) -> None:
 def ranking_key(ranking: Ranking) -> str:
     """The same for all labelers' rankings of the same responses to a prompt, for no others."""
     return json.dumps([ranking.prompt, ranking.responses])
+
+
+def prompt_keys(prompts: Iterable[str | Messages]) -> list[tuple[int, int]]:
+    """What a prompt's random draws are named by: its content, and how many equal ones came before.
+
+    Not its place among the others: one more in front changes none of them.
+    """
+    found, met = [], Counter[int]()
+    for prompt in prompts:
+        text = json.dumps(messages_of(prompt), sort_keys=True).encode()
+        own = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+        found.append((own, met[own]))
+        met[own] += 1
+    return found
 
 
 def file_hash(path: Path) -> str:

@@ -10,11 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preceptor.data.batching import split_by_tokens
 from preceptor.data.dataset import Judge, as_json
 from preceptor.data.records import Demonstration, Messages, Prompt, messages_of
-from preceptor.generation import row_uniforms, sample
+from preceptor.generation import row_uniforms, sample, stop_strings
 from preceptor.models.forward import make_rows, response_logprobs
 from preceptor.models.load import context_length
 from preceptor.models.precision import precision
-from preceptor.models.tokenizers import decode, encode_prompt, stop_ids
+from preceptor.models.tokenizers import encode_prompt, text_of_ids, turn_ends
 from preceptor.models.vocabulary import tokens_at_once
 
 
@@ -32,25 +32,35 @@ def answer(
     tokenizer: PreTrainedTokenizerBase,
     prompt_ids: list[list[int]],
     *,
+    keys: Sequence[tuple[int, ...]],
     max_response_tokens: int,
     temperature: float,
     continues_text: bool,
     dtype: str,
     seed: int,
+    spare_memory: bool = False,
 ) -> Answers:
-    """One response a prompt; every model draws from the same uniform numbers.
+    """One response a prompt; with the same keys every model draws from the same uniform numbers.
 
     A turn that a newline ended gets the end token in its place: it is a whole response, and the
     reward model has seen no other end than that one.
     """
-    ends = stop_ids(tokenizer, continues_text=continues_text)
-    rows = [(i,) for i in range(len(prompt_ids))]
-    uniforms = row_uniforms(seed, "evaluate", rows, max_response_tokens)
+    stops = stop_strings(tokenizer, turn_ends(tokenizer, continues_text=continues_text))
+    end = int(tokenizer.eos_token_id)
+    uniforms = row_uniforms(seed, "evaluate", keys, max_response_tokens)
     with precision(dtype):
-        generated = sample(model, prompt_ids, uniforms, stop_ids=ends, temperature=temperature)
-    texts = [decode(tokenizer, tokens) for tokens in generated.responses]
+        generated = sample(
+            model,
+            prompt_ids,
+            uniforms,
+            stop_ids=[end],
+            stops=stops,
+            temperature=temperature,
+            spare_memory=spare_memory,
+        )
+    texts = [stops.cut(text_of_ids(tokenizer, row)).strip() for row in generated.responses]
     tokens = [
-        [*row[:-1], int(tokenizer.eos_token_id)] if ended else row
+        [*stops.before(row), end] if ended and row[-1] != end else row
         for row, ended in zip(generated.responses, generated.finished, strict=True)
     ]
     return Answers(texts, tokens, generated.finished)

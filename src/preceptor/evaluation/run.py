@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preceptor.config import Recipe
 from preceptor.data.batching import open_sequences
 from preceptor.data.dataset import Choice, Judge
-from preceptor.data.records import Demonstration, Prompt, Ranking, write_records
+from preceptor.data.records import Demonstration, Prompt, Ranking, prompt_keys, write_records
 from preceptor.evaluation import results
 from preceptor.evaluation.answers import (
     Answers,
@@ -75,7 +75,7 @@ def evaluate(
             room = few_shot_room(model, recipe.max_response_tokens)
             variants["gpt_prompted"] = [few_shot_ids(tokenizer, shots, p, room) for p in test]
         for variant, asked in variants.items():
-            found = answer_prompts(recipe, model, tokenizer, asked, continues_text=is_start)
+            found = answer_prompts(recipe, model, tokenizer, test, asked, continues_text=is_start)
             rows = response_rows(test, found, judge, score(prompt_ids, found.tokens))
             write_records(folder / f"responses-{variant}.jsonl", rows)
             answers[variant] = rows
@@ -148,7 +148,7 @@ def best_prefix(
         picks = draws.choice(len(inputs.demonstrations), size=count, replace=False)
         shots = [inputs.demonstrations[int(i)] for i in picks]
         ids = [few_shot_ids(tokenizer, shots, p, room) for p in asked]
-        found = answer_prompts(recipe, model, tokenizer, ids, continues_text=True)
+        found = answer_prompts(recipe, model, tokenizer, asked, ids, continues_text=True)
         mean = sum(score(plain, found.tokens)) / len(asked)
         if best is None or mean > best[0]:
             best = (mean, shots)
@@ -160,18 +160,21 @@ def answer_prompts(
     recipe: Recipe,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
     asked: list[list[int]],
     *,
     continues_text: bool,
 ) -> Answers:
-    """One response to each prompt, sampled as this recipe evaluates."""
+    """One response to each prompt as it is `asked`, in ids, sampled as this recipe evaluates."""
     return answer(
         model,
         tokenizer,
         asked,
+        keys=prompt_keys(prompt.prompt for prompt in prompts),
         max_response_tokens=recipe.max_response_tokens,
         temperature=recipe.evaluate.temperature,
         continues_text=continues_text,
         dtype=recipe.sft.precision,
         seed=recipe.seed,
+        spare_memory=recipe.sft.spare_memory,
     )

@@ -63,3 +63,14 @@ def roomy_cache(model: PreTrainedModel, capacity: int) -> DynamicCache:
     if all(type(layer) is DynamicLayer for layer in cache.layers):
         cache.layers = [RoomyLayer(capacity) for _ in cache.layers]
     return cache
+
+
+def cached_bytes(model: PreTrainedModel) -> int:
+    """Keys and values of one position in all layers, in the precision of the passes around."""
+    config: Any = model.config.get_text_config()
+    heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width: int = getattr(config, "head_dim", None) or (
+        config.hidden_size // config.num_attention_heads
+    )
+    size = 2 if torch.is_autocast_enabled("cpu") else 4
+    return 2 * size * int(config.num_hidden_layers) * heads * width

@@ -11,19 +11,23 @@ from typing import cast
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.data.records import Messages
-from preceptor.generation.cache import roomy_cache
+from preceptor.generation.cache import cached_bytes, roomy_cache
+from preceptor.generation.stops import StopStrings, stop_strings
 from preceptor.generation.weights import Product, ordered_weights
 from preceptor.models.attention import cached_mask
 from preceptor.models.load import context_length, trunk
-from preceptor.models.tokenizers import encode_prompt, stop_ids
+from preceptor.models.tokenizers import encode_prompt, text_of_ids, turn_ends
 from preceptor.models.vocabulary import embedded, head_logits, tokens_at_once
 from preceptor.randomness import derived_seed
 
 LEAVE_AT = 16
 """Ended rows leave a batch when they are one in so many."""
+CACHE_BYTES = 2**30
+"""Of keys and values at once, were all responses as long as they may be; a single row may need
+more."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def sample(
     uniforms: Tensor,
     *,
     stop_ids: Sequence[int],
+    stops: StopStrings | None = None,
     temperature: float = 1.0,
     max_rows: int | None = None,
     spare_memory: bool = False,
@@ -62,24 +67,27 @@ def sample(
     """Sample one response a prompt, at most uniforms.shape[1] tokens each.
 
     No top-k, top-p or penalties: what is drawn is the very distribution whose log-probabilities
-    are kept (InstructGPT appendix C.4). Temperature 0 takes the likeliest token. At most `max_rows`
-    are sampled at once: 512, or fewer where the vocabulary is large. To `spare_memory` no copies of
-    the weights are made, which is slower.
+    are kept (InstructGPT appendix C.4). Temperature 0 takes the likeliest token. A response ends
+    with a stop id, or with the token that completes one of the `stops` in its text. At most
+    `max_rows` are sampled at once: 512, or fewer where the vocabulary is large, and fewer where
+    prompts or responses are long (CACHE_BYTES). To `spare_memory` no copies of the weights are
+    made, which is slower.
     """
     max_rows = max_rows or min(512, max(16, tokens_at_once(model) // 4))
+    room = CACHE_BYTES // cached_bytes(model)
     # Rows of like length share a batch: less padding in front, the same draws either way.
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     responses: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     with ordered_weights(model, spare_memory) as product:
-        for start in range(0, len(order), max_rows):
-            chunk = order[start : start + max_rows]
-            part = _sample_batch(
+        for chunk in _batches(order, prompts, uniforms.shape[1], max_rows, room):
+            *_, part = _growing(
                 model,
                 [prompts[i] for i in chunk],
                 uniforms[chunk],
-                list(stop_ids),
+                stop_ids,
+                stops,
                 temperature,
                 product,
             )
@@ -89,14 +97,35 @@ def sample(
     return Generated(responses, logprobs, finished)
 
 
-def _sample_batch(
+def _batches(
+    order: list[int],
+    prompts: Sequence[Sequence[int]],
+    length: int,
+    max_rows: int,
+    max_positions: int,
+) -> Iterator[list[int]]:
+    """Rows from the shortest prompt on, as many at once as their padded positions have room."""
+    chunk: list[int] = []
+    for row in order:
+        rows = len(chunk) + 1
+        if chunk and (rows > max_rows or rows * (len(prompts[row]) + length) > max_positions):
+            yield chunk
+            chunk = []
+        chunk.append(row)
+    if chunk:
+        yield chunk
+
+
+def _growing(
     model: PreTrainedModel,
     prompts: list[Sequence[int]],
     uniforms: Tensor,
-    stop_ids: list[int],
+    stop_ids: Sequence[int],
+    stops: StopStrings | None,
     temperature: float,
     product: Product | None,
-) -> Generated:
+) -> Iterator[Generated]:
+    """The responses of one batch, which are the same lists after every token and at the end."""
     # 1. Prompts are padded on the left, so that all responses begin in the same column. A prompt
     #    that is asked for several responses is encoded once.
     unique = list(dict.fromkeys(map(tuple, prompts)))
@@ -107,12 +136,10 @@ def _sample_batch(
         input_ids[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
         attended[row, width - len(prompt) :] = 1
     positions = (attended.cumsum(1) - attended).clamp(min=0)
-    responses: list[list[int]] = [[] for _ in prompts]
-    logprobs: list[list[float]] = [[] for _ in prompts]
-    finished = [False] * len(prompts)
+    said = Generated([[] for _ in prompts], [[] for _ in prompts], [False] * len(prompts))
     active = torch.arange(len(prompts))
     going = torch.ones(len(prompts), dtype=torch.bool)  # which of the active rows have not ended
-    stops = torch.tensor(stop_ids)
+    always = torch.tensor([*stop_ids, *(stops.always if stops else ())])
     cache = roomy_cache(model, width + uniforms.shape[1])
 
     for step in range(uniforms.shape[1]):
@@ -134,13 +161,18 @@ def _sample_batch(
         told = zip(active.tolist(), going.tolist(), tokens.tolist(), drawn.tolist(), strict=True)
         for row, goes, token, logprob in told:
             if goes:
-                responses[row].append(token)
-                logprobs[row].append(logprob)
+                said.responses[row].append(token)
+                said.logprobs[row].append(logprob)
         # 3. Rows that ended leave, a few at a time: every new number of rows costs (docs/log.md).
-        done = going & torch.isin(tokens, stops)
+        done = going & torch.isin(tokens, always)
+        if stops and stops.perhaps:
+            done |= going & torch.tensor(
+                [stops.ended(said.responses[row]) for row in active.tolist()]
+            )
         for row in active[done].tolist():
-            finished[row] = True
+            said.finished[row] = True
         going &= ~done
+        yield said
         if not bool(going.any()):
             break
         if int((~going).sum()) >= max(1, len(active) // LEAVE_AT):
@@ -151,7 +183,7 @@ def _sample_batch(
         input_ids = tokens[:, None]
         attended = torch.cat([attended, torch.ones(len(active), 1, dtype=torch.long)], dim=1)
         positions = positions[:, -1:] + 1
-    return Generated(responses, logprobs, finished)
+    yield said
 
 
 def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -185,26 +217,20 @@ def stream(
     temperature: float = 1.0,
     seed: int = 0,
     continues_text: bool = False,
+    stop: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Yield the response's text piece by piece, never half a character."""
-    ends = stop_ids(tokenizer, continues_text=continues_text)
+    """Yield the response's text piece by piece, never half a character nor what ended it."""
+    own = turn_ends(tokenizer, continues_text=continues_text)
+    stops = stop_strings(tokenizer, (*own, *stop))
     prompt = encode_prompt(tokenizer, messages)
-    room = context_length(model) - len(prompt)
-    uniforms = row_uniforms(seed, "stream", [(0,)], max(max_new_tokens, 1))
-    cache = DynamicCache(config=model.config)
-    input_ids = torch.tensor([prompt])
-    said: list[int] = []
+    length = max(0, min(max_new_tokens, context_length(model) - len(prompt)))
+    uniforms = row_uniforms(seed, "stream", [(0,)], length)
+    end = cast(int, tokenizer.eos_token_id)
     shown = ""
-    for step in range(min(max_new_tokens, room)):
-        states = trunk(model)(
-            inputs_embeds=embedded(model, input_ids), past_key_values=cache, use_cache=True
-        ).last_hidden_state
-        tokens, _ = draw(head_logits(model, states[:, -1]), uniforms[:, step], temperature)
-        if int(tokens) in ends:
-            break
-        said.append(int(tokens))
-        text = cast(str, tokenizer.decode(said, skip_special_tokens=True)).lstrip()
+    for said in _growing(model, [prompt], uniforms, [end], stops, temperature, None):
+        text = stops.cut(text_of_ids(tokenizer, said.responses[0])).lstrip()
+        if not said.finished[0] and len(said.responses[0]) < length:
+            text = stops.settled(text)
         if not text.endswith("\ufffd") and text.startswith(shown):
             yield text[len(shown) :]
             shown = text
-        input_ids = tokens[:, None]

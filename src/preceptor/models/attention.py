@@ -27,8 +27,13 @@ NAME = "preceptor_plain"
 
 
 def prefer_plain_attention(model: PreTrainedModel) -> None:
-    """Let the model choose between plain products and the fused kernel at every call."""
-    if model.config._attn_implementation == "sdpa":
+    """Let the model choose between plain products and the fused kernel at every call.
+
+    Neither bounds attention's scores; of a model that does, transformers' eager attention is used.
+    """
+    if getattr(model.config, "attn_logit_softcapping", None) is not None:
+        model.set_attn_implementation("eager")
+    elif model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)
 
 

@@ -28,8 +28,9 @@ from preceptor.errors import DataError
 from preceptor.models.attention import prefer_plain_attention
 from preceptor.models.halves import Halved, settle
 from preceptor.models.lora import adapters_off, add_adapters, merged_state
-from preceptor.models.precision import is_bf16
+from preceptor.models.precision import is_bf16, precision
 from preceptor.models.tokenizers import check_tokenizer, prepare_tokenizer
+from preceptor.models.vocabulary import embedded, finish_of, head_logits
 
 _UNREADABLE = (
     OSError,
@@ -90,7 +91,7 @@ def load_policy(
     Weights are fp32 but for those that are to be frozen and `halved`, which never are.
 
     Raises:
-        DataError: the folder is not one of a causal language model.
+        DataError: the folder is not one of a causal language model, or its ends are not known.
     """
     _require_folder(path)
     model = _open(AutoModelForCausalLM, path, halved)
@@ -103,6 +104,7 @@ def load_policy(
     elif hasattr(model.config, "num_known_tokens"):  # of an earlier, smaller tokenizer
         del model.config.num_known_tokens
     model.eval()
+    _require_known_ends(model, path)
     return model, tokenizer
 
 
@@ -309,6 +311,40 @@ def _stored_precision(folder: Path) -> torch.dtype:
         with safe_open(path, framework="pt") as file:
             kinds |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
     return torch.bfloat16 if kinds == {"BF16"} else torch.float32
+
+
+@torch.no_grad()
+def _require_known_ends(model: PreTrainedModel, path: str | Path) -> None:
+    """Refuse an architecture that does more at its ends than `embedded` and `head_logits` know.
+
+    A few tokens go its own way and ours. States a hundred times as large show a bound of logits.
+    """
+    ids = torch.arange(4)[None]
+    seen: list[Tensor] = []
+
+    def also_large(_: nn.Module, __: Any, output: Any) -> Any:
+        states = output.last_hidden_state
+        output.last_hidden_state = torch.cat([states, 100 * states])
+        seen.append(output.last_hidden_state)
+        return output
+
+    halved = any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
+    with precision("bf16" if halved else "fp32"):
+        with_head = trunk(model).register_forward_hook(also_large)
+        logits = model(input_ids=ids, use_cache=False).logits
+        with_head.remove()
+        states = trunk(model)(inputs_embeds=embedded(model, ids), use_cache=False).last_hidden_state
+        found = head_logits(model, seen[0])
+    known = finish_of(model).num_tokens
+    pairs = [(states[0], seen[0][0]), *zip(found[..., :known], logits[..., :known], strict=True)]
+    # Another rounding of bf16 weights is no other number; a factor or a bound is.
+    if any((ours - theirs).norm() > 0.1 * theirs.norm() for ours, theirs in pairs):
+        keys = [key for key in model.config.to_dict() if "logit" in key or "lm_head" in key]
+        raise DataError(
+            f"{path}: {type(model).__name__} makes more of its embedding, or of its head's product "
+            "with the last states, than is known here, and would be trained on wrong numbers. Its "
+            f"config.json says {', '.join(keys) or 'nothing'} of it. Use another architecture."
+        )
 
 
 def _require_folder(path: str | Path) -> None:

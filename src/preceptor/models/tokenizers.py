@@ -200,16 +200,13 @@ def is_plain(tokenizer: PreTrainedTokenizerBase) -> bool:
     return bool(tokenizer.chat_template == PLAIN_CHAT_TEMPLATE)
 
 
-def stop_ids(tokenizer: PreTrainedTokenizerBase, *, continues_text: bool) -> list[int]:
-    """The tokens that end a response.
+def turn_ends(tokenizer: PreTrainedTokenizerBase, *, continues_text: bool) -> tuple[str, ...]:
+    """The strings that end a response, beside the end token.
 
     A model that only continues text ends its turn with the line, where dialogues are plain text;
     this is the stop sequence that GPT-3 was used with.
     """
-    found = [cast(int, tokenizer.eos_token_id)]
-    if continues_text and is_plain(tokenizer):
-        found += encode_text(tokenizer, "\n")[-1:]
-    return found
+    return ("\n",) if continues_text and is_plain(tokenizer) else ()
 
 
 def separator_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -6,7 +6,9 @@ in bf16, where a pass in bf16 has a gradient), and what the embedding learns is 
 what the head has learned of the same table.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -20,6 +22,33 @@ CHUNK_BYTES = 2**25
 """Of fp32 logits at once: about what a processor's cache holds."""
 PART_BYTES = 2**23
 """Of a table's rows in another precision at once: less than it takes, and inside that cache."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What an architecture does with the head's products p: cap tanh(scale p / cap), or scale p.
+
+    scale       a factor of all logits, as Cohere and Granite have it
+    cap         logits stay between -cap and cap, as Gemma 2 has it; None: no bound
+    num_tokens  entries from here on pad the vocabulary, and are impossible; None: there are none
+    """
+
+    scale: float = 1.0
+    cap: float | None = None
+    num_tokens: int | None = None
+
+
+def finish_of(model: PreTrainedModel) -> Finish:
+    """By the keys of config.json; `load_policy` refuses a model whose logits are made otherwise."""
+    config: Any = model.config.get_text_config()
+    multiplied = [getattr(config, key, None) for key in ("logit_scale", "lm_head_multiplier")]
+    scale = math.prod(factor for factor in multiplied if factor is not None)
+    divided = getattr(config, "logits_scaling", None)
+    return Finish(
+        scale if divided is None else scale / divided,
+        getattr(config, "final_logit_softcapping", None),
+        getattr(model.config, "num_known_tokens", None),
+    )
 
 
 def tokens_at_once(model: PreTrainedModel) -> int:
@@ -85,8 +114,8 @@ def head_logits(
     head = model.get_output_embeddings()
     with torch.autocast(states.device.type, enabled=False):
         if product is None:
-            return _logits(states.float(), head.weight, head.bias, _num_tokens(model))
-        return _within(product(states.float()), _num_tokens(model))
+            return _logits(states.float(), head.weight, head.bias, finish_of(model))
+        return _finished(product(states.float()), finish_of(model))
 
 
 def head_logprobs(
@@ -128,7 +157,7 @@ def head_logprobs(
             head.bias,
             tokens,
             temperature,
-            _num_tokens(model),
+            finish_of(model),
             dtype if keep else None,
             with_entropy,
         )
@@ -138,8 +167,9 @@ def head_logprobs(
 class _HeadLogprobs(torch.autograd.Function):
     """Log-probabilities without a tensor [N, V] in fp32.
 
-    The derivative by the logits is (1 at the token) - probabilities. Under autocast it is kept in
-    the low precision in which every gradient is multiplied there; in fp32 it is computed anew.
+    The derivative by the logits is (1 at the token) - probabilities; where they are capped,
+    1 - (logit / cap)^2 times that. Under autocast it is kept in the low precision in which every
+    gradient is multiplied there; in fp32 it is computed anew.
     """
 
     @staticmethod
@@ -150,17 +180,18 @@ class _HeadLogprobs(torch.autograd.Function):
         bias: Tensor | None,
         tokens: Tensor,
         temperature: float,
-        num_tokens: int | None,
+        finish: Finish,
         dtype: torch.dtype | None,
         with_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
-        ctx.temperature, ctx.num_tokens = temperature, num_tokens
+        ctx.temperature, ctx.finish = temperature, finish
         count, size = tokens.shape[0], weight.shape[0]
         logprobs, entropies = states.new_zeros(count), states.new_zeros(count)
         keep = any(ctx.needs_input_grad) and dtype is not None
         kept = torch.empty(count, size, dtype=dtype) if keep else None
         for rows in _chunks(count, size):
-            logits = _logits(states[rows], weight, bias, num_tokens, temperature)
+            logits = _logits(states[rows], weight, bias, finish, temperature)
+            bend = None if kept is None else _bend(logits, finish, temperature)
             total = logits.logsumexp(-1)
             logprobs[rows] = logits.gather(-1, tokens[rows, None])[:, 0] - total
             if kept is None and not with_entropy:
@@ -170,7 +201,7 @@ class _HeadLogprobs(torch.autograd.Function):
             if with_entropy:
                 entropies[rows] = -torch.linalg.vecdot(probabilities, every)
             if kept is not None:
-                kept[rows] = _slope(probabilities, logprobs[rows], tokens[rows])
+                kept[rows] = _slope(probabilities, logprobs[rows], tokens[rows], bend)
         ctx.save_for_backward(states, weight, bias, tokens, kept)
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
@@ -178,17 +209,18 @@ class _HeadLogprobs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         states, weight, bias, tokens, kept = ctx.saved_tensors
-        scale = (grads[0] / ctx.temperature)[:, None]
+        scale = (grads[0] * ctx.finish.scale / ctx.temperature)[:, None]
         of_states, of_weight = torch.empty_like(states), None
         of_bias = None if bias is None else torch.zeros_like(bias)
         for rows in [slice(None)] if kept is not None else _chunks(len(tokens), len(weight)):
             if kept is not None:
                 slope = kept
             else:
-                logits = _logits(states[rows], weight, bias, ctx.num_tokens, ctx.temperature)
+                logits = _logits(states[rows], weight, bias, ctx.finish, ctx.temperature)
+                bend = _bend(logits, ctx.finish, ctx.temperature)
                 every = logits.sub_(logits.logsumexp(-1, keepdim=True))
                 own = every.gather(-1, tokens[rows, None])[:, 0]
-                slope = _slope(every.exp_(), own, tokens[rows])
+                slope = _slope(every.exp_(), own, tokens[rows], bend)
             if ctx.needs_input_grad[0]:
                 of_states[rows] = (slope @ weight.to(slope.dtype)).float() * scale[rows]
             if ctx.needs_input_grad[1]:
@@ -207,10 +239,10 @@ def _logits(
     states: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    num_tokens: int | None,
+    finish: Finish,
     temperature: float = 1.0,
 ) -> Tensor:
-    logits = _within(_fp32_product(states, weight, bias), num_tokens)
+    logits = _finished(_fp32_product(states, weight, bias), finish)
     return logits if temperature == 1.0 else logits.div_(temperature)
 
 
@@ -231,23 +263,31 @@ def _parts(weight: Tensor) -> list[slice]:
     return [slice(start, start + length) for start in range(0, len(weight), length)]
 
 
-def _within(logits: Tensor, num_tokens: int | None) -> Tensor:
-    if num_tokens is not None:
-        logits[..., num_tokens:] = IMPOSSIBLE
+def _finished(products: Tensor, finish: Finish) -> Tensor:
+    """Logits of the head's products, which are written over."""
+    logits = products if finish.scale == 1.0 else products.mul_(finish.scale)
+    if finish.cap is not None:
+        logits = logits.div_(finish.cap).tanh_() * finish.cap
+    if finish.num_tokens is not None:
+        logits[..., finish.num_tokens :] = IMPOSSIBLE
     return logits
 
 
-def _slope(probabilities: Tensor, logprobs: Tensor, tokens: Tensor) -> Tensor:
+def _bend(logits: Tensor, finish: Finish, temperature: float) -> Tensor | None:
+    """Derivative of capped logits by what they were before; of impossible ones 0."""
+    if finish.cap is None:
+        return None
+    return (1.0 - (logits * (temperature / finish.cap)).square_()).clamp_(min=0.0)
+
+
+def _slope(probabilities: Tensor, logprobs: Tensor, tokens: Tensor, bend: Tensor | None) -> Tensor:
     """(1 at the token) - probabilities, in place; 1 - p of a sure token keeps its digits."""
     slope = probabilities.neg_()
-    return slope.scatter_(-1, tokens[:, None], -torch.expm1(logprobs)[:, None])
+    slope = slope.scatter_(-1, tokens[:, None], -torch.expm1(logprobs)[:, None])
+    return slope if bend is None else slope.mul_(bend)
 
 
 def _chunks(count: int, size: int) -> list[slice]:
     """Rows in parts whose logits take CHUNK_BYTES."""
     length = max(1, CHUNK_BYTES // (4 * size))
     return [slice(start, start + length) for start in range(0, count, length)]
-
-
-def _num_tokens(model: PreTrainedModel) -> int | None:
-    return getattr(model.config, "num_known_tokens", None)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from preceptor.config import Recipe
-from preceptor.data.records import Prompt, read_records
+from preceptor.data.records import Prompt, prompt_keys, read_records
 from preceptor.evaluation.judges import judge_of
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_frozen_policy
@@ -26,25 +26,28 @@ def best_of_n(recipe: Recipe, out: Path, model: str, largest: int) -> list[dict[
     policy, tokenizer = load_frozen_policy(out / model / "model", recipe.sft.precision)
     prompts = read_records(out / "data" / "prompts-test.jsonl", Prompt)
     prompts = prompts[: recipe.evaluate.num_prompts]
-    keys = [(i, k) for i in range(len(prompts)) for k in range(largest)]
+    places = [(i, k) for i in range(len(prompts)) for k in range(largest)]
+    own = prompt_keys(prompt.prompt for prompt in prompts)
+    keys = [(*own[i], k) for i, k in places]
     say(f"best of {largest}: {len(keys):,} responses of {model} to {len(prompts):,} prompts")
     encoded = [encode_prompt(tokenizer, prompt.prompt) for prompt in prompts]
     with precision(recipe.sft.precision):
         generated = sample(
             policy,
-            [encoded[i] for i, _ in keys],
+            [encoded[i] for i, _ in places],
             row_uniforms(recipe.seed, "best_of_n", keys, recipe.max_response_tokens),
             stop_ids=[int(tokenizer.eos_token_id)],
             temperature=recipe.evaluate.temperature,
+            spare_memory=recipe.sft.spare_memory,
         )
     reward_model = frozen_reward_model(recipe, out)
     scores = score_rows(
-        reward_model, [encoded[i] for i, _ in keys], generated.responses, recipe.reward
+        reward_model, [encoded[i] for i, _ in places], generated.responses, recipe.reward
     ).tolist()
     judge = judge_of(recipe)
     judged = [
         judge(prompts[i], decode(tokenizer, response)).score
-        for (i, _), response in zip(keys, generated.responses, strict=True)
+        for (i, _), response in zip(places, generated.responses, strict=True)
     ]
     rows = []
     n = 1

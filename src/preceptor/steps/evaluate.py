@@ -105,7 +105,7 @@ def round_results(
         say(f"evaluate round {number}: {len(test)} prompts")
         model, _ = load_frozen_policy(home / kind / "model", recipe.sft.precision)
         prompt_ids = [encode_prompt(tokenizer, prompt.prompt) for prompt in test]
-        answers = answer_prompts(recipe, model, tokenizer, prompt_ids, continues_text=False)
+        answers = answer_prompts(recipe, model, tokenizer, test, prompt_ids, continues_text=False)
         rows = response_rows(test, answers, judge, score(prompt_ids, answers.tokens))
         write_records(out / "evaluation" / f"responses-round-{number}.jsonl", rows)
     known = reward_model_results(

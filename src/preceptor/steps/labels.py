@@ -17,6 +17,7 @@ from preceptor.data.dataset import Dataset, Judge, Judgement
 from preceptor.data.records import (
     Prompt,
     Ranking,
+    prompt_keys,
     read_records,
     write_records,
     write_text,
@@ -186,27 +187,31 @@ def sample_responses(recipe: Recipe, out: Path, step: str = "sample") -> list[Pa
         prompts = read_records(out / "data" / f"prompts-reward-{part}.jsonl", Prompt)
         prompts = prompts[number - 1 :: recipe.rounds]
         encoded = [encode_prompt(tokenizer, p.prompt) for p in prompts]
-        draws = numpy_generator(recipe.seed, f"{stream}sample/{part}/k")
+        own = prompt_keys(p.prompt for p in prompts)
         low, high = recipe.sample.min_responses, recipe.sample.max_responses
-        counts = [int(draws.integers(low, high + 1)) for _ in prompts]
-        keys = [(i, k) for i, count in enumerate(counts) for k in range(count)]
-        uniforms = row_uniforms(
-            recipe.seed, f"{stream}sample/{part}", keys, recipe.max_response_tokens
-        )
+        purpose = f"{stream}sample/{part}"
+        counts = [
+            int(numpy_generator(recipe.seed, f"{purpose}/k", *key).integers(low, high + 1))
+            for key in own
+        ]
+        places = [(i, k) for i, count in enumerate(counts) for k in range(count)]
+        keys = [(*own[i], k) for i, k in places]
+        uniforms = row_uniforms(recipe.seed, purpose, keys, recipe.max_response_tokens)
         say(f"sample {part}: {len(keys):,} responses of {source} to {len(prompts):,} prompts")
         with precision(recipe.sft.precision):
             generated = sample(
                 policy,
-                [encoded[i] for i, _ in keys],
+                [encoded[i] for i, _ in places],
                 uniforms,
                 stop_ids=[int(tokenizer.eos_token_id)],
                 temperature=recipe.sample.temperature,
+                spare_memory=recipe.sft.spare_memory,
             )
         texts = [decode(tokenizer, tokens) for tokens in generated.responses]
         rows: list[dict[str, Any]] = [
             asdict(prompt) | {"responses": [], "finished": [], "sources": []} for prompt in prompts
         ]
-        for (i, _), text, finished in zip(keys, texts, generated.finished, strict=True):
+        for (i, _), text, finished in zip(places, texts, generated.finished, strict=True):
             rows[i]["responses"].append(text)
             rows[i]["finished"].append(finished)
             rows[i]["sources"].append(source)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from preceptor.config import Recipe
-from preceptor.data.records import Messages, file_hash
-from preceptor.generation import row_uniforms, sample
+from preceptor.data.records import Messages, file_hash, prompt_keys
+from preceptor.generation import row_uniforms, sample, stop_strings
 from preceptor.models.gguf import smollm2_folder
 from preceptor.models.load import load_frozen_policy
 from preceptor.models.precision import precision
-from preceptor.models.tokenizers import decode, encode_prompt, stop_ids
+from preceptor.models.tokenizers import encode_prompt, text_of_ids, turn_ends
 from preceptor.training.progress import say
 
 
@@ -79,24 +79,32 @@ def _responses(
         )
     if not fitting:
         return [[] for _ in prompts]
-    keys = [(i, number) for i in fitting for number in numbers]
+    places = [(i, number) for i in fitting for number in numbers]
+    own = prompt_keys(prompts)
+    keys = [(*own[i], number) for i, number in places]
     say(f"{name}: {len(keys):,} responses to {len(fitting):,} prompts")
+    stops = stop_strings(tokenizer, turn_ends(tokenizer, continues_text=name == "gpt"))
     uniforms = row_uniforms(seed, f"label/{name}", keys, recipe.max_response_tokens)
     with precision(recipe.sft.precision):
         generated = sample(
             policy,
-            [encoded[i] for i, _ in keys],
+            [encoded[i] for i, _ in places],
             uniforms,
-            stop_ids=stop_ids(tokenizer, continues_text=name == "gpt"),
+            stop_ids=[int(tokenizer.eos_token_id)],
+            stops=stops,
             temperature=temperature,
+            spare_memory=recipe.sft.spare_memory,
         )
     found: list[list[Sampled]] = [[] for _ in prompts]
-    for (i, number), ids, ended in zip(keys, generated.responses, generated.finished, strict=True):
+    for (i, number), ids, ended in zip(
+        places, generated.responses, generated.finished, strict=True
+    ):
         settings = {
             "temperature": temperature,
             "max_tokens": recipe.max_response_tokens,
             "seed": seed,
             "number": number,
         }
-        found[i].append(Sampled(decode(tokenizer, ids), name, ended, settings))
+        text = stops.cut(text_of_ids(tokenizer, ids)).strip()
+        found[i].append(Sampled(text, name, ended, settings))
     return found
