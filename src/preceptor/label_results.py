@@ -44,7 +44,6 @@ def results(
     95 % are for other prompts and other labelers than these.
     """
     from preceptor.labeling.results import read_results
-    from preceptor.statistics.bootstrap import FEW_CLUSTERS
 
     with opened(store) as there, there.read() as session:
         found = read_results(
@@ -87,11 +86,8 @@ def results(
         typer.echo(f"  {figure.words:<{width}}{number:>6}  {interval:<14}{estimate.n:>8,}")
     for reason in sorted(reasons):
         typer.echo(reason, err=True)
-    for ones, count in (("prompts", found.num_prompts), ("labelers", found.num_labelers)):
-        if count < FEW_CLUSTERS:
-            typer.echo(
-                f"of {count} {ones} only: intervals are rough under {FEW_CLUSTERS}", err=True
-            )
+    for few in found.too_few():
+        typer.echo(f"of {few} only: intervals are rough", err=True)
     if found.baseline is None:
         typer.echo("no baseline: --baseline MODEL tells how often it was beaten", err=True)
     if len(found.islands) > 1:

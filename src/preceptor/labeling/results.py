@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from preceptor.errors import StoreError
 from preceptor.labeling.identity import names_a_model
-from preceptor.statistics.bootstrap import cluster_bootstrap
+from preceptor.statistics.bootstrap import FEW_CLUSTERS, cluster_bootstrap
 from preceptor.statistics.bradley_terry import (
     comparisons_of_ranking,
     davidson_strengths,
@@ -92,6 +92,11 @@ class Results:
     num_labelers: int
     groups: dict[str, int]  # of labelers, with the labels of each
     left_out: dict[str, int]
+
+    def too_few(self) -> list[str]:
+        """What there should be more of for an interval to be trusted."""
+        counts = {"prompts": self.num_prompts, "labelers": self.num_labelers}
+        return [f"{count} {ones}" for ones, count in counts.items() if count < FEW_CLUSTERS]
 
     def as_dict(self) -> dict[str, Any]:
         """As `preceptor label results --json` prints it."""
