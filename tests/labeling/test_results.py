@@ -21,6 +21,7 @@ from preceptor.labeling.results import (
     read_results,
     strengths_of,
 )
+from preceptor.statistics import Estimate
 from preceptor.store.database import Store
 from preceptor.store.inbox import set_accepts_sensitive
 from preceptor.store.labels import submit
@@ -44,6 +45,7 @@ def record(
     given: int = 1,
     texts: list[str] | None = None,
     unacceptable: str = "",
+    display_order: str = "",
 ) -> dict[str, Any]:
     """A line of an export: each response's model, ratings and rank."""
     slots = dict(zip("ABCD", rated, strict=False))
@@ -56,6 +58,7 @@ def record(
             "labeler_group": "training",
             "input_toxicity": given,
             "unacceptable": list(unacceptable),
+            "display_order": list(display_order),
             "ratings": {slot: rating for slot, (_, rating, _) in slots.items()},
             "slots": {slot: {"policy": policy(name)} for slot, (name, _, _) in slots.items()},
         },
@@ -212,6 +215,30 @@ def test_models_of_one_name_are_told_apart_by_their_runs():
 def test_a_model_is_its_weights(one: str, other: str, called: set[str]):
     found = judgements_of([record("p", "ann", [(one, KINDER, 1), (other, RUDER, 2)])])
     assert set(found[0].models) == called
+
+
+def test_strengths_are_those_at_equal_places():
+    """One model mostly stands first, and labelers take what stands first three times of four."""
+    draws = random.Random(0)
+    records = []
+    for i in range(400):
+        swapped, first_wins = draws.random() < 0.2, draws.random() < 0.75
+        order = "BA" if swapped else "AB"
+        wins_a = first_wins != swapped
+        rated = [("sft", {}, 1 if wins_a else 2), ("ppo", {}, 2 if wins_a else 1)]
+        records.append(record(f"p{i}", "ann", rated, display_order=order))  # type: ignore[arg-type]
+
+    def strength(given: list[dict[str, Any]]) -> Estimate:
+        figures, _ = strengths_of(judgements_of(given))
+        return {figure.model: figure.estimate for figure in figures}["sft"]
+
+    corrected = strength(records)
+    assert corrected.low is not None and corrected.high is not None
+    assert corrected.low < 0 < corrected.high
+    for one in records:
+        one["meta"]["display_order"] = []
+    unknown = strength(records)
+    assert unknown.low is not None and unknown.low > 0.2
 
 
 def test_a_flag_that_nobody_gave_has_an_interval():

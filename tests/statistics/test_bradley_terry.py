@@ -179,10 +179,12 @@ def test_weights_are_repetitions():
 
 
 def test_ranking_is_one_judgement_in_all():
-    comparisons, weights = comparisons_of_ranking(["a", "b", "c"], [1, 2, 2])
+    comparisons, weights, shown = comparisons_of_ranking(["a", "b", "c"], [1, 2, 2])
     assert comparisons == [("a", "b", 1.0), ("a", "c", 1.0), ("b", "c", 0.5)]
     assert sum(weights) == pytest.approx(1)
-    assert comparisons_of_ranking(["a"], [1]) == ([], [])
+    assert shown == [0, 0, 0]
+    assert comparisons_of_ranking(["a", "b", "a"], [1, 2, 1], [2, 0, 1])[2] == [-1, 1]
+    assert comparisons_of_ranking(["a"], [1]) == ([], [], [])
 
 
 def test_no_comparisons_no_models():

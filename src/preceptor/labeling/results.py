@@ -239,6 +239,7 @@ class Judged:
     ranks: list[int]
     ratings: list[dict[str, Any]]
     unacceptable: list[bool]
+    positions: list[int] | None
     input_toxicity: int | None
 
     def said(self, value: float) -> Said:
@@ -257,11 +258,19 @@ def judgements_of(records: Sequence[dict[str, Any]]) -> list[Judged]:
             ranks=record["ranks"],
             ratings=[meta["ratings"].get(slot, {}) for slot in meta["slots"]],
             unacceptable=[slot in meta["unacceptable"] for slot in meta["slots"]],
+            positions=positions_of(list(meta["slots"]), meta["display_order"]),
             input_toxicity=meta.get("input_toxicity"),
         )
         for record in records
         for meta in [record["meta"]]
     ]
+
+
+def positions_of(slots: list[str], display_order: list[str]) -> list[int] | None:
+    """Where each stood on the page; None where that is not known of all."""
+    if not set(slots) <= set(display_order):
+        return None  # imported, or equal texts that were shown once
+    return [display_order.index(slot) for slot in slots]
 
 
 RATED = ("toxicity", "relative_toxicity", "continuity", "likert")
@@ -330,18 +339,25 @@ def figures_against(baseline: str, judged: Sequence[Judged]) -> list[Figure]:
 
 
 def strengths_of(judged: Sequence[Judged]) -> tuple[list[Figure], tuple[tuple[str, ...], ...]]:
-    """Davidson's strength of each model, a label having the weight of one, and the islands."""
+    """Davidson's strength of each model at equal places of the page, and the islands.
+
+    A label has the weight of one.
+    """
     comparisons: list[tuple[Hashable, Hashable, float]] = []
     weights: list[float] = []
     prompts: list[str] = []
     labelers: list[str] = []
+    shown: list[float] = []
     for one in judged:
-        found, own = comparisons_of_ranking(one.models, one.ranks)
+        found, own, first = comparisons_of_ranking(one.models, one.ranks, one.positions)
         comparisons += found
         weights += own
+        shown += first
         prompts += [one.prompt] * len(found)
         labelers += [one.labeler] * len(found)
-    strengths = davidson_strengths(comparisons, weights, prompts, labelers=labelers)
+    strengths = davidson_strengths(
+        comparisons, weights, prompts, labelers=labelers, shown_first=shown
+    )
     islands: dict[int, list[str]] = defaultdict(list)
     for model, island in fit_davidson(comparisons, weights).component.items():
         islands[island].append(str(model))

@@ -113,19 +113,22 @@ def davidson_strengths(
     clusters: Sequence[Hashable],
     *,
     labelers: Sequence[Hashable] | None = None,
+    shown_first: Sequence[float] | None = None,
     ridge: float = 0.01,
     seed: int = 0,
     num_resamples: int = 200,
 ) -> dict[Hashable, Estimate]:
     """Each model's strength with its interval, the clusters (prompts, usually) drawn again.
 
-    Where labelers are given they are drawn as well, and a comparison counts as often as both.
-    Strengths are known up to a constant in each component: the others in it make up the 0.
+    Where labelers are given they are drawn as well, and a comparison counts as often as both. With
+    `shown_first` strengths are those at equal places (`fit_davidson`). They are known up to a
+    constant in each component: the others in it make up the 0.
     """
     if len(clusters) != len(comparisons):
         raise ValueError(f"{len(comparisons)} comparisons and {len(clusters)} clusters; pair them.")
     weight = np.ones(len(comparisons)) if weights is None else np.array(weights, dtype=np.float64)
-    fit = fit_davidson(comparisons, weight.tolist(), ridge=ridge)
+    shown = [0.0] * len(comparisons) if shown_first is None else shown_first
+    fit = fit_davidson(comparisons, weight.tolist(), ridge=ridge, shown_first=shown)
     ways = [clusters] if labelers is None else [clusters, labelers]
     places = [{key: i for i, key in enumerate(sorted(set(way), key=repr))} for way in ways]
     rows = [
@@ -140,8 +143,10 @@ def davidson_strengths(
             for model, value in fit.strengths.items()
         }
     # Equal comparisons are one with the sum of their weights: few kinds, however many rows.
-    kinds = {kind: i for i, kind in enumerate(sorted(set(comparisons), key=repr))}
-    kind = np.array([kinds[comparison] for comparison in comparisons], dtype=np.int64)
+    all_rows = list(zip(comparisons, shown, strict=True))
+    index = {kind: i for i, kind in enumerate(sorted(set(all_rows), key=repr))}
+    kind = np.array([index[one] for one in all_rows], dtype=np.int64)
+    kinds, shown = zip(*index, strict=True)
     generator = np.random.default_rng(seed)
     drawn: dict[Hashable, list[float]] = {model: [] for model in fit.strengths}
     for _ in range(num_resamples):
@@ -149,7 +154,7 @@ def davidson_strengths(
         for each, own in zip(places, rows, strict=True):
             again_weight = again_weight * times_drawn(len(each), generator)[own]
         total: Floats = np.bincount(kind, again_weight, minlength=len(kinds)).astype(np.float64)
-        again = fit_davidson(list(kinds), total.tolist(), ridge=ridge)
+        again = fit_davidson(kinds, total.tolist(), ridge=ridge, shown_first=shown)
         for model, value in again.strengths.items():
             drawn[model].append(value)
     found = {}
@@ -161,15 +166,21 @@ def davidson_strengths(
 
 
 def comparisons_of_ranking(
-    models: Sequence[Hashable], ranks: Sequence[float]
-) -> tuple[list[tuple[Hashable, Hashable, float]], list[float]]:
-    """A ranking's comparisons and their weights, which sum to 1: a ranking is one judgement."""
-    comparisons = [
-        (a, b, 0.5 if i == j else float(i < j))
-        for (a, i), (b, j) in itertools.combinations(zip(models, ranks, strict=True), 2)
-        if a != b
-    ]
-    return comparisons, [1 / len(comparisons) for _ in comparisons]
+    models: Sequence[Hashable], ranks: Sequence[float], positions: Sequence[int] | None = None
+) -> tuple[list[tuple[Hashable, Hashable, float]], list[float], list[float]]:
+    """A ranking's comparisons, their weights, which sum to 1, and who of each was shown first.
+
+    A ranking is one judgement. `positions` are the places on the page; the last list is as
+    `fit_davidson` takes it, 0 without them.
+    """
+    where = [0] * len(models) if positions is None else positions
+    rows = zip(models, ranks, where, strict=True)
+    comparisons, shown = [], []
+    for (a, rank, place), (b, other, other_place) in itertools.combinations(rows, 2):
+        if a != b:
+            comparisons.append((a, b, 0.5 if rank == other else float(rank < other)))
+            shown.append(float((place < other_place) - (place > other_place)))
+    return comparisons, [1 / len(comparisons) for _ in comparisons], shown
 
 
 def _negative_log_likelihood(
