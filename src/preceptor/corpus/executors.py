@@ -23,8 +23,6 @@ from datatrove.executor import (
     RayPipelineExecutor,
     SlurmPipelineExecutor,
 )
-from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupBuckets
-from datatrove.utils.hashing import HashConfig
 from loguru import logger
 
 from preceptor.corpus import costs, passes, stream
@@ -35,8 +33,6 @@ from preceptor.corpus.texts import read_json, write_json
 from preceptor.errors import RecipeError
 
 EVERY_SECONDS = 10.0
-LINES_AT_ONCE = 1000
-"""Records that datatrove reads at a time of each sorted file."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,8 @@ def passes_of(plan: Plan) -> list[Pass]:
     if recipe.classifier is not None:
         found += [of_texts("read"), alone("train", passes.train_classifier)]
     if recipe.duplicates is not None:
-        found += [of_texts("score"), _bands(plan), alone("duplicates", passes.find_duplicates)]
+        bands = Pass("bands", [partial(passes.find_candidates, plan)], recipe.duplicates.num_bands)
+        found += [of_texts("score"), bands, alone("duplicates", passes.find_duplicates)]
     if recipe.decontaminate is not None:
         found += [alone("benchmarks", passes.index_benchmarks), of_texts("unique")]
         found += [alone("common", passes.find_common)]
@@ -79,24 +76,6 @@ def passes_of(plan: Plan) -> list[Pass]:
         )
         for one in found
     ]
-
-
-def _bands(plan: Plan) -> Pass:
-    """datatrove's own second step: equal bands out of all pieces' sorted files."""
-    config = plan.recipe.duplicates
-    assert config is not None
-    step = MinhashDedupBuckets(
-        input_folder=str(plan.work / "bands"),
-        output_folder=str(plan.work / "candidates"),
-        config=MinhashConfig(
-            n_grams=config.run,
-            num_buckets=config.num_bands,
-            hashes_per_bucket=config.band_rows,
-            hash_config=HashConfig(precision=32, hash_fc="sha1"),
-        ),
-        lines_to_buffer=LINES_AT_ONCE,
-    )
-    return Pass("bands", [step], config.num_bands)
 
 
 def run_passes(

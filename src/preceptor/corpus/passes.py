@@ -9,7 +9,7 @@ or not at all, so that tasks run anywhere, in any order, and again.
     read        files -> documents: languages, rules on quality; a sample for the classifier
     train       the classifier
     score       the classifier and the Pareto rule; signatures and bands
-    bands       candidates for duplicates (datatrove)
+    bands       candidates for duplicates, one band a task
     duplicates  which documents go
     benchmarks  the runs of words that must not be in the text
     unique      without duplicates; counts how many documents have which run
@@ -154,11 +154,20 @@ def train_toxicity(plan: Plan, _: Any, __: int, ___: int) -> None:
     write_json(plan.work / "toxicity.json", facts)
 
 
+def find_candidates(plan: Plan, _: Any, band: int, __: int) -> None:
+    """Pairs of documents that are equal in this band."""
+    config = plan.recipe.duplicates
+    assert config is not None
+    found = duplicates.candidates(plan.work, len(plan.pieces), band, config)
+    with whole_file(plan.work / "candidates" / f"{band:05d}.npy") as file:
+        np.save(file, found, allow_pickle=False)
+
+
 def find_duplicates(plan: Plan, _: Any, __: int, ___: int) -> None:
     """Candidates that agree, who of them goes, and a few pairs for a person to judge."""
     config = plan.recipe.duplicates
     assert config is not None
-    pairs = duplicates.read_pairs(duplicates.band_files(plan.work))
+    pairs = duplicates.read_pairs(duplicates.candidate_files(plan.work))
     agreed = duplicates.agreeing(pairs, plan.work, config)
     gone = duplicates.removed(agreed)
     for piece, rows in gone.items():
