@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -182,6 +183,40 @@ def assert_group_ends(group: int) -> None:
         time.sleep(0.1)
     os.killpg(group, signal.SIGKILL)
     raise AssertionError("a process of the build goes on")
+
+
+FEW_FILES = """
+import os, resource
+os.fsync = lambda number: None
+pieces.PIECE_BYTES = 1000
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+"""
+
+
+def test_open_files_do_not_grow_with_the_pieces(tmp_path):
+    """84 pieces and 64 files; what is left out looks at one document alone."""
+    off = ("language", "quality", "blocklist", "toxicity", "personal")
+    values = everything(tmp_path) | dict.fromkeys(off)
+    for number in range(80):
+        write_lines(tmp_path / "raw" / f"many-{number}.jsonl", [document(8000 + number, 14)])
+    recipe = recipe_of(tmp_path, **values | {"duplicates": {"num_bands": 2}, "shard_tokens": 9000})
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    words = command(tmp_path, tmp_path / "out", 1, FEW_FILES)
+    assert start(words, tmp_path / "log").wait(300) == 0, (tmp_path / "log").read_text()
+    assert "corpus read 0/84\n" in (tmp_path / "log").read_text()
+    assert len(read_card(tmp_path / "out")["shards"]["train"]) > 5
+
+
+def test_a_build_may_open_as_many_files_as_its_user(tmp_path):
+    write_lines(tmp_path / "a.jsonl", [document(1), document(2)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard))
+    try:
+        recipe = recipe_of(tmp_path, sources=[{"name": "a", "files": str(tmp_path / "a.jsonl")}])
+        built(recipe, tmp_path / "out")
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_built_corpus_is_not_built_again_and_not_overwritten(tmp_path):

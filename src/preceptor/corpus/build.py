@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,6 +58,7 @@ def build(
             f"corpora are built by datatrove, and {error.name} is not installed. Install it: pip "
             "install 'preceptor[corpus]'"
         ) from None
+    _raise_limit_of_files()
     require(recipe)
     _require_outside(recipe, out)
     pieces, passed_over = plan_pieces(recipe)
@@ -93,6 +95,14 @@ def build(
             for line in summary(read_card(out)):
                 say(line)
     return out / "corpus.html"
+
+
+def _raise_limit_of_files() -> None:
+    """As many open files as this user may have: a task has few, but a sort or a library may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # what was allowed stays
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def require(recipe: CorpusRecipe) -> None:
