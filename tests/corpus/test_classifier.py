@@ -1,6 +1,7 @@
 """The quality classifier: the Pareto rule against its closed form and numpy's own draws."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -131,6 +132,30 @@ def test_a_sample_is_of_the_smallest_draws_whatever_the_order(tmp_path):
     wanted = matrix(sorted(texts, key=order.__getitem__)[:20])
     for one in found:
         assert (one != wanted).nnz == 0
+
+
+def test_a_sample_of_many_pieces_is_not_held(tmp_path):
+    """Of 60 pieces with 2,000 documents each 500 documents are taken: their own size is held."""
+    rng, most = np.random.default_rng(4), 500
+    every, cells = [], 20
+    for number in range(60):
+        draws = np.sort(rng.integers(0, 2**64, 2000, dtype=np.uint64))
+        every += [(draw, number, at) for at, draw in enumerate(draws.tolist())]
+        np.savez(
+            tmp_path / f"{number}.npz",
+            draws=draws,
+            ends=np.arange(0, 2000 * cells + 1, cells),
+            cells=np.tile(np.arange(cells, dtype=np.int32), 2000),
+            values=np.repeat(np.arange(2000, dtype=np.float32) + 10_000 * number, cells),
+        )
+    paths = [tmp_path / f"{number}.npz" for number in range(60)]
+    tracemalloc.start()
+    found = load_samples(paths, most, cells)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    wanted = [at + 10_000 * number for _, number, at in sorted(every)[:most]]
+    assert found[:, 0].toarray().ravel().tolist() == wanted
+    assert peak < 2_000_000  # a piece is 350 kB, and all draws as Python's numbers are 14 MB
 
 
 def test_a_classifier_comes_back_as_it_was(tmp_path):
