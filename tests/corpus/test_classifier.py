@@ -134,6 +134,41 @@ def test_a_sample_is_of_the_smallest_draws_whatever_the_order(tmp_path):
         assert (one != wanted).nnz == 0
 
 
+def noise(seed: int) -> list[str]:
+    """Texts of words drawn alike: no classifier can tell two seeds' apart."""
+    rng = np.random.default_rng(seed)
+    return [" ".join(f"w{word}" for word in rng.integers(0, 3000, 60)) for _ in range(300)]
+
+
+@pytest.mark.parametrize("num_pieces", [1, 3])
+def test_copies_do_not_make_the_held_out_figure_better(tmp_path, num_pieces):
+    """Each text comes three times, in one piece or in three, and is learned or held out."""
+    matrices = []
+    for kind in range(2):
+        samples = [Sample(1000, 2**12) for _ in range(num_pieces)]
+        for copy in range(3):
+            for text in noise(kind):
+                samples[copy % num_pieces].offer(int(draws([origin_of(text)], 1)[0]), text)
+        paths = [tmp_path / f"{kind}-{number}.npz" for number in range(num_pieces)]
+        for sample, path in zip(samples, paths, strict=True):
+            sample.save(path)
+        matrices.append(load_samples(paths, 1000, 2**12))
+        assert matrices[kind].shape[0] == 300
+    facts = fit(*matrices, 1e-5)[1]
+    assert facts["held_out_auc_low"] < 0.5 < facts["held_out_auc_high"]
+    assert 0.35 < facts["held_out_auc"] < 0.65
+
+
+def test_copies_take_no_place_of_other_texts(tmp_path):
+    """A piece that is full of one text has room for others of larger draws, and in any order."""
+    for name, order in (("a", [5, 5, 5, 1, 9, 5, 7, 1]), ("b", [9, 7, 5, 5, 1, 1, 5, 5])):
+        sample = Sample(3, 64)
+        for draw in order:
+            sample.offer(draw, f"word{draw}")
+        sample.save(tmp_path / f"{name}.npz")
+        assert np.load(tmp_path / f"{name}.npz")["draws"].tolist() == [1, 5, 7]
+
+
 def test_a_sample_of_many_pieces_is_not_held(tmp_path):
     """Of 60 pieces with 2,000 documents each 500 documents are taken: their own size is held."""
     rng, most = np.random.default_rng(4), 500

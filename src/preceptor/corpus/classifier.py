@@ -149,21 +149,31 @@ def auc_interval(auc: float, num_good: int, num_raw: int) -> tuple[float, float]
 
 
 class Sample:
-    """The documents of smallest draw of one piece, as features: any order takes the same ones."""
+    """The documents of smallest draw of one piece, as features: any order takes the same ones.
+
+    A draw that is held already is the same text again, and is not taken twice.
+    """
 
     def __init__(self, most: int, num_features: int) -> None:
         self._most, self._num_features = most, num_features
         self._held: list[tuple[int, int, Cells]] = []
+        self._draws: set[int] = set()
         self._count = 0
 
     def offer(self, draw: int, text: str) -> None:
         """Take it if its draw is among the smallest so far."""
         self._count += 1
+        if draw in self._draws:
+            return
         item = (-draw, self._count)
         if len(self._held) < self._most:
             heapq.heappush(self._held, (*item, features(text, self._num_features)))
         elif item > self._held[0][:2]:
-            heapq.heapreplace(self._held, (*item, features(text, self._num_features)))
+            row = (*item, features(text, self._num_features))
+            self._draws.discard(-heapq.heapreplace(self._held, row)[0])
+        else:
+            return
+        self._draws.add(draw)
 
     def save(self, path: Path) -> None:
         held = sorted(self._held, key=lambda item: (-item[0], item[1]))
@@ -181,8 +191,9 @@ class Sample:
 def load_samples(paths: list[Path], most: int, num_features: int) -> scipy.sparse.csr_matrix:
     """Of all pieces' samples the documents of smallest draw, at most so many, in that order.
 
-    The draws are read first, and of each piece only those held that may be among the smallest; then
-    the features of those that are.
+    A text that comes twice is taken once: documents are sampled before duplicates go. The draws are
+    read first, and of each piece only those held that may be among the smallest; then the features
+    of those that are.
     """
     held = np.empty(0, dtype=_DRAWN)
     for number, path in enumerate(paths):
@@ -193,7 +204,9 @@ def load_samples(paths: list[Path], most: int, num_features: int) -> scipy.spars
         own = np.empty(len(at), dtype=_DRAWN)
         own["draw"], own["piece"], own["at"] = draws[at], number, at
         held = np.concatenate([held, own])
-        held = held[np.argsort(held["draw"], kind="stable")][:most]  # of equal ones the first
+        held = held[np.argsort(held["draw"], kind="stable")]
+        # An equal draw is the same text again. What is trained on must not be held out, too.
+        held = held[np.append(True, held["draw"][1:] != held["draw"][:-1])[: len(held)]][:most]
     rows: dict[int, Cells] = {}
     for number in np.unique(held["piece"]).tolist():
         with np.load(paths[number], allow_pickle=False) as opened:
