@@ -20,6 +20,7 @@ from corpora import (
     reasons,
     recipe_of,
     save_tokenizer,
+    write_examples,
     write_lines,
 )
 from transformers import AutoTokenizer
@@ -455,6 +456,38 @@ def test_what_a_recipe_names_must_be_there(tmp_path):
         recipe = recipe_of(tmp_path, **values | change)
         with pytest.raises((RecipeError, DataError), match=told):
             build(recipe, tmp_path / "out", workers=1, say=print)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("section", ["decontaminate", "toxicity"])
+def test_a_broken_file_of_a_step_is_told_before_a_document_is_read(tmp_path, section):
+    """Also where broken rows of sources are skipped: a benchmark unseen is worse than no build."""
+    (tmp_path / "broken.jsonl").write_text('{"q": "ok"}\n{broken\n')
+    change = {section: {"files": str(tmp_path / "broken.jsonl")}, "on_error": "refuse"}
+    if section == "decontaminate":
+        change["on_error"] = "skip"
+    with pytest.raises(DataError, match=r"broken\.jsonl:"):
+        built(recipe_of(tmp_path, **everything(tmp_path) | change), tmp_path / "out")
+    assert not (tmp_path / "out" / "work" / "read").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sources": [{"name": "a", "files": "hf:a/b"}]},
+        {"decontaminate": {"files": ["hf:a/b"]}},
+        {"toxicity": {"files": ["hf:a/b"]}},
+        {"toxicity": {"files": ["examples.jsonl"], "harmless": "hf:a/b"}},
+    ],
+)
+def test_a_hub_without_its_library_is_told_before_anything_runs(tmp_path, monkeypatch, change):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    monkeypatch.chdir(tmp_path)
+    write_lines(tmp_path / "a.jsonl", [document(1), document(2)])
+    write_examples(tmp_path / "examples.jsonl")
+    values = {"sources": [{"name": "a", "files": "a.jsonl"}]} | change
+    with pytest.raises(DataError, match=r"hf:a/b: .* pip install 'preceptor\[hub\]'"):
+        build(recipe_of(tmp_path, **values), tmp_path / "out", workers=1, say=print)
     assert not (tmp_path / "out").exists()
 
 

@@ -17,7 +17,7 @@ from preceptor.corpus.recipe import SlurmConfig
 from preceptor.errors import DataError, RecipeError
 
 ALL = [
-    "toxicity", "read", "train", "score", "bands", "duplicates", "benchmarks", "unique", "common",
+    "benchmarks", "toxicity", "read", "train", "score", "bands", "duplicates", "unique", "common",
     "tokens", "mixture", "shards", "card",
 ]  # fmt: skip
 

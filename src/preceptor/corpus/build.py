@@ -112,10 +112,12 @@ def require(recipe: CorpusRecipe) -> None:
         RecipeError: a file is missing.
         DataError: a package is none that has text, or the library of the hub is missing.
     """
+    named = [file for source in recipe.sources for file in source.files]
+    named += recipe.decontaminate.files if recipe.decontaminate else []
+    named += [*recipe.toxicity.files, *recipe.toxicity.harmless] if recipe.toxicity else []
+    for file in filter(is_hub, named):
+        require_hub(file)
     for source in recipe.sources:
-        for file in source.files:
-            if is_hub(file):
-                require_hub(file)
         if source.package is not None:
             text_set(source.package)
     if recipe.blocklist is not None:

@@ -55,6 +55,9 @@ def passes_of(plan: Plan) -> list[Pass]:
         return Pass(name, [partial(task, plan)], 1)
 
     found = []
+    # What a recipe names beside its sources comes first: a broken file of it is told at once.
+    if recipe.decontaminate is not None:
+        found.append(alone("benchmarks", passes.index_benchmarks))
     if recipe.toxicity is not None:
         found.append(alone("toxicity", passes.train_toxicity))
     if recipe.classifier is not None:
@@ -63,8 +66,7 @@ def passes_of(plan: Plan) -> list[Pass]:
         bands = Pass("bands", [partial(passes.find_candidates, plan)], recipe.duplicates.num_bands)
         found += [of_texts("score"), bands, alone("duplicates", passes.find_duplicates)]
     if recipe.decontaminate is not None:
-        found += [alone("benchmarks", passes.index_benchmarks), of_texts("unique")]
-        found += [alone("common", passes.find_common)]
+        found += [of_texts("unique"), alone("common", passes.find_common)]
     found += [of_texts("tokens"), alone("mixture", stream.mix)]
     found.append(Pass("shards", [partial(stream.write_my_shards, plan)], max(count, 8)))
     found.append(alone("card", write_card))

@@ -5,13 +5,13 @@ are duplicates, how common a run of words is, how many tokens a source has. Betw
 documents wait on the disk. Each task of a pass reads one piece and writes files of its own, whole
 or not at all, so that tasks run anywhere, in any order, and again.
 
+    benchmarks  the runs of words that must not be in the text
     toxicity    learns what is toxic from labelled examples
     read        files -> documents: languages, rules on quality; a sample for the classifier
     train       the classifier
     score       the classifier and the Pareto rule; signatures and bands
     bands       candidates for duplicates, one band a task
     duplicates  which documents go
-    benchmarks  the runs of words that must not be in the text
     unique      without duplicates; counts how many documents have which run
     tokens      without benchmarks, blocked words, toxic text, personal data; tokens of each piece
     mixture     how often each document is seen
