@@ -18,6 +18,7 @@ import jinja2
 import preceptor
 from preceptor.corpus.classifier import keep_probability
 from preceptor.corpus.plan import TEXT_PASSES, Plan, read_facts
+from preceptor.corpus.steps import benchmarks_of
 from preceptor.corpus.tally import merged
 from preceptor.corpus.texts import read_json, whole_file, write_json
 from preceptor.corpus.toxicity import MANY
@@ -109,6 +110,7 @@ def make_card(plan: Plan) -> Json:
         "classifier": _of_classifier(classifier, tallies, plan),
         "toxicity": toxicity | {"by_score": _extra(tallies, "toxic score ")} if toxicity else {},
         "duplicate_pairs": read_json(duplicates) if duplicates.is_file() else {},
+        "benchmarks": _benchmarks(plan, tallies),
         "masked": _extra(tallies, "masked "),
         "cut": {key: sum(t["extra"].get(key, 0) for t in tallies.values())
                 for key in ("documents cut", "pieces of cut documents")},
@@ -233,6 +235,17 @@ def _of_classifier(facts: Json, tallies: dict[str, Json], plan: Plan) -> Json:
             for bin_ in range(10)
         ]
     }
+
+
+def _benchmarks(plan: Plan, tallies: dict[str, Json]) -> list[Json]:
+    """For each benchmark file what the step covers: items, too short ones, documents, runs."""
+    if plan.recipe.decontaminate is None:
+        return []
+    hit = _extra(tallies, "benchmark ")
+    return [
+        fact | {"documents": hit.get(str(number), 0)}
+        for number, fact in enumerate(benchmarks_of(plan).facts)
+    ]
 
 
 def _extra(tallies: dict[str, Json], prefix: str) -> dict[str, int]:

@@ -96,7 +96,7 @@ def _noticed(name: str, plan: Plan, piece: int, texts: Iterator[Text]) -> Iterat
         sample.save(sample_path(plan, piece))
     elif name == "unique":
         assert recipe.decontaminate is not None
-        index = np.load(plan.work / "benchmarks.npy", allow_pickle=False)
+        index = contamination.Benchmarks.load(plan.work).runs
         touched, seen = [], [np.empty(0, dtype=np.uint64)]
         for at, text in enumerate(texts):
             hits = contamination.hits_in(text.text, index, recipe.decontaminate.run)
@@ -209,9 +209,7 @@ def _pairs(plan: Plan, gone: dict[int, Any]) -> list[dict[str, str]]:
 def index_benchmarks(plan: Plan, _: Any, __: int, ___: int) -> None:
     """All runs of words of the benchmarks."""
     assert plan.recipe.decontaminate is not None
-    index = contamination.benchmark_runs(plan.recipe.decontaminate)
-    with whole_file(plan.work / "benchmarks.npy") as file:
-        np.save(file, index, allow_pickle=False)
+    contamination.Benchmarks.read(plan.recipe.decontaminate).save(plan.work)
 
 
 def find_common(plan: Plan, _: Any, __: int, ___: int) -> None:
