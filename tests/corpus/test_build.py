@@ -425,6 +425,7 @@ WRONG = {
     "{sources: [{name: a, files: x}], classifier: {}}": "classify: true, and none has it",
     "{sources: [{name: a, files: x}], tokens: 5}": "no source has a weight",
     "{sources: [{name: a, files: x}], duplicates: {nere: 0.8}}": "Did you mean duplicates.near?",
+    "sources: [{name: a, files: x, quality: {min_wrds: 3}}]": "sources.0.quality.min_words?",
     "sources: [{name: a, flies: x}]": "no such key. Did you mean sources.0.files?",
     "{sources: [{name: a, files: x}], laguage: {keep: [en]}}": "Did you mean language?",
 }
@@ -489,6 +490,53 @@ def test_a_hub_without_its_library_is_told_before_anything_runs(tmp_path, monkey
     with pytest.raises(DataError, match=r"hf:a/b: .* pip install 'preceptor\[hub\]'"):
         build(recipe_of(tmp_path, **values), tmp_path / "out", workers=1, say=print)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_source_has_its_own_filters_or_none(tmp_path):
+    """Short documents, German ones, and English ones; the recipe's rules drop the first two."""
+    german = "Der Hund läuft durch den Wald und die Katze schläft auf dem Dach. " * 9
+    sources, own = [], {"none": None, "mild": {"min_words": 3}, "same": "recipe"}
+    for number, (name, quality) in enumerate(own.items()):
+        texts = [f"The house of {number} is in that city.", f"{german}{number}."]
+        path = write_lines(tmp_path / f"{name}.jsonl", [*texts, document(number), document(9)])
+        sources.append({"name": name, "files": str(path)})
+        if quality != "recipe":
+            sources[-1] |= {"quality": quality}
+    sources[0]["language"] = None
+    values = {"sources": sources, "language": {"keep": ["en"]}, "quality": {}}
+    recipe = recipe_of(tmp_path, **values)
+    again = CorpusRecipe.model_validate(recipe.model_dump(mode="json"))
+    assert again == recipe and again.quality_of(again.sources[0]) is None
+    assert again.quality_of(again.sources[2]) == recipe.quality
+    lines: list[str] = []
+    build(again, tmp_path / "out", workers=1, say=lines.append)
+    card = read_card(tmp_path / "out")
+    [read, language, quality] = card["steps"]
+    assert language["kept_by_source"] == {"mild": 3, "same": 3} and language["entered"] == 8
+    assert quality["kept_by_source"] == {"mild": 3, "same": 2} and quality["entered"] == 6
+    assert sum(card["documents"].values()) == 4 + 3 + 2
+    told = ["Language: not a step of none.", "Rules on quality: not a step of none."]
+    assert [line.strip() for line in lines if "not a step" in line] == told
+    page = (tmp_path / "out" / "corpus.html").read_text()
+    assert all(one in page for one in told)
+    assert "none.jsonl; language not done; quality not done</dd>" in page
+    assert "mild.jsonl; quality min_words 3 ·" in page
+
+
+def test_filters_of_one_source_alone(tmp_path):
+    """As GPT-3 filtered the crawl; the recipe has no such section, and the card says the step."""
+    for name in ("book", "crawl"):
+        write_lines(tmp_path / f"{name}.jsonl", ["Short.", document(1 + len(name))])
+    sources = [{"name": n, "files": str(tmp_path / f"{n}.jsonl")} for n in ("book", "crawl")]
+    sources[1]["quality"] = {}
+    card = built(recipe_of(tmp_path, sources=sources), tmp_path / "out")
+    assert reasons(card, "quality") == {"fewer than min_words": 1}
+    assert sum(card["documents"].values()) == 3
+    page = (tmp_path / "out" / "corpus.html").read_text()
+    assert "quality" not in page.split("<dt>not done</dt>")[1].split("</dd>")[0]
+    sources[1]["language"] = {"keep": ["xx"]}
+    with pytest.raises(RecipeError, match="no language xx"):
+        build(recipe_of(tmp_path, sources=sources), tmp_path / "b", workers=1, say=print)
 
 
 def test_a_name_means_the_same_tokenizer_as_in_a_run(tmp_path, monkeypatch):

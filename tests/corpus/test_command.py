@@ -232,7 +232,7 @@ def models_of(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 def test_every_key_is_on_the_page_as_the_recipe_has_it():
     """Type, bounds, default and meaning, section by section."""
-    models = list(models_of(CorpusRecipe))
+    models = set(models_of(CorpusRecipe))
     assert len(models) == 11
     for model in models:
         assert "\n".join(key_table("", model)[2:]) in PAGE, model.__name__
@@ -244,6 +244,13 @@ def test_the_page_s_recipe_is_valid():
     sections = {name for name, value in recipe if value is not None}
     assert sections == set(CorpusRecipe.model_fields)  # every one is shown
     assert recipe.classifier is not None and recipe.classifier.alpha == 9
+    # A book of 150,000 words in one file is neither over max_chars nor asked by rules for pages.
+    for source in recipe.sources:
+        if source.whole_files:
+            assert recipe.quality_of(source) is None and recipe.max_chars > 150_000 * 6
+            assert recipe.language_of(source) is not None
+        else:
+            assert recipe.quality_of(source) is not None
 
 
 def test_the_commands_of_the_page_are_taken_by_the_command_line():

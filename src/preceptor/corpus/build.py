@@ -130,10 +130,11 @@ def require(recipe: CorpusRecipe) -> None:
         from preceptor.data.personal import check_region
 
         check_region(recipe.personal.region)
-    if recipe.language is not None:
+    sections = [recipe.language, *(source.language for source in recipe.sources)]
+    if codes := [code for section in sections if section is not None for code in section.keep]:
         from preceptor.data.languages import known_languages
 
-        for code in recipe.language.keep:
+        for code in codes:
             if code not in known_languages():
                 raise RecipeError(
                     f"language.keep: no language {code}. Known: {', '.join(known_languages())}."

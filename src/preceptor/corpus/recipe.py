@@ -5,7 +5,14 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from preceptor.config import Fraction, Section
 from preceptor.errors import RecipeError
@@ -13,7 +20,36 @@ from preceptor.recipes import explain, read_yaml, set_value
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 OnError = Literal["refuse", "skip"]
+OF_SOURCES = ("language", "quality")
+"""Sections that a source may have of its own, or leave out."""
 ExecutorName = Literal["local", "slurm", "ray"]
+
+
+class LanguageConfig(Section):
+    """Which languages stay (langid; what cannot be told goes)."""
+
+    keep: list[str] = Field(min_length=1, description="Codes such as en.")
+
+
+class QualityConfig(Section):
+    """Rules on one document alone (Gopher, arXiv:2112.11446, appendix A.1.1); words by blanks."""
+
+    min_words: int = Field(50, ge=0, description="Fewer words are no document.")
+    max_words: int = Field(100_000, gt=0, description="More are no document either.")
+    min_mean_word_chars: float = Field(3, ge=0, description="Mean length of a word at least.")
+    max_mean_word_chars: float = Field(10, gt=0, description="Mean length of a word at most.")
+    max_symbols: float = Field(0.1, ge=0, description="Signs # or ... for each word at most.")
+    max_bullet_lines: Fraction = Field(0.9, description="Share of lines that begin a list.")
+    max_ellipsis_lines: Fraction = Field(0.3, description="Share of lines that end in dots.")
+    min_letter_words: Fraction = Field(0.8, description="Share of words with a letter.")
+    min_stop_words: int = Field(
+        2, ge=0, description="Of the, be, to, of, and, that, have, with; 0 unless English."
+    )
+    max_repeated_lines: Fraction = Field(0.3, description="Share of lines said before.")
+    max_repeated_paragraphs: Fraction = Field(0.3, description="Share of paragraphs said before.")
+    repeated_runs: bool = Field(
+        True, description="Also the paper's limits on repeated runs of 2 to 10 words."
+    )
 
 
 class Source(Section):
@@ -42,6 +78,19 @@ class Source(Section):
     classify: bool = Field(
         False, description="The classifier learns from it what is raw, and filters it."
     )
+    language: LanguageConfig | None = Field(
+        None, description="Its own languages, or null for no such step. [the recipe's]"
+    )
+    quality: QualityConfig | None = Field(
+        None, description="Its own rules on quality, or null for none. [the recipe's]"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_said(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Null is not what is left out, so what is left out is not written either."""
+        found: dict[str, Any] = values(self)
+        said = self.model_fields_set
+        return {key: v for key, v in found.items() if key not in OF_SOURCES or key in said}
 
     @field_validator("files", mode="before")
     @classmethod
@@ -60,33 +109,6 @@ class Source(Section):
                 "about what it was told. Leave is_good or classify out"
             )
         return self
-
-
-class LanguageConfig(Section):
-    """Which languages stay (langid; what cannot be told goes)."""
-
-    keep: list[str] = Field(min_length=1, description="Codes such as en.")
-
-
-class QualityConfig(Section):
-    """Rules on one document alone (Gopher, arXiv:2112.11446, appendix A.1.1); words by blanks."""
-
-    min_words: int = Field(50, ge=0, description="Fewer words are no document.")
-    max_words: int = Field(100_000, gt=0, description="More are no document either.")
-    min_mean_word_chars: float = Field(3, ge=0, description="Mean length of a word at least.")
-    max_mean_word_chars: float = Field(10, gt=0, description="Mean length of a word at most.")
-    max_symbols: float = Field(0.1, ge=0, description="Signs # or ... for each word at most.")
-    max_bullet_lines: Fraction = Field(0.9, description="Share of lines that begin a list.")
-    max_ellipsis_lines: Fraction = Field(0.3, description="Share of lines that end in dots.")
-    min_letter_words: Fraction = Field(0.8, description="Share of words with a letter.")
-    min_stop_words: int = Field(
-        2, ge=0, description="Of the, be, to, of, and, that, have, with; 0 unless English."
-    )
-    max_repeated_lines: Fraction = Field(0.3, description="Share of lines said before.")
-    max_repeated_paragraphs: Fraction = Field(0.3, description="Share of paragraphs said before.")
-    repeated_runs: bool = Field(
-        True, description="Also the paper's limits on repeated runs of 2 to 10 words."
-    )
 
 
 class ClassifierConfig(Section):
@@ -262,6 +284,14 @@ class CorpusRecipe(Section):
         if self.classifier is None and any(s.classify or s.is_good for s in self.sources):
             raise ValueError("is_good and classify are for a classifier section. Add one")
         return self
+
+    def language_of(self, source: Source) -> LanguageConfig | None:
+        """The languages of a source: its own, none, or the recipe's."""
+        return source.language if "language" in source.model_fields_set else self.language
+
+    def quality_of(self, source: Source) -> QualityConfig | None:
+        """The rules on a source's documents: its own, none, or the recipe's."""
+        return source.quality if "quality" in source.model_fields_set else self.quality
 
 
 def load_corpus_recipe(path: str, overrides: list[str] | tuple[str, ...] = ()) -> CorpusRecipe:

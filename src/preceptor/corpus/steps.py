@@ -25,11 +25,12 @@ def steps_of(
     """The steps of one pass that the recipe asks for, in order, with their names."""
     recipe = plan.recipe
     if name == "read":
-        if recipe.language is not None:
-            problem_of = partial(quality.language_problem, keep=recipe.language.keep)
+        source = plan.pieces[piece].source
+        if (languages := recipe.language_of(source)) is not None:
+            problem_of = partial(quality.language_problem, keep=languages.keep)
             yield "language", partial(passing, "language", problem_of, tally)
-        if recipe.quality is not None:
-            problem_of = partial(quality.quality_problem, rules=recipe.quality)
+        if (rules := recipe.quality_of(source)) is not None:
+            problem_of = partial(quality.quality_problem, rules=rules)
             yield "quality", partial(passing, "quality", problem_of, tally)
     elif name == "score":
         if recipe.classifier is not None and is_raw and classifier_path(plan).is_file():
