@@ -15,7 +15,7 @@ from typing import Any
 import preceptor
 from preceptor.corpus.blocklist import Blocklist
 from preceptor.corpus.card import summary
-from preceptor.corpus.costs import of_pass, of_steps
+from preceptor.corpus.costs import write_timing
 from preceptor.corpus.pieces import Piece, lines_of, plan_pieces
 from preceptor.corpus.plan import Plan
 from preceptor.corpus.recipe import CorpusRecipe, ExecutorName
@@ -26,8 +26,6 @@ from preceptor.data.hub import is_hub, require_hub
 from preceptor.data.shards import CARD, PARTS, index_name, is_built, read_card, shard_name
 from preceptor.errors import RecipeError
 
-SUPERSEDED = {"score": "read", "unique": "score", "tokens": "unique", "bands": "bands"}
-"""When a pass is done, whose files nobody reads again; the duplicates need those of `score`."""
 PARTIAL = re.compile(
     rf"(({'|'.join(PARTS)})-\d{{5,}}(\.index)?\.npy|(corpus|build|timing)\.json|corpus\.html"
     r"|ATTRIBUTION\.md|LICENSE-[\w.-]+)\.\d+\.partial"
@@ -80,17 +78,11 @@ def build(
         say(line)
     with alone_in(out):
         _begin(plan, key)
-        passes: dict[str, Any] = {}
-
-        def after(name: str, seconds: float) -> None:
-            passes[name] = {"seconds": round(seconds, 3)} | of_pass(plan, name)
-            _clear(plan, name)
-
+        seconds: dict[str, float] = {}
         count = workers or os.cpu_count() or 1
-        executors.run_passes(plan, executor, count, say, after)
-        if is_built(out):
-            cost = {"workers": count, "passes": passes, "steps": of_steps(plan)}
-            write_json(out / "timing.json", cost)
+        executors.run_passes(plan, executor, count, say, seconds.__setitem__)
+        if executor != "slurm":  # whose jobs go on when this has ended
+            write_timing(plan, seconds, count)
             _tidy(plan)
             for line in summary(read_card(out)):
                 say(line)
@@ -249,15 +241,6 @@ def _tidy(plan: Plan) -> None:
         if PARTIAL.fullmatch(path.name):
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def _clear(plan: Plan, done: str) -> None:
-    """Remove the documents that a done pass has read: the disk holds two copies, not five."""
-    if done in SUPERSEDED:
-        shutil.rmtree(plan.work / SUPERSEDED[done], ignore_errors=True)
-    if done == "tokens":
-        for name in ("read", "score"):
-            shutil.rmtree(plan.work / name, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from loguru import logger
 
 from preceptor.corpus import costs, passes, stream
 from preceptor.corpus.card import write_card
-from preceptor.corpus.plan import Plan
+from preceptor.corpus.plan import TEXT_PASSES, Plan, clear
 from preceptor.corpus.recipe import ExecutorName
 from preceptor.corpus.texts import read_json, write_json
 from preceptor.errors import RecipeError
@@ -70,14 +70,26 @@ def passes_of(plan: Plan) -> list[Pass]:
     found += [of_texts("tokens"), alone("mixture", stream.mix)]
     found.append(Pass("shards", [partial(stream.write_my_shards, plan)], max(count, 8)))
     found.append(alone("card", write_card))
-    return [
-        Pass(
-            one.name,
-            [costs.begin_cost, *one.pipeline, partial(costs.note_cost, plan, one.name)],
-            one.tasks,
-        )
-        for one in found
-    ]
+    return [_whole(plan, one, [before.name for before in found[:at]])
+            for at, one in enumerate(found)]  # fmt: skip
+
+
+def _whole(plan: Plan, one: Pass, before: list[str]) -> Pass:
+    """A pass with what it costs; and a task that is alone removes what nobody reads any more.
+
+    Slurm's jobs do that, too: none begins before all of the pass before have ended.
+    """
+    pipeline = [costs.begin_cost, *one.pipeline, partial(costs.note_cost, plan, one.name)]
+    if one.tasks == 1 and one.name not in TEXT_PASSES:
+        pipeline.insert(0, partial(clear, plan, before))
+    if one.name == "card":
+        pipeline += [partial(_timed, plan), partial(clear, plan, ["card"])]
+    return Pass(one.name, pipeline, one.tasks)
+
+
+def _timed(plan: Plan, _: Any, __: int, ___: int) -> None:
+    """For Slurm, where nobody waits; a build that does writes it anew, with the seconds."""
+    costs.write_timing(plan, {}, None)
 
 
 def run_passes(

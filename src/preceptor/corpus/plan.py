@@ -1,6 +1,7 @@
 """What every task of a build knows: the recipe, its pieces, and where in `work/` things wait."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,15 @@ from preceptor.randomness import derived_seed
 
 TEXT_PASSES = ("read", "score", "unique", "tokens")
 """The passes that take documents and leave documents or their tokens, in order."""
+
+READ_NO_MORE = {
+    "score": ("read",),
+    "bands": ("bands",),
+    "unique": ("read", "score"),
+    "tokens": ("read", "score", "unique"),
+    "card": ("tokens", "lists", "sample", "signatures", "candidates", "removed", "hits"),
+}
+"""When a pass is done, which folders nobody reads again; not the card's, for it may be repeated."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,13 @@ class Plan:
 
     def numbers(self, is_mine: Callable[[Piece], bool]) -> list[int]:
         return [number for number, piece in enumerate(self.pieces) if is_mine(piece)]
+
+
+def clear(plan: Plan, done: Collection[str], _: Any, __: int, ___: int) -> None:
+    """Remove what done passes have left and nobody reads: the disk holds two copies, not five."""
+    for name in done:
+        for folder in READ_NO_MORE.get(name, ()):
+            shutil.rmtree(plan.work / folder, ignore_errors=True)
 
 
 def classifier_path(plan: Plan) -> Path:
