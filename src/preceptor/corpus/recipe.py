@@ -64,7 +64,9 @@ class Source(Section):
     package: str | None = Field(
         None, description="Instead of files: a set of running text of `preceptor data list`."
     )
-    text_key: str = Field("text", min_length=1, description="Where a row has its text.")
+    text_key: str = Field(
+        "text", min_length=1, description="Where a row has its text; .txt and .wet have no rows."
+    )
     whole_files: bool = Field(
         False, description="A .txt file is one document; else a blank line ends one."
     )
