@@ -18,6 +18,7 @@ from preceptor.config import Fraction, Section
 from preceptor.errors import RecipeError
 from preceptor.recipes import explain, read_yaml, set_value
 
+BUILT_IN = Path(__file__).parent / "recipes"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 OnError = Literal["refuse", "skip"]
 OF_SOURCES = ("language", "quality")
@@ -297,9 +298,15 @@ class CorpusRecipe(Section):
 
 
 def load_corpus_recipe(path: str, overrides: list[str] | tuple[str, ...] = ()) -> CorpusRecipe:
-    """Read a recipe and validate it; every problem is in the one `RecipeError`."""
+    """A recipe by its name or file, validated; every problem is in the one `RecipeError`."""
+    built_in = BUILT_IN / f"{path}.yaml"
+    if built_in.is_file():
+        path = str(built_in)
     if not Path(path).is_file():
-        raise RecipeError(f"{path}: no such file. docs/corpus.md has a recipe to begin with.")
+        names = ", ".join(sorted(own.stem for own in BUILT_IN.glob("*.yaml")))
+        raise RecipeError(
+            f"{path}: no such file. docs/corpus.md has a recipe to begin with; built in: {names}."
+        )
     values = read_yaml(Path(path))
     values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).stem).strip("._-"))
     for override in overrides:
