@@ -236,14 +236,20 @@ def test_a_built_corpus_is_not_built_again_and_not_overwritten(tmp_path):
     assert files_of(tmp_path / "out") == before
 
 
-def test_leftovers_of_another_recipe_do_not_get_in(tmp_path):
+@pytest.mark.parametrize("of", ["another recipe", "an older program"])
+def test_leftovers_do_not_get_in(tmp_path, of):
     values = everything(tmp_path)
     built(recipe_of(tmp_path, **values), tmp_path / "whole")
-    other = recipe_of(tmp_path, **values | {"seed": 5})
+    other = recipe_of(tmp_path, **values | ({"seed": 5} if of == "another recipe" else {}))
     built(other, tmp_path / "out")
     (tmp_path / "out" / "corpus.json").unlink()
     shutil.copytree(tmp_path / "raw", tmp_path / "out" / "work" / "read")
-    (tmp_path / "out" / "work" / "plan.json").write_text('{"key": "other"}')
+    key = json.loads((tmp_path / "out" / "build.json").read_text())["key"]
+    plan = {"key": "other"} if of == "another recipe" else {"key": key}
+    (tmp_path / "out" / "work" / "plan.json").write_text(json.dumps(plan))
+    done = tmp_path / "out" / "work" / "logs" / "duplicates" / "completions"
+    done.mkdir(parents=True)
+    (done / "00000").touch()
     built(recipe_of(tmp_path, **values), tmp_path / "out")
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
 

@@ -26,6 +26,8 @@ from preceptor.data.hub import is_hub, require_hub
 from preceptor.data.shards import CARD, PARTS, index_name, is_built, read_card, shard_name
 from preceptor.errors import RecipeError
 
+WORK = 2
+"""What lies in work/ and how; what an older build left there half done begins anew."""
 PARTIAL = re.compile(
     rf"(({'|'.join(PARTS)})-\d{{5,}}(\.index)?\.npy|(corpus|build|timing)\.json|corpus\.html"
     r"|ATTRIBUTION\.md|LICENSE-[\w.-]+)\.\d+\.partial"
@@ -205,8 +207,8 @@ def _key_in(out: Path) -> str | None:
 
 def _begin(plan: Plan, key: str) -> None:
     """The work folder of this very build; what another one left there goes."""
-    started = plan.work / "plan.json"
-    if not started.is_file() or read_json(started)["key"] != key:
+    started, wanted = plan.work / "plan.json", {"key": key, "work": WORK}
+    if not started.is_file() or read_json(started) != wanted:
         # First, so that the folder is known as ours whenever this is interrupted.
         write_json(plan.out / "build.json", {"key": key, "name": plan.recipe.name})
         if plan.work.is_dir():
@@ -219,7 +221,8 @@ def _begin(plan: Plan, key: str) -> None:
                     index_name(part, int(number)),
                 ):
                     old.unlink()
-        write_json(started, {"key": key})
+        plan.write_pieces()
+        write_json(started, wanted)
 
 
 def _require_same(out: Path, key: str) -> None:
