@@ -17,7 +17,7 @@ corpus_app = typer.Typer(
 
 @corpus_app.command()
 def build(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file; docs/corpus.md.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or small-english.")],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set one key, such as classifier.alpha=6."),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from corpora import (
     reasons,
     recipe_of,
     save_tokenizer,
+    write_examples,
     write_lines,
 )
 from transformers import AutoTokenizer
@@ -184,6 +186,40 @@ def assert_group_ends(group: int) -> None:
     raise AssertionError("a process of the build goes on")
 
 
+FEW_FILES = """
+import os, resource
+os.fsync = lambda number: None
+pieces.PIECE_BYTES = 1000
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+"""
+
+
+def test_open_files_do_not_grow_with_the_pieces(tmp_path):
+    """84 pieces and 64 files; what is left out looks at one document alone."""
+    off = ("language", "quality", "blocklist", "toxicity", "personal")
+    values = everything(tmp_path) | dict.fromkeys(off)
+    for number in range(80):
+        write_lines(tmp_path / "raw" / f"many-{number}.jsonl", [document(8000 + number, 14)])
+    recipe = recipe_of(tmp_path, **values | {"duplicates": {"num_bands": 2}, "shard_tokens": 9000})
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    words = command(tmp_path, tmp_path / "out", 1, FEW_FILES)
+    assert start(words, tmp_path / "log").wait(300) == 0, (tmp_path / "log").read_text()
+    assert "corpus read 0/84\n" in (tmp_path / "log").read_text()
+    assert len(read_card(tmp_path / "out")["shards"]["train"]) > 5
+
+
+def test_a_build_may_open_as_many_files_as_its_user(tmp_path):
+    write_lines(tmp_path / "a.jsonl", [document(1), document(2)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard))
+    try:
+        recipe = recipe_of(tmp_path, sources=[{"name": "a", "files": str(tmp_path / "a.jsonl")}])
+        built(recipe, tmp_path / "out")
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_a_built_corpus_is_not_built_again_and_not_overwritten(tmp_path):
     values = everything(tmp_path)
     recipe = recipe_of(tmp_path, **values)
@@ -200,14 +236,20 @@ def test_a_built_corpus_is_not_built_again_and_not_overwritten(tmp_path):
     assert files_of(tmp_path / "out") == before
 
 
-def test_leftovers_of_another_recipe_do_not_get_in(tmp_path):
+@pytest.mark.parametrize("of", ["another recipe", "an older program"])
+def test_leftovers_do_not_get_in(tmp_path, of):
     values = everything(tmp_path)
     built(recipe_of(tmp_path, **values), tmp_path / "whole")
-    other = recipe_of(tmp_path, **values | {"seed": 5})
+    other = recipe_of(tmp_path, **values | ({"seed": 5} if of == "another recipe" else {}))
     built(other, tmp_path / "out")
     (tmp_path / "out" / "corpus.json").unlink()
     shutil.copytree(tmp_path / "raw", tmp_path / "out" / "work" / "read")
-    (tmp_path / "out" / "work" / "plan.json").write_text('{"key": "other"}')
+    key = json.loads((tmp_path / "out" / "build.json").read_text())["key"]
+    plan = {"key": "other"} if of == "another recipe" else {"key": key}
+    (tmp_path / "out" / "work" / "plan.json").write_text(json.dumps(plan))
+    done = tmp_path / "out" / "work" / "logs" / "duplicates" / "completions"
+    done.mkdir(parents=True)
+    (done / "00000").touch()
     built(recipe_of(tmp_path, **values), tmp_path / "out")
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
 
@@ -389,6 +431,7 @@ WRONG = {
     "{sources: [{name: a, files: x}], classifier: {}}": "classify: true, and none has it",
     "{sources: [{name: a, files: x}], tokens: 5}": "no source has a weight",
     "{sources: [{name: a, files: x}], duplicates: {nere: 0.8}}": "Did you mean duplicates.near?",
+    "sources: [{name: a, files: x, quality: {min_wrds: 3}}]": "sources.0.quality.min_words?",
     "sources: [{name: a, flies: x}]": "no such key. Did you mean sources.0.files?",
     "{sources: [{name: a, files: x}], laguage: {keep: [en]}}": "Did you mean language?",
 }
@@ -421,6 +464,85 @@ def test_what_a_recipe_names_must_be_there(tmp_path):
         with pytest.raises((RecipeError, DataError), match=told):
             build(recipe, tmp_path / "out", workers=1, say=print)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("section", ["decontaminate", "toxicity"])
+def test_a_broken_file_of_a_step_is_told_before_a_document_is_read(tmp_path, section):
+    """Also where broken rows of sources are skipped: a benchmark unseen is worse than no build."""
+    (tmp_path / "broken.jsonl").write_text('{"q": "ok"}\n{broken\n')
+    change = {section: {"files": str(tmp_path / "broken.jsonl")}, "on_error": "refuse"}
+    if section == "decontaminate":
+        change["on_error"] = "skip"
+    with pytest.raises(DataError, match=r"broken\.jsonl:"):
+        built(recipe_of(tmp_path, **everything(tmp_path) | change), tmp_path / "out")
+    assert not (tmp_path / "out" / "work" / "read").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sources": [{"name": "a", "files": "hf:a/b"}]},
+        {"decontaminate": {"files": ["hf:a/b"]}},
+        {"toxicity": {"files": ["hf:a/b"]}},
+        {"toxicity": {"files": ["examples.jsonl"], "harmless": "hf:a/b"}},
+    ],
+)
+def test_a_hub_without_its_library_is_told_before_anything_runs(tmp_path, monkeypatch, change):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    monkeypatch.chdir(tmp_path)
+    write_lines(tmp_path / "a.jsonl", [document(1), document(2)])
+    write_examples(tmp_path / "examples.jsonl")
+    values = {"sources": [{"name": "a", "files": "a.jsonl"}]} | change
+    with pytest.raises(DataError, match=r"hf:a/b: .* pip install 'preceptor\[hub\]'"):
+        build(recipe_of(tmp_path, **values), tmp_path / "out", workers=1, say=print)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_has_its_own_filters_or_none(tmp_path):
+    """Short documents, German ones, and English ones; the recipe's rules drop the first two."""
+    german = "Der Hund läuft durch den Wald und die Katze schläft auf dem Dach. " * 9
+    sources, own = [], {"none": None, "mild": {"min_words": 3}, "same": "recipe"}
+    for number, (name, quality) in enumerate(own.items()):
+        texts = [f"The house of {number} is in that city.", f"{german}{number}."]
+        path = write_lines(tmp_path / f"{name}.jsonl", [*texts, document(number), document(9)])
+        sources.append({"name": name, "files": str(path)})
+        if quality != "recipe":
+            sources[-1] |= {"quality": quality}
+    sources[0]["language"] = None
+    values = {"sources": sources, "language": {"keep": ["en"]}, "quality": {}}
+    recipe = recipe_of(tmp_path, **values)
+    again = CorpusRecipe.model_validate(recipe.model_dump(mode="json"))
+    assert again == recipe and again.quality_of(again.sources[0]) is None
+    assert again.quality_of(again.sources[2]) == recipe.quality
+    lines: list[str] = []
+    build(again, tmp_path / "out", workers=1, say=lines.append)
+    card = read_card(tmp_path / "out")
+    [read, language, quality] = card["steps"]
+    assert language["kept_by_source"] == {"mild": 3, "same": 3} and language["entered"] == 8
+    assert quality["kept_by_source"] == {"mild": 3, "same": 2} and quality["entered"] == 6
+    assert sum(card["documents"].values()) == 4 + 3 + 2
+    told = ["Language: not a step of none.", "Rules on quality: not a step of none."]
+    assert [line.strip() for line in lines if "not a step" in line] == told
+    page = (tmp_path / "out" / "corpus.html").read_text()
+    assert all(one in page for one in told)
+    assert "none.jsonl; language not done; quality not done</dd>" in page
+    assert "mild.jsonl; quality min_words 3 ·" in page
+
+
+def test_filters_of_one_source_alone(tmp_path):
+    """As GPT-3 filtered the crawl; the recipe has no such section, and the card says the step."""
+    for name in ("book", "crawl"):
+        write_lines(tmp_path / f"{name}.jsonl", ["Short.", document(1 + len(name))])
+    sources = [{"name": n, "files": str(tmp_path / f"{n}.jsonl")} for n in ("book", "crawl")]
+    sources[1]["quality"] = {}
+    card = built(recipe_of(tmp_path, sources=sources), tmp_path / "out")
+    assert reasons(card, "quality") == {"fewer than min_words": 1}
+    assert sum(card["documents"].values()) == 3
+    page = (tmp_path / "out" / "corpus.html").read_text()
+    assert "quality" not in page.split("<dt>not done</dt>")[1].split("</dd>")[0]
+    sources[1]["language"] = {"keep": ["xx"]}
+    with pytest.raises(RecipeError, match="no language xx"):
+        build(recipe_of(tmp_path, sources=sources), tmp_path / "b", workers=1, say=print)
 
 
 def test_a_name_means_the_same_tokenizer_as_in_a_run(tmp_path, monkeypatch):

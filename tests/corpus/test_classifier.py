@@ -1,6 +1,7 @@
 """The quality classifier: the Pareto rule against its closed form and numpy's own draws."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -131,6 +132,65 @@ def test_a_sample_is_of_the_smallest_draws_whatever_the_order(tmp_path):
     wanted = matrix(sorted(texts, key=order.__getitem__)[:20])
     for one in found:
         assert (one != wanted).nnz == 0
+
+
+def noise(seed: int) -> list[str]:
+    """Texts of words drawn alike: no classifier can tell two seeds' apart."""
+    rng = np.random.default_rng(seed)
+    return [" ".join(f"w{word}" for word in rng.integers(0, 3000, 60)) for _ in range(300)]
+
+
+@pytest.mark.parametrize("num_pieces", [1, 3])
+def test_copies_do_not_make_the_held_out_figure_better(tmp_path, num_pieces):
+    """Each text comes three times, in one piece or in three, and is learned or held out."""
+    matrices = []
+    for kind in range(2):
+        samples = [Sample(1000, 2**12) for _ in range(num_pieces)]
+        for copy in range(3):
+            for text in noise(kind):
+                samples[copy % num_pieces].offer(int(draws([origin_of(text)], 1)[0]), text)
+        paths = [tmp_path / f"{kind}-{number}.npz" for number in range(num_pieces)]
+        for sample, path in zip(samples, paths, strict=True):
+            sample.save(path)
+        matrices.append(load_samples(paths, 1000, 2**12))
+        assert matrices[kind].shape[0] == 300
+    facts = fit(*matrices, 1e-5)[1]
+    assert facts["held_out_auc_low"] < 0.5 < facts["held_out_auc_high"]
+    assert 0.35 < facts["held_out_auc"] < 0.65
+
+
+def test_copies_take_no_place_of_other_texts(tmp_path):
+    """A piece that is full of one text has room for others of larger draws, and in any order."""
+    for name, order in (("a", [5, 5, 5, 1, 9, 5, 7, 1]), ("b", [9, 7, 5, 5, 1, 1, 5, 5])):
+        sample = Sample(3, 64)
+        for draw in order:
+            sample.offer(draw, f"word{draw}")
+        sample.save(tmp_path / f"{name}.npz")
+        assert np.load(tmp_path / f"{name}.npz")["draws"].tolist() == [1, 5, 7]
+
+
+def test_a_sample_of_many_pieces_is_not_held(tmp_path):
+    """Of 60 pieces with 2,000 documents each 500 documents are taken: their own size is held."""
+    rng, most = np.random.default_rng(4), 500
+    every, cells = [], 20
+    for number in range(60):
+        draws = np.sort(rng.integers(0, 2**64, 2000, dtype=np.uint64))
+        every += [(draw, number, at) for at, draw in enumerate(draws.tolist())]
+        np.savez(
+            tmp_path / f"{number}.npz",
+            draws=draws,
+            ends=np.arange(0, 2000 * cells + 1, cells),
+            cells=np.tile(np.arange(cells, dtype=np.int32), 2000),
+            values=np.repeat(np.arange(2000, dtype=np.float32) + 10_000 * number, cells),
+        )
+    paths = [tmp_path / f"{number}.npz" for number in range(60)]
+    tracemalloc.start()
+    found = load_samples(paths, most, cells)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    wanted = [at + 10_000 * number for _, number, at in sorted(every)[:most]]
+    assert found[:, 0].toarray().ravel().tolist() == wanted
+    assert peak < 2_000_000  # a piece is 350 kB, and all draws as Python's numbers are 14 MB
 
 
 def test_a_classifier_comes_back_as_it_was(tmp_path):

@@ -21,10 +21,18 @@ from typer.testing import CliRunner
 
 from preceptor.cli import app
 from preceptor.config import Recipe
+from preceptor.corpus.build import require
 from preceptor.corpus.card import STEPS
-from preceptor.corpus.recipe import ClassifierConfig, CorpusRecipe, DecontaminateConfig
+from preceptor.corpus.pieces import plan_pieces
+from preceptor.corpus.recipe import (
+    BUILT_IN,
+    ClassifierConfig,
+    CorpusRecipe,
+    DecontaminateConfig,
+    load_corpus_recipe,
+)
 from preceptor.data.batching import open_sequences
-from preceptor.errors import DataError
+from preceptor.errors import DataError, RecipeError
 from preceptor.models import save_model
 from preceptor.recipes.documentation import key_table
 from preceptor.recipes.files import require_files
@@ -232,18 +240,40 @@ def models_of(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 def test_every_key_is_on_the_page_as_the_recipe_has_it():
     """Type, bounds, default and meaning, section by section."""
-    models = list(models_of(CorpusRecipe))
+    models = set(models_of(CorpusRecipe))
     assert len(models) == 11
     for model in models:
         assert "\n".join(key_table("", model)[2:]) in PAGE, model.__name__
 
 
 def test_the_page_s_recipe_is_valid():
-    [block] = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    _, block = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     recipe = CorpusRecipe.model_validate(yaml.safe_load(block))
     sections = {name for name, value in recipe if value is not None}
     assert sections == set(CorpusRecipe.model_fields)  # every one is shown
     assert recipe.classifier is not None and recipe.classifier.alpha == 9
+    # A book of 150,000 words in one file is neither over max_chars nor asked by rules for pages.
+    for source in recipe.sources:
+        if source.whole_files:
+            assert recipe.quality_of(source) is None and recipe.max_chars > 150_000 * 6
+            assert recipe.language_of(source) is not None
+        else:
+            assert recipe.quality_of(source) is not None
+
+
+def test_what_is_built_in_runs_on_packages_and_is_on_the_page():
+    """No file of one's own is needed, and each source is a set that a corpus can read."""
+    shown, _ = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert shown == (BUILT_IN / "small-english.yaml").read_text(encoding="utf-8")
+    assert "preceptor corpus build small-english " in PAGE
+    for path in BUILT_IN.glob("*.yaml"):
+        recipe = load_corpus_recipe(path.stem, ["valid_fraction=0.02"])
+        assert recipe.name == path.stem and recipe.valid_fraction == 0.02
+        require(recipe)
+        assert all(source.package is not None for source in recipe.sources)
+        assert len(plan_pieces(recipe)[0]) == len(recipe.sources)
+    with pytest.raises(RecipeError, match="nowhere: no such file.* built in: small-english"):
+        load_corpus_recipe("nowhere")
 
 
 def test_the_commands_of_the_page_are_taken_by_the_command_line():

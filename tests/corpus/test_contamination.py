@@ -1,12 +1,13 @@
 """Decontamination against a naive search of words, and the paper's numbers one by one."""
 
 import json
+import re
 
 import numpy as np
 import pytest
-from corpora import built, document, reasons, recipe_of, write_lines
+from corpora import WORDS, built, document, reasons, recipe_of, write_lines
 
-from preceptor.corpus.contamination import benchmark_runs, cut_out, hits_in
+from preceptor.corpus.contamination import Benchmarks, cut_out, hits_in
 from preceptor.corpus.recipe import DecontaminateConfig
 from preceptor.corpus.words import words_of
 from preceptor.errors import DataError
@@ -32,7 +33,7 @@ def naive_runs(text: str, run: int = 13) -> set[tuple[str, ...]]:
 
 
 def test_a_text_is_touched_exactly_if_a_naive_search_finds_13_words(config):
-    index = benchmark_runs(config)
+    index = Benchmarks.read(config).runs
     bench = naive_runs(f"{QUESTION}\n{ANSWER}\nNo")
     assert len(index) == len(bench)
     words = QUESTION.split()
@@ -53,14 +54,14 @@ def test_a_text_is_touched_exactly_if_a_naive_search_finds_13_words(config):
 def test_what_is_cut_is_the_run_and_200_characters_on_each_side(config):
     before, after = "b" * 500, "a" * 500
     thirteen = " ".join(QUESTION.split()[2:15])
-    cut = cut_out(f"{before} {thirteen} {after}", benchmark_runs(config), config)
+    cut = cut_out(f"{before} {thirteen} {after}", Benchmarks.read(config).runs, config)
     # The blank beside the run belongs to the 200.
     assert cut is not None and cut.pieces == ["b" * 301, "a" * 301]
     assert cut.cut == thirteen
 
 
 def test_short_pieces_go_and_are_counted_before(config):
-    index = benchmark_runs(config)
+    index = Benchmarks.read(config).runs
     cut = cut_out(f"{'b' * 390} {QUESTION} {'a' * 600}", index, config)
     assert cut is not None and cut.num_pieces == 2 and len(cut.pieces) == 1
     gone = cut_out(f"{'b' * 300} {QUESTION} {'a' * 300}", index, config)
@@ -68,7 +69,7 @@ def test_short_pieces_go_and_are_counted_before(config):
 
 
 def test_no_piece_has_a_run_and_nothing_else_is_lost(config):
-    index = benchmark_runs(config)
+    index = Benchmarks.read(config).runs
     text = f"{document(1, 30)} {QUESTION} {document(2, 30)} {ANSWER} {document(3, 30)}"
     cut = cut_out(text, index, config)
     assert cut is not None and len(cut.pieces) == 3
@@ -114,16 +115,48 @@ def test_a_document_in_too_many_pieces_goes_and_one_without_a_rest_too(tmp_path)
     }
 
 
+def test_the_card_says_what_each_benchmark_covers(tmp_path):
+    """Counted by hand: two files share the answer, and the question is a common phrase here."""
+    rows = {
+        "one.jsonl": [{"q": QUESTION}, {"a": ANSWER}, {"q": "What is the capital of Spain"}],
+        "two.jsonl": [{"q": "Too short"}, {"a": [ANSWER]}, {"q": " ".join(WORDS[:12])}],
+        "<three>.jsonl": [{"q": " ".join(WORDS[:13])}],
+    }
+    for name, own in rows.items():
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in own))
+    texts = [f"{document(n, 30)} {QUESTION} {document(n + 50, 30)}" for n in range(11)]
+    texts += [f"{document(80 + n, 30)} {ANSWER} {document(90 + n, 30)}" for n in range(3)]
+    texts += [f"Short. {ANSWER}", document(70)]
+    write_lines(tmp_path / "a.jsonl", texts)
+    recipe = recipe_of(
+        tmp_path,
+        sources=[{"name": "a", "files": str(tmp_path / "a.jsonl")}],
+        decontaminate={"files": [str(tmp_path / name) for name in rows]},
+    )
+    card = built(recipe, tmp_path / "out")
+    common = len(QUESTION.split()) - 12
+    keys = ("file", "items", "too_short", "documents", "common_runs")
+    told = [tuple(row[key] for key in keys) for row in card["benchmarks"]]
+    files = [str(tmp_path / name) for name in rows]
+    assert told == [(files[0], 3, 1, 4, common), (files[1], 3, 2, 4, 0), (files[2], 1, 0, 0, 0)]
+    page = (tmp_path / "out" / "corpus.html").read_text()
+    [table] = re.findall(r"<th>benchmark</th>.*?</table>", page, re.DOTALL)
+    cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", table)[5:]
+    short = '2 <span class="soft">66.7 %</span>'
+    assert cells[5:10] == [f"<code>{files[1]}</code>", "3", short, "4", "0"]
+    assert cells[10] == f"<code>{tmp_path / '&lt;three&gt;.jsonl'}</code>"
+
+
 def test_benchmarks_that_cannot_be_read_stop_the_build(tmp_path):
     (tmp_path / "b.jsonl").write_text('{"q": "a b"}\n')
     with pytest.raises(DataError, match="no 13 words in a row"):
-        benchmark_runs(DecontaminateConfig(files=[str(tmp_path / "b.jsonl")]))
+        Benchmarks.read(DecontaminateConfig(files=[str(tmp_path / "b.jsonl")]))
     (tmp_path / "b.jsonl").write_text("{broken\n")
     with pytest.raises(DataError, match=r"b\.jsonl:1: not JSON"):
-        benchmark_runs(DecontaminateConfig(files=[str(tmp_path / "b.jsonl")]))
+        Benchmarks.read(DecontaminateConfig(files=[str(tmp_path / "b.jsonl")]))
     (tmp_path / "b.jsonl").write_text("")
     with pytest.raises(DataError, match="nothing in it"):
-        benchmark_runs(DecontaminateConfig(files=[str(tmp_path / "b.jsonl")]))
+        Benchmarks.read(DecontaminateConfig(files=[str(tmp_path / "b.jsonl")]))
 
 
 def test_an_empty_index_finds_nothing(config):

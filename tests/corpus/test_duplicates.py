@@ -8,6 +8,7 @@ import pytest
 from corpora import built, changed, document, reasons, recipe_of, write_lines
 
 from preceptor.corpus.duplicates import (
+    candidates,
     hash_functions,
     removed,
     shingles,
@@ -73,14 +74,27 @@ def test_case_punctuation_and_blanks_make_no_difference():
     ).all()
 
 
-def test_band_files_are_sorted_as_datatrove_wants_them(tmp_path, family):
-    texts = [Text(text, "p", n) for n, text in enumerate([*family[:50], "", "..."])]
-    assert [t.origin for t in signed(texts, tmp_path, 0, CONFIG)] == list(range(52))
-    for band in range(CONFIG.num_bands):
-        path = tmp_path / "bands" / f"bucket_{band:03d}" / "00000.minhash.sig"
-        rows = np.fromfile(path, dtype="<u4").reshape(-1, CONFIG.band_rows + 1)
-        assert [tuple(row) for row in rows.tolist()] == sorted(map(tuple, rows.tolist()))
-        assert set(rows[:, -1].tolist()) == set(range(50))  # without a word there is no shingle
+@pytest.mark.parametrize("at_once", [2**22, 7])
+def test_candidates_are_those_with_an_equal_band(tmp_path, monkeypatch, family, at_once):
+    """Against the numbers of every two documents, over three pieces, in ranges and at once."""
+    monkeypatch.setattr("preceptor.corpus.duplicates.BANDS_AT_ONCE", at_once)
+    texts = [[*family[:60], "", "..."], [], [*family[:30:3], *family[60:90]]]
+    for piece, own in enumerate(texts):
+        named = [Text(text, "p", n) for n, text in enumerate(own)]
+        assert list(signed(named, tmp_path, piece, CONFIG)) == named
+    functions, rows = hash_functions(NUM_HASHES), CONFIG.band_rows
+    for band in (0, CONFIG.num_bands - 1):
+        homes: dict[tuple[int, ...], list[int]] = {}
+        for piece, own in enumerate(texts):
+            for at, text in enumerate(own):
+                if words_of(text):  # without a word there is no shingle
+                    numbers = signature(shingles(text, 5), functions)
+                    key = tuple(numbers[band * rows : (band + 1) * rows].tolist())
+                    homes.setdefault(key, []).append(piece << 32 | at)
+        wanted = {pair for own in homes.values() for pair in itertools.pairwise(own)}
+        found = candidates(tmp_path, len(texts), band, CONFIG).tolist()
+        assert len(found) == len(wanted) > 20
+        assert set(map(tuple, found)) == wanted
 
 
 def test_what_goes_is_what_brute_force_would_drop(tmp_path: Path, family):

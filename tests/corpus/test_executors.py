@@ -1,23 +1,26 @@
 """The passes and who runs them: two workers, a Slurm that is played, Ray where it is."""
 
 import importlib.util
+import json
 import os
 import stat
 import sys
 from pathlib import Path
 
+import dill
 import pytest
 from corpora import built, everything, files_of, recipe_of
 
+from preceptor.corpus import costs
 from preceptor.corpus.build import build
 from preceptor.corpus.executors import passes_of
-from preceptor.corpus.pieces import plan_pieces
+from preceptor.corpus.pieces import Piece, plan_pieces
 from preceptor.corpus.plan import Plan
 from preceptor.corpus.recipe import SlurmConfig
 from preceptor.errors import DataError, RecipeError
 
 ALL = [
-    "toxicity", "read", "train", "score", "bands", "duplicates", "benchmarks", "unique", "common",
+    "benchmarks", "toxicity", "read", "train", "score", "bands", "duplicates", "unique", "common",
     "tokens", "mixture", "shards", "card",
 ]  # fmt: skip
 
@@ -39,6 +42,22 @@ def test_passes_are_those_that_the_recipe_needs(tmp_path):
     bare = recipe_of(tmp_path, **values | off)
     plan = Plan(bare, tuple(plan_pieces(bare)[0]), tmp_path / "out")
     assert [one.name for one in passes_of(plan)] == ["tokens", "mixture", "shards", "card"]
+
+
+def test_a_task_is_sent_the_plan_without_its_pieces(tmp_path):
+    """They would go with every task: the square of their number, and dill takes 20 us a piece."""
+    source = {"name": "a", "files": "x"}
+    recipe = recipe_of(tmp_path, sources=[source, source | {"name": "b"}])
+    sizes = []
+    for count in (3, 3000):
+        pieces = tuple(Piece(recipe.sources[n % 2], (f"{n}.txt", "y")) for n in range(count))
+        plan = Plan(recipe, pieces, tmp_path / "out")
+        plan.write_pieces()
+        sent = dill.dumps(plan)
+        sizes.append(len(sent))
+        assert dill.loads(sent) == plan
+        assert dill.loads(sent).pieces is dill.loads(sent).pieces  # read once
+    assert sizes[0] == sizes[1]
 
 
 def test_what_is_said_fits_a_terminal_and_has_no_lines_of_the_library(tmp_path, capfd):
@@ -96,6 +115,29 @@ if "merge_stats" not in script:
     program(folder, "scontrol", "#!/bin/sh\necho here\n")
 
 
+@pytest.mark.parametrize("without", [(), ("duplicates",), ("classifier",), ("decontaminate",)])
+def test_the_disk_holds_two_copies_of_the_text_at_most(tmp_path, monkeypatch, without):
+    """Looked at when each pass has ended, with what the pass after it is to read."""
+    values = everything(tmp_path) | dict.fromkeys(without) | {"shard_tokens": 10**6}
+    if "classifier" in without:
+        for source in values["sources"]:
+            source.pop("is_good", None), source.pop("classify", None)
+    copies, seen = ("read", "score", "unique", "tokens", "bands", "lists"), {}
+    note = costs.note_cost
+
+    def noting(plan, name, *task):
+        seen[name] = {one for one in copies if (plan.work / one).is_dir()}
+        note(plan, name, *task)
+
+    monkeypatch.setattr("preceptor.corpus.costs.note_cost", noting)
+    built(recipe_of(tmp_path, **values), tmp_path / "out")
+    for name, there in seen.items():
+        assert len(there & {"read", "score", "unique", "tokens"}) <= 2, name
+    assert seen["shards"] == {"tokens", "lists"}
+    if not without:
+        assert seen["duplicates"] == {"score"} and seen["common"] == {"unique"}
+
+
 @pytest.mark.slow
 def test_slurm_s_jobs_write_the_same_bytes(tmp_path, monkeypatch):
     """Each pass is a job that waits for the one before; the tasks are fresh processes."""
@@ -116,6 +158,12 @@ def test_slurm_s_jobs_write_the_same_bytes(tmp_path, monkeypatch):
     waiting = [line for line in jobs if "RUN_OFFSET" in line and "--dependency=afterok:" in line]
     assert len(waiting) == len(ALL) - 1
     assert files_of(tmp_path / "out") == files_of(tmp_path / "local")
+    # The jobs themselves have removed every copy of the text, and told what they cost.
+    left = {path.name for path in (tmp_path / "out" / "work").iterdir() if path.is_dir()}
+    assert left == {"logs", "cost", "tally", "shards", "toxicity"}
+    here, there = (json.loads((tmp_path / n / "timing.json").read_text()) for n in ("local", "out"))
+    assert set(there["passes"]) == set(here["passes"]) == set(ALL)
+    assert set(there["steps"]) == set(here["steps"])
     build(recipe, tmp_path / "out", executor="slurm", workers=2, say=lines.append)
     assert "nothing to do" in lines[-1] and not (tmp_path / "out" / "work").exists()
 

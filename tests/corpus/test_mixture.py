@@ -7,7 +7,8 @@ import pytest
 from corpora import built, document, recipe_of, write_lines
 from transformers import AutoTokenizer
 
-from preceptor.corpus.mixture import share_of
+from preceptor.corpus.mixture import read_list, share_of
+from preceptor.corpus.stream import read_index
 from preceptor.corpus.words import draws
 from preceptor.data.batching import pack_documents
 from preceptor.data.records import Document
@@ -122,12 +123,38 @@ def test_the_stream_does_not_depend_on_shards_workers_or_files(tmp_path, sources
     one, digest = stream("one", sources=sources)
     assert stream("again", sources=sources, workers=2) == (one, digest)
     assert stream("many", sources=sources, shard_tokens=5000)[0] == one
+    with pytest.MonkeyPatch.context() as patch:  # many appends to each shard's list
+        patch.setattr("preceptor.corpus.mixture.COPIES_AT_ONCE", 7)
+        assert stream("lists", sources=sources) == (one, digest)
     for name in SIZES:  # the same documents in one file, in the other order
         lines = [p.read_text() for p in sorted((tmp_path / name).iterdir(), reverse=True)]
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
     moved = [{"name": name, "files": str(tmp_path / f"{name}.jsonl")} for name in SIZES]
     assert stream("moved", sources=moved) == (one, digest)
     assert stream("seed", sources=sources, seed=1)[0] != one
+
+
+def test_a_task_reads_the_shards_that_it_writes_and_no_index(tmp_path, sources, monkeypatch):
+    """Three readings of each piece's index by the mixture, however many tasks write shards."""
+    read, opened = Counter(), Counter()
+    monkeypatch.setattr("preceptor.corpus.pieces.PIECE_BYTES", 1)
+
+    def counting(plan, piece):
+        read[piece] += 1
+        return read_index(plan, piece)
+
+    def listed(folder, part, number):
+        opened[part, number] += 1
+        return read_list(folder, part, number)
+
+    monkeypatch.setattr("preceptor.corpus.stream.read_index", counting)
+    monkeypatch.setattr("preceptor.corpus.stream.read_list", listed)
+    card = built(recipe_of(tmp_path, sources=sources, shard_tokens=3000), tmp_path / "out")
+    assert read == dict.fromkeys(range(6), 3)
+    shards = [
+        (shard["part"], shard["number"]) for part in card["shards"].values() for shard in part
+    ]
+    assert len(shards) > 20 and opened == dict.fromkeys(shards, 1)
 
 
 def test_training_on_shards_is_training_on_their_documents(tmp_path, sources):

@@ -174,6 +174,20 @@ def test_another_key_may_have_the_text(tmp_path):
     assert read(tmp_path, str(tmp_path / "a.jsonl"), text_key="content")[0] == ["one"]
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_key_is_for_files_of_rows_and_not_for_text_beside_them(tmp_path, whole):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"content": "Of a row.", "text": "Not this."}\n')
+    (folder / "b.txt").write_text("Of a text file.\n")
+    (folder / "c.wet").write_bytes(records([("conversion", b"Of a crawl.")]))
+    texts, dropped = read(tmp_path, str(folder), text_key="content", whole_files=whole)
+    assert (texts, dropped) == (["Of a row.", "Of a text file.", "Of a crawl."], {})
+    (folder / "d.jsonl").write_text('{"text": "No such key."}\n')
+    with pytest.raises(DataError, match=r'd\.jsonl:1: no "content"'):
+        read(tmp_path, str(folder), text_key="content")
+
+
 def test_a_data_set_of_the_hub_is_a_source(tmp_path, monkeypatch):
     asked = []
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import preceptor
 from preceptor.corpus.blocklist import Blocklist
 from preceptor.corpus.card import summary
-from preceptor.corpus.costs import of_pass, of_steps
+from preceptor.corpus.costs import write_timing
 from preceptor.corpus.pieces import Piece, lines_of, plan_pieces
 from preceptor.corpus.plan import Plan
 from preceptor.corpus.recipe import CorpusRecipe, ExecutorName
@@ -25,8 +26,8 @@ from preceptor.data.hub import is_hub, require_hub
 from preceptor.data.shards import CARD, PARTS, index_name, is_built, read_card, shard_name
 from preceptor.errors import RecipeError
 
-SUPERSEDED = {"score": "read", "unique": "score", "tokens": "unique", "bands": "bands"}
-"""When a pass is done, whose files nobody reads again; the duplicates need those of `score`."""
+WORK = 2
+"""What lies in work/ and how; what an older build left there half done begins anew."""
 PARTIAL = re.compile(
     rf"(({'|'.join(PARTS)})-\d{{5,}}(\.index)?\.npy|(corpus|build|timing)\.json|corpus\.html"
     r"|ATTRIBUTION\.md|LICENSE-[\w.-]+)\.\d+\.partial"
@@ -57,6 +58,7 @@ def build(
             f"corpora are built by datatrove, and {error.name} is not installed. Install it: pip "
             "install 'preceptor[corpus]'"
         ) from None
+    _raise_limit_of_files()
     require(recipe)
     _require_outside(recipe, out)
     pieces, passed_over = plan_pieces(recipe)
@@ -78,21 +80,23 @@ def build(
         say(line)
     with alone_in(out):
         _begin(plan, key)
-        passes: dict[str, Any] = {}
-
-        def after(name: str, seconds: float) -> None:
-            passes[name] = {"seconds": round(seconds, 3)} | of_pass(plan, name)
-            _clear(plan, name)
-
+        seconds: dict[str, float] = {}
         count = workers or os.cpu_count() or 1
-        executors.run_passes(plan, executor, count, say, after)
-        if is_built(out):
-            cost = {"workers": count, "passes": passes, "steps": of_steps(plan)}
-            write_json(out / "timing.json", cost)
+        executors.run_passes(plan, executor, count, say, seconds.__setitem__)
+        if executor != "slurm":  # whose jobs go on when this has ended
+            write_timing(plan, seconds, count)
             _tidy(plan)
             for line in summary(read_card(out)):
                 say(line)
     return out / "corpus.html"
+
+
+def _raise_limit_of_files() -> None:
+    """As many open files as this user may have: a task has few, but a sort or a library may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # what was allowed stays
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def require(recipe: CorpusRecipe) -> None:
@@ -102,10 +106,12 @@ def require(recipe: CorpusRecipe) -> None:
         RecipeError: a file is missing.
         DataError: a package is none that has text, or the library of the hub is missing.
     """
+    named = [file for source in recipe.sources for file in source.files]
+    named += recipe.decontaminate.files if recipe.decontaminate else []
+    named += [*recipe.toxicity.files, *recipe.toxicity.harmless] if recipe.toxicity else []
+    for file in filter(is_hub, named):
+        require_hub(file)
     for source in recipe.sources:
-        for file in source.files:
-            if is_hub(file):
-                require_hub(file)
         if source.package is not None:
             text_set(source.package)
     if recipe.blocklist is not None:
@@ -118,10 +124,11 @@ def require(recipe: CorpusRecipe) -> None:
         from preceptor.data.personal import check_region
 
         check_region(recipe.personal.region)
-    if recipe.language is not None:
+    sections = [recipe.language, *(source.language for source in recipe.sources)]
+    if codes := [code for section in sections if section is not None for code in section.keep]:
         from preceptor.data.languages import known_languages
 
-        for code in recipe.language.keep:
+        for code in codes:
             if code not in known_languages():
                 raise RecipeError(
                     f"language.keep: no language {code}. Known: {', '.join(known_languages())}."
@@ -200,8 +207,8 @@ def _key_in(out: Path) -> str | None:
 
 def _begin(plan: Plan, key: str) -> None:
     """The work folder of this very build; what another one left there goes."""
-    started = plan.work / "plan.json"
-    if not started.is_file() or read_json(started)["key"] != key:
+    started, wanted = plan.work / "plan.json", {"key": key, "work": WORK}
+    if not started.is_file() or read_json(started) != wanted:
         # First, so that the folder is known as ours whenever this is interrupted.
         write_json(plan.out / "build.json", {"key": key, "name": plan.recipe.name})
         if plan.work.is_dir():
@@ -214,7 +221,8 @@ def _begin(plan: Plan, key: str) -> None:
                     index_name(part, int(number)),
                 ):
                     old.unlink()
-        write_json(started, {"key": key})
+        plan.write_pieces()
+        write_json(started, wanted)
 
 
 def _require_same(out: Path, key: str) -> None:
@@ -236,15 +244,6 @@ def _tidy(plan: Plan) -> None:
         if PARTIAL.fullmatch(path.name):
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def _clear(plan: Plan, done: str) -> None:
-    """Remove the documents that a done pass has read: the disk holds two copies, not five."""
-    if done in SUPERSEDED:
-        shutil.rmtree(plan.work / SUPERSEDED[done], ignore_errors=True)
-    if done == "tokens":
-        for name in ("read", "score"):
-            shutil.rmtree(plan.work / name, ignore_errors=True)
 
 
 @contextlib.contextmanager

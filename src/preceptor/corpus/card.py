@@ -18,6 +18,8 @@ import jinja2
 import preceptor
 from preceptor.corpus.classifier import keep_probability
 from preceptor.corpus.plan import TEXT_PASSES, Plan, read_facts
+from preceptor.corpus.recipe import OF_SOURCES
+from preceptor.corpus.steps import benchmarks_of
 from preceptor.corpus.tally import merged
 from preceptor.corpus.texts import read_json, whole_file, write_json
 from preceptor.corpus.toxicity import MANY
@@ -109,6 +111,7 @@ def make_card(plan: Plan) -> Json:
         "classifier": _of_classifier(classifier, tallies, plan),
         "toxicity": toxicity | {"by_score": _extra(tallies, "toxic score ")} if toxicity else {},
         "duplicate_pairs": read_json(duplicates) if duplicates.is_file() else {},
+        "benchmarks": _benchmarks(plan, tallies),
         "masked": _extra(tallies, "masked "),
         "cut": {key: sum(t["extra"].get(key, 0) for t in tallies.values())
                 for key in ("documents cut", "pieces of cut documents")},
@@ -235,6 +238,17 @@ def _of_classifier(facts: Json, tallies: dict[str, Json], plan: Plan) -> Json:
     }
 
 
+def _benchmarks(plan: Plan, tallies: dict[str, Json]) -> list[Json]:
+    """For each benchmark file what the step covers: items, too short ones, documents, runs."""
+    if plan.recipe.decontaminate is None:
+        return []
+    hit = _extra(tallies, "benchmark ")
+    return [
+        fact | {"documents": hit.get(str(number), 0)}
+        for number, fact in enumerate(benchmarks_of(plan).facts)
+    ]
+
+
 def _extra(tallies: dict[str, Json], prefix: str) -> dict[str, int]:
     found: dict[str, int] = defaultdict(int)
     for tally in tallies.values():
@@ -255,7 +269,7 @@ def summary(card: Json) -> Iterator[str]:
         counts = f"{card['documents'][part]:>13,} documents{card['tokens'][part]:>20,} tokens"
         yield f"  {what:<22}{counts}"
     for why in whys(card):
-        yield f"  {why}"
+        yield from textwrap.wrap(why, 78, initial_indent="  ", subsequent_indent="    ")
     for note in card["notes"]:
         yield from textwrap.wrap(note, 78, initial_indent="  note: ", subsequent_indent="        ")
 
@@ -265,6 +279,11 @@ def whys(card: Json) -> list[str]:
     found = []
     if "by_score" in card["classifier"]:
         found.append("The classifier is asked about raw sources alone.")
+    sources = card["recipe"]["sources"]
+    for step in OF_SOURCES:
+        without = [s["name"] for s in sources if s.get(step, card["recipe"][step]) is None]
+        if 0 < len(without) < len(sources):
+            found.append(f"{STEPS[step]}: not a step of {', '.join(without)}.")
     if card["cut"]["documents cut"]:
         found.append("A document that is cut goes on as its pieces.")
     return found
@@ -286,11 +305,16 @@ def render(card: Json) -> str:
         card=card,
         whys=whys(card),
         asked=asked,
-        not_asked=[step for step in choice if step not in asked],
+        not_asked=[step for step in choice if step not in asked and not _is_a_source_s(step, card)],
+        of_sources=OF_SOURCES,
         css=(HERE / "card.css").read_text(encoding="utf-8"),
         widest=max((step["entered"] for step in card["steps"]), default=1) or 1,
     )
     return page
+
+
+def _is_a_source_s(step: str, card: Json) -> bool:
+    return any(source.get(step) is not None for source in card["recipe"]["sources"])
 
 
 def amount(number: float) -> str:

@@ -13,7 +13,6 @@ length, and the weights have a small penalty.
 import heapq
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,7 @@ LOOKED_AT = 20_000
 """Characters of a document that are scored."""
 HELD_OUT = 10
 """One in so many sampled documents is not trained on, and tells how well the classes part."""
+_DRAWN = np.dtype([("draw", "<u8"), ("piece", "<u4"), ("at", "<u4")])
 Cells = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
 """Cells of the hashed words, and what stands in them; the squares sum to 1."""
 
@@ -149,21 +149,31 @@ def auc_interval(auc: float, num_good: int, num_raw: int) -> tuple[float, float]
 
 
 class Sample:
-    """The documents of smallest draw of one piece, as features: any order takes the same ones."""
+    """The documents of smallest draw of one piece, as features: any order takes the same ones.
+
+    A draw that is held already is the same text again, and is not taken twice.
+    """
 
     def __init__(self, most: int, num_features: int) -> None:
         self._most, self._num_features = most, num_features
         self._held: list[tuple[int, int, Cells]] = []
+        self._draws: set[int] = set()
         self._count = 0
 
     def offer(self, draw: int, text: str) -> None:
         """Take it if its draw is among the smallest so far."""
         self._count += 1
+        if draw in self._draws:
+            return
         item = (-draw, self._count)
         if len(self._held) < self._most:
             heapq.heappush(self._held, (*item, features(text, self._num_features)))
         elif item > self._held[0][:2]:
-            heapq.heapreplace(self._held, (*item, features(text, self._num_features)))
+            row = (*item, features(text, self._num_features))
+            self._draws.discard(-heapq.heapreplace(self._held, row)[0])
+        else:
+            return
+        self._draws.add(draw)
 
     def save(self, path: Path) -> None:
         held = sorted(self._held, key=lambda item: (-item[0], item[1]))
@@ -179,26 +189,34 @@ class Sample:
 
 
 def load_samples(paths: list[Path], most: int, num_features: int) -> scipy.sparse.csr_matrix:
-    """Of all pieces' samples the documents of smallest draw, at most so many, in that order."""
-    drawn = [(int(draw), number, at) for number, path in enumerate(paths)
-             for at, draw in enumerate(_open(path)["draws"])]  # fmt: skip
-    chosen = sorted(drawn)[:most]
-    by_piece: dict[int, dict[int, Cells]] = {}
-    for number in {number for _, number, _ in chosen}:
-        opened = _open(paths[number])
-        ends, cells, values = opened["ends"], opened["cells"], opened["values"]
-        by_piece[number] = {
-            at: (cells[ends[at] : ends[at + 1]], values[ends[at] : ends[at + 1]])
-            for _, of, at in chosen
-            if of == number
-        }
-    rows = [by_piece[number][at] for _, number, at in chosen]
-    ends = np.cumsum([0, *(len(cells) for cells, _ in rows)])
-    cells = np.concatenate([c for c, _ in rows] or [np.empty(0, np.int32)])
-    values = np.concatenate([v for _, v in rows] or [np.empty(0, np.float32)])
-    return scipy.sparse.csr_matrix((values, cells, ends), shape=(len(rows), num_features))
+    """Of all pieces' samples the documents of smallest draw, at most so many, in that order.
 
-
-def _open(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as opened:
-        return dict(opened)
+    A text that comes twice is taken once: documents are sampled before duplicates go. The draws are
+    read first, and of each piece only those held that may be among the smallest; then the features
+    of those that are.
+    """
+    held = np.empty(0, dtype=_DRAWN)
+    for number, path in enumerate(paths):
+        with np.load(path, allow_pickle=False) as opened:
+            draws = opened["draws"]  # of an archive: the features are not read
+        limit = held["draw"][-1] if len(held) == most else np.uint64(2**64 - 1)
+        at = np.flatnonzero(draws <= limit)
+        own = np.empty(len(at), dtype=_DRAWN)
+        own["draw"], own["piece"], own["at"] = draws[at], number, at
+        held = np.concatenate([held, own])
+        held = held[np.argsort(held["draw"], kind="stable")]
+        # An equal draw is the same text again. What is trained on must not be held out, too.
+        held = held[np.append(True, held["draw"][1:] != held["draw"][:-1])[: len(held)]][:most]
+    rows: dict[int, Cells] = {}
+    for number in np.unique(held["piece"]).tolist():
+        with np.load(paths[number], allow_pickle=False) as opened:
+            ends, cells, values = opened["ends"], opened["cells"], opened["values"]
+        for place in np.flatnonzero(held["piece"] == number).tolist():
+            mine = slice(*ends[held["at"][place] :][:2])
+            # Copied, or else all of a piece's features would be held with these.
+            rows[place] = cells[mine].copy(), values[mine].copy()
+    found = [rows[place] for place in range(len(held))]
+    ends = np.cumsum([0, *(len(cells) for cells, _ in found)])
+    cells = np.concatenate([c for c, _ in found] or [np.empty(0, np.int32)])
+    values = np.concatenate([v for _, v in found] or [np.empty(0, np.float32)])
+    return scipy.sparse.csr_matrix((values, cells, ends), shape=(len(found), num_features))

@@ -8,38 +8,84 @@ a common phrase, and stays.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from preceptor.corpus.recipe import DecontaminateConfig
+from preceptor.corpus.texts import read_json, whole_file, write_json
 from preceptor.corpus.words import Numbers, hashed, placed_words, runs, words_of
 from preceptor.data.rows import read_rows
 from preceptor.errors import DataError
 
 
-def benchmark_runs(config: DecontaminateConfig) -> Numbers:
-    """Every run of words of the benchmark files, sorted, each once.
+@dataclass(frozen=True)
+class Benchmarks:
+    """Every run of words of the benchmark files, each once, and which of the files have it."""
 
-    The texts of a row, wherever they lie in it, are one after another: a run may begin in the
-    question and end in the answer.
+    runs: Numbers  # sorted
+    of_file: npt.NDArray[np.bool_]  # [files, runs]
+    facts: list[dict[str, Any]]  # for each file: its items, and those that are too short
 
-    Raises:
-        DataError: a broken row, or a file with no run so long; a test that is not seen is worse
-            than no build.
-    """
-    found = []
-    for path in config.files:
-        own = [_runs_of(row, where, config.run) for where, row in read_rows(path)]
-        if not own:
-            raise DataError(f"{path}: there is nothing in it to decontaminate against.")
-        together = np.unique(np.concatenate(own))
-        if len(together) == 0:
-            raise DataError(
-                f"{path}: no {config.run} words in a row in any of its rows. Lower decontaminate."
-                "run, or leave the file out."
-            )
-        found.append(together)
-    return np.unique(np.concatenate(found))
+    @classmethod
+    def read(cls, config: DecontaminateConfig) -> "Benchmarks":
+        """The runs of the files that the recipe names.
+
+        The texts of a row, wherever they lie in it, are one after another: a run may begin in the
+        question and end in the answer.
+
+        Raises:
+            DataError: a broken row, or a file with no run so long; a test that is not seen is worse
+                than no build.
+        """
+        found, facts = [], []
+        for path in config.files:
+            own = [_runs_of(row, where, config.run) for where, row in read_rows(path)]
+            if not own:
+                raise DataError(f"{path}: there is nothing in it to decontaminate against.")
+            together = np.unique(np.concatenate(own))
+            if len(together) == 0:
+                raise DataError(
+                    f"{path}: no {config.run} words in a row in any of its rows. Lower "
+                    "decontaminate.run, or leave the file out."
+                )
+            found.append(together)
+            short = sum(len(one) == 0 for one in own)
+            facts.append({"file": path, "items": len(own), "too_short": short})
+        every = np.unique(np.concatenate(found))
+        return cls(every, np.stack([is_in(every, own) for own in found]), facts)
+
+    def save(self, folder: Path) -> None:
+        """Write it, for all tasks to read."""
+        write_json(folder / "benchmarks.json", self.facts)
+        for name in ("runs", "of_file"):
+            with whole_file(folder / f"benchmarks.{name}.npy") as file:
+                np.save(file, getattr(self, name), allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Benchmarks":
+        """What `save` wrote there."""
+        runs, of_file = (
+            np.load(folder / f"benchmarks.{name}.npy", allow_pickle=False)
+            for name in ("runs", "of_file")
+        )
+        return cls(runs, of_file, read_json(folder / "benchmarks.json"))
+
+    def without(self, common: Numbers) -> "Benchmarks":
+        """Without the runs that are no benchmark's own; how many of each file they are is told."""
+        gone = is_in(self.runs, common)
+        facts = [
+            fact | {"common_runs": int((own & gone).sum())}
+            for fact, own in zip(self.facts, self.of_file, strict=True)
+        ]
+        return Benchmarks(self.runs[~gone], self.of_file[:, ~gone], facts)
+
+    def files_with(self, hits: Numbers) -> list[int]:
+        """The numbers of the files that have one of these runs."""
+        mine = self.of_file[:, np.searchsorted(self.runs, hits)]
+        return np.flatnonzero(mine.any(axis=1)).tolist()
 
 
 def _runs_of(row: object, where: str, run: int) -> Numbers:

@@ -26,6 +26,17 @@ def note_cost(plan: Plan, name: str, _: Any, task: int, __: int) -> None:
     write_json(plan.work / "cost" / name / f"{task:05d}.json", cost)
 
 
+def write_timing(plan: Plan, seconds: dict[str, float], workers: int | None) -> None:
+    """Leave timing.json: what passes and steps cost; how long a pass took, if anybody waited."""
+    passes: dict[str, Any] = {}
+    for path in (plan.work / "cost").iterdir():
+        passes[path.name] = of_pass(plan, path.name)
+        if path.name in seconds:
+            passes[path.name]["seconds"] = round(seconds[path.name], 3)
+    waited = {} if workers is None else {"workers": workers}
+    write_json(plan.out / "timing.json", waited | {"passes": passes, "steps": of_steps(plan)})
+
+
 def of_steps(plan: Plan) -> dict[str, Any]:
     """What each step of each pass over documents cost, in seconds of a processor."""
     found: dict[str, Any] = {}

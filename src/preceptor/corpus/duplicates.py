@@ -2,11 +2,18 @@
 
 A signature is the least of 112 hashes over a document's shingles, runs of 5 words without case and
 punctuation (Broder 1997): two agree in as many numbers as the sets of shingles overlap (Jaccard).
-Documents with one equal band of 8 numbers are candidates (datatrove finds them by sorting, bounded
-in memory and over many machines); they are duplicates if `near` of all numbers agree. Of all that
-hang together the earliest stays: of the earliest source in the recipe, then in its files.
+Documents with one equal band of 8 numbers are candidates; they are duplicates if `near` of all
+numbers agree. Of all that hang together the earliest stays: of the earliest source in the recipe,
+then in its files.
+
+A band is kept as a hash of its numbers, sorted within each piece. A task finds the equal ones of
+one band: it takes a range of hashes at a time, of every piece its part, and opens one piece after
+another. So neither memory nor open files grow with the corpus.
 """
 
+import bisect
+import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,13 +24,17 @@ import scipy.sparse.csgraph
 
 from preceptor.corpus.recipe import DuplicatesConfig
 from preceptor.corpus.texts import Text, whole_file
-from preceptor.corpus.words import Numbers, hashed, runs, words_of
+from preceptor.corpus.words import Numbers, hashed, mixed, runs, words_of
 from preceptor.randomness import numpy_generator
 
 SHINGLES_AT_ONCE = 512
 """A signature is made in pieces: all shingles times all hashes are 150 times the text."""
 PAIRS_AT_ONCE = 20_000
+BANDS_AT_ONCE = 2**22
+"""Of one band so many documents are sorted at a time, about; some 40 bytes each."""
 Signature = npt.NDArray[np.uint32]
+BAND = np.dtype([("band", "<u8"), ("at", "<u4")])
+"""A hash of a band's numbers, and the document's number within its piece."""
 REMOVED = np.dtype([("at", "<u4"), ("piece", "<u4"), ("of", "<u4")])
 """A document that goes, and which one stays: number within its piece, piece and number of that."""
 
@@ -53,12 +64,6 @@ def signature(found: Numbers, functions: tuple[Numbers, Numbers]) -> Signature:
     return least.astype(np.uint32)
 
 
-def band_dtype(config: DuplicatesConfig) -> np.dtype[np.void]:
-    """A record of datatrove's signature files: the numbers of a band, then the document's."""
-    fields = [(f"row{at}", "<u4") for at in range(config.band_rows)]
-    return np.dtype([*fields, ("at", "<u4")])
-
-
 def signed(
     texts: Iterable[Text], folder: Path, piece: int, config: DuplicatesConfig
 ) -> Iterator[Text]:
@@ -77,16 +82,61 @@ def signed(
             count += 1
             yield text
     rows = open_signatures(folder, piece, config)
-    for band in range(config.num_bands):
-        records = np.empty(len(numbers), dtype=band_dtype(config))
-        for row in range(config.band_rows):
-            records[f"row{row}"] = rows[numbers, band * config.band_rows + row]
-        records["at"] = numbers
-        names = records.dtype.names
-        assert names is not None
-        order = np.lexsort([records[name] for name in reversed(names)])
-        with whole_file(folder / "bands" / f"bucket_{band:03d}" / f"{piece:05d}.minhash.sig") as f:
-            f.write(records[order].tobytes())
+    with whole_file(_bands_path(folder, piece)) as file:
+        for band in range(config.num_bands):
+            own = slice(band * config.band_rows, (band + 1) * config.band_rows)
+            records = np.empty(len(numbers), dtype=BAND)
+            records["band"] = _band_hashes(rows[numbers, own])
+            records["at"] = numbers
+            # Stable: of equal ones the earlier document stays the first.
+            file.write(records[np.argsort(records["band"], kind="stable")].tobytes())
+
+
+def _band_hashes(numbers: Signature) -> Numbers:
+    """A hash of 64 bits for each row of numbers [N, band_rows]."""
+    found = np.zeros(len(numbers), dtype=np.uint64)
+    for column in numbers.T:
+        found = mixed(found ^ column)
+    return found
+
+
+def _bands_path(folder: Path, piece: int) -> Path:
+    return folder / "bands" / f"{piece:05d}.bin"
+
+
+def candidates(folder: Path, num_pieces: int, band: int, config: DuplicatesConfig) -> Numbers:
+    """Documents next to each other in one band, which are equal there [M, 2]; the earlier first."""
+    width = BAND.itemsize * config.num_bands
+    sizes = [_bands_path(folder, piece).stat().st_size // width for piece in range(num_pieces)]
+    count = max(1, math.ceil(sum(sizes) / BANDS_AT_ONCE))
+    edges = [number * 2**64 // count for number in range(count + 1)]
+    found = [np.empty((0, 2), dtype=np.uint64)]
+    for low, high in itertools.pairwise(edges):
+        parts = [
+            _part(_bands_path(folder, piece), size, band, low, high, piece)
+            for piece, size in enumerate(sizes)
+            if size
+        ]
+        if parts:
+            hashes, documents = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+            order = np.argsort(hashes, kind="stable")
+            hashes, documents = hashes[order], documents[order]
+            equal = np.flatnonzero(hashes[1:] == hashes[:-1])
+            found.append(np.stack([documents[equal], documents[equal + 1]], axis=1))
+    return np.concatenate(found)
+
+
+def _part(
+    path: Path, size: int, band: int, low: int, high: int, piece: int
+) -> tuple[Numbers, Numbers]:
+    """A piece's documents whose hash of this band is in a range: the hashes, and who they are."""
+    start = band * size * BAND.itemsize
+    rows = np.memmap(path, dtype=BAND, mode="r", offset=start, shape=(size,))
+    ends = [
+        bisect.bisect_left(rows, edge, key=lambda row: int(row["band"])) for edge in (low, high)
+    ]
+    mine = rows[ends[0] : ends[1]]
+    return np.array(mine["band"]), np.uint64(piece << 32) | mine["at"].astype(np.uint64)
 
 
 def open_signatures(folder: Path, piece: int, config: DuplicatesConfig) -> Signature:
@@ -99,15 +149,9 @@ def open_signatures(folder: Path, piece: int, config: DuplicatesConfig) -> Signa
 
 
 def read_pairs(paths: Iterable[Path]) -> Numbers:
-    """Candidates out of datatrove's files [M, 2]: piece and number in one, the earlier first."""
-    found = []
-    for path in paths:
-        pairs = np.fromfile(path, dtype="<u4").reshape(-1, 4).astype(np.uint64)
-        ids = np.stack([pairs[:, 0] << 32 | pairs[:, 1], pairs[:, 2] << 32 | pairs[:, 3]], axis=1)
-        found.append(np.unique(np.sort(ids, axis=1), axis=0))
-    if not found:
-        return np.empty((0, 2), dtype=np.uint64)
-    return np.unique(np.concatenate(found), axis=0)
+    """The candidates of all bands, each pair once [M, 2]."""
+    found = [np.load(path, allow_pickle=False) for path in paths]
+    return np.unique(np.concatenate([np.empty((0, 2), dtype=np.uint64), *found]), axis=0)
 
 
 def agreeing(pairs: Numbers, folder: Path, config: DuplicatesConfig) -> Numbers:
@@ -157,6 +201,6 @@ def removed(pairs: Numbers) -> dict[int, npt.NDArray[np.void]]:
     return found
 
 
-def band_files(folder: Path) -> Sequence[Path]:
-    """Where datatrove leaves the candidates."""
-    return sorted((folder / "candidates").glob("*.dups"))
+def candidate_files(folder: Path) -> Sequence[Path]:
+    """Where each band's candidates are."""
+    return sorted((folder / "candidates").glob("*.npy"))

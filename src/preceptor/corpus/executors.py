@@ -23,20 +23,16 @@ from datatrove.executor import (
     RayPipelineExecutor,
     SlurmPipelineExecutor,
 )
-from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupBuckets
-from datatrove.utils.hashing import HashConfig
 from loguru import logger
 
 from preceptor.corpus import costs, passes, stream
 from preceptor.corpus.card import write_card
-from preceptor.corpus.plan import Plan
+from preceptor.corpus.plan import TEXT_PASSES, Plan, clear
 from preceptor.corpus.recipe import ExecutorName
 from preceptor.corpus.texts import read_json, write_json
 from preceptor.errors import RecipeError
 
 EVERY_SECONDS = 10.0
-LINES_AT_ONCE = 1000
-"""Records that datatrove reads at a time of each sorted file."""
 
 
 @dataclass(frozen=True)
@@ -59,44 +55,41 @@ def passes_of(plan: Plan) -> list[Pass]:
         return Pass(name, [partial(task, plan)], 1)
 
     found = []
+    # What a recipe names beside its sources comes first: a broken file of it is told at once.
+    if recipe.decontaminate is not None:
+        found.append(alone("benchmarks", passes.index_benchmarks))
     if recipe.toxicity is not None:
         found.append(alone("toxicity", passes.train_toxicity))
     if recipe.classifier is not None:
         found += [of_texts("read"), alone("train", passes.train_classifier)]
     if recipe.duplicates is not None:
-        found += [of_texts("score"), _bands(plan), alone("duplicates", passes.find_duplicates)]
+        bands = Pass("bands", [partial(passes.find_candidates, plan)], recipe.duplicates.num_bands)
+        found += [of_texts("score"), bands, alone("duplicates", passes.find_duplicates)]
     if recipe.decontaminate is not None:
-        found += [alone("benchmarks", passes.index_benchmarks), of_texts("unique")]
-        found += [alone("common", passes.find_common)]
+        found += [of_texts("unique"), alone("common", passes.find_common)]
     found += [of_texts("tokens"), alone("mixture", stream.mix)]
     found.append(Pass("shards", [partial(stream.write_my_shards, plan)], max(count, 8)))
     found.append(alone("card", write_card))
-    return [
-        Pass(
-            one.name,
-            [costs.begin_cost, *one.pipeline, partial(costs.note_cost, plan, one.name)],
-            one.tasks,
-        )
-        for one in found
-    ]
+    return [_whole(plan, one, [before.name for before in found[:at]])
+            for at, one in enumerate(found)]  # fmt: skip
 
 
-def _bands(plan: Plan) -> Pass:
-    """datatrove's own second step: equal bands out of all pieces' sorted files."""
-    config = plan.recipe.duplicates
-    assert config is not None
-    step = MinhashDedupBuckets(
-        input_folder=str(plan.work / "bands"),
-        output_folder=str(plan.work / "candidates"),
-        config=MinhashConfig(
-            n_grams=config.run,
-            num_buckets=config.num_bands,
-            hashes_per_bucket=config.band_rows,
-            hash_config=HashConfig(precision=32, hash_fc="sha1"),
-        ),
-        lines_to_buffer=LINES_AT_ONCE,
-    )
-    return Pass("bands", [step], config.num_bands)
+def _whole(plan: Plan, one: Pass, before: list[str]) -> Pass:
+    """A pass with what it costs; and a task that is alone removes what nobody reads any more.
+
+    Slurm's jobs do that, too: none begins before all of the pass before have ended.
+    """
+    pipeline = [costs.begin_cost, *one.pipeline, partial(costs.note_cost, plan, one.name)]
+    if one.tasks == 1 and one.name not in TEXT_PASSES:
+        pipeline.insert(0, partial(clear, plan, before))
+    if one.name == "card":
+        pipeline += [partial(_timed, plan), partial(clear, plan, ["card"])]
+    return Pass(one.name, pipeline, one.tasks)
+
+
+def _timed(plan: Plan, _: Any, __: int, ___: int) -> None:
+    """For Slurm, where nobody waits; a build that does writes it anew, with the seconds."""
+    costs.write_timing(plan, {}, None)
 
 
 def run_passes(

@@ -9,7 +9,8 @@ draw. The stream of tokens is all copies by their draws: it does not depend on h
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,19 @@ from preceptor.data.shards import PARTS, SHARD_INDEX, index_name, shard_name, wr
 INDEX = np.dtype([("order", "<u8"), ("split", "<u8"), ("origin", "<u8"), ("start", "<u8"),
                   ("length", "<u4")])  # fmt: skip
 """A document of a piece: draws for its order and side, the hash of its text, where it is."""
+COPY = np.dtype([("place", "<u8"), ("piece", "<u4"), ("at", "<u4"), ("source", "<u2"),
+                 ("start", "<u8"), ("length", "<u4"), ("origin", "<u8")])  # fmt: skip
+"""A copy of a document in a shard: where in the stream, and what `INDEX` has of the document."""
+COPIES_AT_ONCE = 2**20
+"""So many, of 38 bytes, are held before they go to the shards' lists."""
 MANY_EPOCHS = 4
 """Seen more often than that, text teaches hardly more (Muennighoff et al. 2023)."""
 _COPY = 0xD1B54A32D192ED03
 _REST = np.uint64(0x2545F4914F6CDD1D)
 Index = npt.NDArray[np.void]
+"""Documents of a piece, as INDEX has them."""
+Documents = npt.NDArray[np.void]
+"""Copies of documents, as COPY has them."""
 
 
 @dataclass(frozen=True)
@@ -119,96 +128,97 @@ def num_shards(num_tokens: int, shard_tokens: int) -> int:
     return max(1, math.ceil(num_tokens / shard_tokens))
 
 
-@dataclass(frozen=True)
-class Piece:
-    """The tokens of one piece of work, mapped from the disk."""
+class ShardLists:
+    """What each shard holds: copies of documents, in a file for each shard.
 
-    number: int
-    source: int
-    index: Index
-    tokens: npt.NDArray[Any]
-    is_valid: npt.NDArray[np.bool_]  # for each document
+    They are made one piece after another, and a shard has some of nearly every piece. So copies are
+    held until there are many, and then each shard's are appended to its file: a task that writes a
+    shard reads no other's.
+    """
+
+    def __init__(self, folder: Path, counts: dict[str, int]) -> None:
+        self._folder, self._counts = folder, counts
+        self._held: dict[str, list[tuple[Numbers, Documents]]] = {p: [] for p in PARTS}
+        self._size = 0
+
+    def add(self, part: str, documents: Documents, order: Numbers, share: Share) -> None:
+        """All copies of these documents; where each is in the stream is decided here."""
+        for chosen, place in share.copies(order):
+            rows = documents[chosen]
+            rows["place"] = place
+            # The place's upper half times the count, so that nothing overflows.
+            shard = ((place >> np.uint64(32)) * np.uint64(self._counts[part])) >> np.uint64(32)
+            self._held[part].append((shard, rows))
+            self._size += len(rows)
+            if self._size >= COPIES_AT_ONCE:
+                self.flush()
+
+    def flush(self) -> None:
+        """Append what is held to the shards' files."""
+        for part, held in self._held.items():
+            if not sum(len(rows) for _, rows in held):
+                continue  # np.split makes one of nothing
+            shards = np.concatenate([shard for shard, _ in held])
+            rows = np.concatenate([rows for _, rows in held])
+            held.clear()
+            order = np.argsort(shards, kind="stable")
+            numbers, starts = np.unique(shards[order], return_index=True)
+            for number, mine in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+                with list_path(self._folder, part, number).open("ab") as file:
+                    file.write(rows[mine].tobytes())
+        self._size = 0
 
 
-def write_shards(
+def list_path(folder: Path, part: str, number: int) -> Path:
+    """Where the list of a shard is; a shard of nothing has none."""
+    return folder / f"{part}-{number:05d}.bin"
+
+
+def read_list(folder: Path, part: str, number: int) -> Documents:
+    """The copies in a shard, in the order of training."""
+    path = list_path(folder, part, number)
+    found = np.fromfile(path, dtype=COPY) if path.is_file() else np.empty(0, dtype=COPY)
+    return found[np.lexsort((found["at"], found["piece"], found["place"]))]
+
+
+def write_shard(
     out: Path,
-    pieces: Sequence[Piece],
-    part_shares: dict[str, Sequence[Share]],
-    counts: dict[str, int],
-    mine: Sequence[tuple[str, int]],
-) -> list[dict[str, Any]]:
-    """Write the shards that are named, by part and number; one entry of the card for each.
+    part: str,
+    number: int,
+    copies: Documents,
+    tokens_path: Callable[[int], Path],
+    dtype: str,
+    num_sources: int,
+) -> dict[str, Any]:
+    """Write the tokens of a shard and its index, files of numpy that anybody can open.
 
     Args:
         out: the corpus's folder.
-        pieces: all pieces, in order.
-        part_shares: for "train" and "valid", each source's share.
-        counts: for each part, how many shards it has.
-        mine: which of them to write.
+        part: train or valid.
+        number: which shard of that.
+        copies: what it holds, as `read_list` has it.
+        tokens_path: where the tokens of a piece are.
+        dtype: of a token.
+        num_sources: how many sources there are.
+
+    Returns:
+        The shard's entry of the card.
     """
-    written = []
-    for part in PARTS:
-        numbers = sorted(number for name, number in mine if name == part)
-        if not numbers:
-            continue
-        entries = _entries(pieces, part_shares[part], part == "valid", counts[part], numbers)
-        for number in numbers:
-            own = entries[entries["shard"] == number]
-            own = own[np.lexsort((own["at"], own["piece"], own["place"]))]
-            written.append(_write_shard(out, part, number, own, pieces, len(part_shares[part])))
-    return written
-
-
-_ENTRY = np.dtype([("shard", "<u4"), ("place", "<u8"), ("piece", "<u4"), ("at", "<u8")])
-
-
-def _entries(
-    pieces: Sequence[Piece], of: Sequence[Share], is_valid: bool, count: int, numbers: list[int]
-) -> Index:
-    """Every copy of every document that belongs into one of these shards."""
-    found = [np.empty(0, dtype=_ENTRY)]
-    for order_number, piece in enumerate(pieces):
-        documents = np.flatnonzero(piece.is_valid == is_valid)
-        order = np.ascontiguousarray(piece.index["order"][documents])
-        for chosen, place in of[piece.source].copies(order):
-            # The place's upper half times the count, so that nothing overflows.
-            shard = ((place >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32)
-            here = np.isin(shard, np.array(numbers, dtype=np.uint64))
-            rows = np.empty(int(here.sum()), dtype=_ENTRY)
-            rows["shard"], rows["place"] = shard[here], place[here]
-            rows["piece"], rows["at"] = order_number, documents[chosen[here]]
-            found.append(rows)
-    return np.concatenate(found)
-
-
-def _write_shard(
-    out: Path, part: str, number: int, entries: Index, pieces: Sequence[Piece], num_sources: int
-) -> dict[str, Any]:
-    """The tokens of a shard and its index; both are files of numpy that anybody can open."""
-    index = np.empty(len(entries), dtype=SHARD_INDEX)
-    lengths = np.zeros(len(entries), dtype=np.uint64)
-    for order_number, piece in enumerate(pieces):
-        own = entries["piece"] == order_number
-        documents = piece.index[entries["at"][own]]
-        lengths[own] = documents["length"]
-        index["origin"][own] = documents["origin"]
-        index["source"][own] = piece.source
+    lengths = copies["length"].astype(np.uint64)
     ends = np.cumsum(lengths)
+    index = np.empty(len(copies), dtype=SHARD_INDEX)
     index["start"] = ends - lengths
+    index["origin"], index["source"] = copies["origin"], copies["source"]
     num_tokens = int(ends[-1]) if len(ends) else 0
     path = out / shard_name(part, number)
     header = io.BytesIO()
-    write_header(header, num_tokens, pieces[0].tokens.dtype.str)
-    digest = hashlib.sha256(header.getvalue())
+    write_header(header, num_tokens, np.dtype(dtype).str)
     with whole_file(path) as file:
         file.write(header.getvalue())
-        for entry in entries:
-            piece = pieces[entry["piece"]]
-            document = piece.index[entry["at"]]
-            start = int(document["start"])
-            content = piece.tokens[start : start + int(document["length"])].tobytes()
-            digest.update(content)
-            file.write(content)
+        file.flush()
+        _copy_tokens(file.fileno(), len(header.getvalue()), copies, index, tokens_path, dtype)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     with whole_file(out / index_name(part, number)) as file:
         np.save(file, index, allow_pickle=False)
     by_source = np.bincount(index["source"], minlength=num_sources)
@@ -220,9 +230,36 @@ def _write_shard(
         "part": part,
         "number": number,
         "tokens": num_tokens,
-        "documents": len(entries),
+        "documents": len(copies),
         "documents_by_source": by_source.tolist(),
         "tokens_by_source": tokens_of.astype(np.int64).tolist(),
-        "sha256": digest.hexdigest(),
+        "sha256": digest,
         "index_sha256": hashlib.sha256(index.tobytes()).hexdigest(),
     }
+
+
+def _copy_tokens(
+    file: int,
+    begin: int,
+    copies: Documents,
+    index: Documents,
+    tokens_path: Callable[[int], Path],
+    dtype: str,
+) -> None:
+    """Each piece's tokens to their places in the shard: a piece is opened once, one at a time."""
+    width = np.dtype(dtype).itemsize
+    if len(copies) == 0:
+        return
+    order = np.lexsort((copies["start"], copies["piece"]))
+    pieces, starts = np.unique(copies["piece"][order], return_index=True)
+    for piece, mine in zip(pieces.tolist(), np.split(order, starts[1:]), strict=True):
+        with tokens_path(piece).open("rb", buffering=0) as tokens:
+            for at, start, length in zip(
+                index["start"][mine].tolist(),
+                copies["start"][mine].tolist(),
+                copies["length"][mine].tolist(),
+                strict=True,
+            ):
+                content = os.pread(tokens.fileno(), length * width, start * width)
+                written = os.pwrite(file, content, begin + at * width)
+                assert written == length * width

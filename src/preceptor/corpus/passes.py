@@ -5,13 +5,13 @@ are duplicates, how common a run of words is, how many tokens a source has. Betw
 documents wait on the disk. Each task of a pass reads one piece and writes files of its own, whole
 or not at all, so that tasks run anywhere, in any order, and again.
 
+    benchmarks  the runs of words that must not be in the text
     toxicity    learns what is toxic from labelled examples
     read        files -> documents: languages, rules on quality; a sample for the classifier
     train       the classifier
     score       the classifier and the Pareto rule; signatures and bands
-    bands       candidates for duplicates (datatrove)
+    bands       candidates for duplicates, one band a task
     duplicates  which documents go
-    benchmarks  the runs of words that must not be in the text
     unique      without duplicates; counts how many documents have which run
     tokens      without benchmarks, blocked words, toxic text, personal data; tokens of each piece
     mixture     how often each document is seen
@@ -96,7 +96,7 @@ def _noticed(name: str, plan: Plan, piece: int, texts: Iterator[Text]) -> Iterat
         sample.save(sample_path(plan, piece))
     elif name == "unique":
         assert recipe.decontaminate is not None
-        index = np.load(plan.work / "benchmarks.npy", allow_pickle=False)
+        index = contamination.Benchmarks.load(plan.work).runs
         touched, seen = [], [np.empty(0, dtype=np.uint64)]
         for at, text in enumerate(texts):
             hits = contamination.hits_in(text.text, index, recipe.decontaminate.run)
@@ -154,11 +154,20 @@ def train_toxicity(plan: Plan, _: Any, __: int, ___: int) -> None:
     write_json(plan.work / "toxicity.json", facts)
 
 
+def find_candidates(plan: Plan, _: Any, band: int, __: int) -> None:
+    """Pairs of documents that are equal in this band."""
+    config = plan.recipe.duplicates
+    assert config is not None
+    found = duplicates.candidates(plan.work, len(plan.pieces), band, config)
+    with whole_file(plan.work / "candidates" / f"{band:05d}.npy") as file:
+        np.save(file, found, allow_pickle=False)
+
+
 def find_duplicates(plan: Plan, _: Any, __: int, ___: int) -> None:
     """Candidates that agree, who of them goes, and a few pairs for a person to judge."""
     config = plan.recipe.duplicates
     assert config is not None
-    pairs = duplicates.read_pairs(duplicates.band_files(plan.work))
+    pairs = duplicates.read_pairs(duplicates.candidate_files(plan.work))
     agreed = duplicates.agreeing(pairs, plan.work, config)
     gone = duplicates.removed(agreed)
     for piece, rows in gone.items():
@@ -200,9 +209,7 @@ def _pairs(plan: Plan, gone: dict[int, Any]) -> list[dict[str, str]]:
 def index_benchmarks(plan: Plan, _: Any, __: int, ___: int) -> None:
     """All runs of words of the benchmarks."""
     assert plan.recipe.decontaminate is not None
-    index = contamination.benchmark_runs(plan.recipe.decontaminate)
-    with whole_file(plan.work / "benchmarks.npy") as file:
-        np.save(file, index, allow_pickle=False)
+    contamination.Benchmarks.read(plan.recipe.decontaminate).save(plan.work)
 
 
 def find_common(plan: Plan, _: Any, __: int, ___: int) -> None:

@@ -1,6 +1,6 @@
 """The documents of a piece one after another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from preceptor.corpus.pieces import Piece
@@ -26,8 +26,8 @@ def read_piece(piece: Piece, tally: Tally, *, on_error: str, max_chars: int) -> 
         DataError: a broken row, and `on_error` is "refuse".
     """
     source = piece.source
-    for where, row in _rows_of(piece):
-        text = row if isinstance(row, DataError) else text_in(row, source.text_key, where)
+    for key, (where, row) in _rows_of(piece):
+        text = row if isinstance(row, DataError) else text_in(row, key, where)
         if isinstance(text, DataError):
             if on_error == "refuse":
                 raise text
@@ -45,19 +45,22 @@ def read_piece(piece: Piece, tally: Tally, *, on_error: str, max_chars: int) -> 
             yield document
 
 
-def _rows_of(piece: Piece) -> Iterator[Placed]:
-    if piece.source.package is not None:
-        yield from package_rows(piece.source.package)
+def _rows_of(piece: Piece) -> Iterator[tuple[str, Placed]]:
+    """Each row, after the key of its text: what has no keys of its own comes as "text"."""
+    source = piece.source
+    if source.package is not None:
+        yield from (("text", row) for row in package_rows(source.package))
         return
     for path in piece.paths:
-        if is_hub(path):
-            yield from read_rows(path)
-        elif suffix_of(Path(path)) in WET:
-            yield from read_wet(Path(path))
-        elif suffix_of(Path(path)) == ".txt" and piece.source.whole_files:
-            yield _whole(Path(path))
+        kind = "" if is_hub(path) else suffix_of(Path(path))
+        if kind in WET:
+            found: Iterable[Placed] = read_wet(Path(path))
+        elif kind == ".txt" and source.whole_files:
+            found = [_whole(Path(path))]
         else:
-            yield from read_rows(path)
+            found = read_rows(path)
+        key = "text" if kind in (*WET, ".txt") else source.text_key
+        yield from ((key, row) for row in found)
 
 
 def _whole(path: Path) -> Placed:

@@ -5,61 +5,25 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from preceptor.config import Fraction, Section
 from preceptor.errors import RecipeError
 from preceptor.recipes import explain, read_yaml, set_value
 
+BUILT_IN = Path(__file__).parent / "recipes"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 OnError = Literal["refuse", "skip"]
+OF_SOURCES = ("language", "quality")
+"""Sections that a source may have of its own, or leave out."""
 ExecutorName = Literal["local", "slurm", "ray"]
-
-
-class Source(Section):
-    """A named part of the corpus: files, a data set of the hub, or an embedded package."""
-
-    name: str = Field(pattern=NAME, description="What the card calls it.")
-    files: list[str] = Field(
-        default_factory=list,
-        description="Files, folders and globs: .txt, .jsonl, .json, .csv, .tsv, .parquet, .wet, "
-        "compressed or not; or hf:NAME[:CONFIG][@SPLIT].",
-    )
-    package: str | None = Field(
-        None, description="Instead of files: a set of running text of `preceptor data list`."
-    )
-    text_key: str = Field("text", min_length=1, description="Where a row has its text.")
-    whole_files: bool = Field(
-        False, description="A .txt file is one document; else a blank line ends one."
-    )
-    weight: float | None = Field(
-        None, gt=0, description="Share of the tokens trained on; all weights sum to 1."
-    )
-    epochs: float | None = Field(
-        None, gt=0, description="Instead of a weight: times that each document is seen."
-    )
-    is_good: bool = Field(False, description="The classifier learns from it what is good.")
-    classify: bool = Field(
-        False, description="The classifier learns from it what is raw, and filters it."
-    )
-
-    @field_validator("files", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> "Source":
-        if bool(self.files) == (self.package is not None):
-            raise ValueError("a source has either files or a package. Name one of them")
-        if self.weight is not None and self.epochs is not None:
-            raise ValueError("a source has a weight or epochs, not both. Leave one out")
-        if self.is_good and self.classify:
-            raise ValueError(
-                "a source is either good or to be classified; the classifier would be asked "
-                "about what it was told. Leave is_good or classify out"
-            )
-        return self
 
 
 class LanguageConfig(Section):
@@ -87,6 +51,67 @@ class QualityConfig(Section):
     repeated_runs: bool = Field(
         True, description="Also the paper's limits on repeated runs of 2 to 10 words."
     )
+
+
+class Source(Section):
+    """A named part of the corpus: files, a data set of the hub, or an embedded package."""
+
+    name: str = Field(pattern=NAME, description="What the card calls it.")
+    files: list[str] = Field(
+        default_factory=list,
+        description="Files, folders and globs: .txt, .jsonl, .json, .csv, .tsv, .parquet, .wet, "
+        "compressed or not; or hf:NAME[:CONFIG][@SPLIT].",
+    )
+    package: str | None = Field(
+        None, description="Instead of files: a set of running text of `preceptor data list`."
+    )
+    text_key: str = Field(
+        "text", min_length=1, description="Where a row has its text; .txt and .wet have no rows."
+    )
+    whole_files: bool = Field(
+        False, description="A .txt file is one document; else a blank line ends one."
+    )
+    weight: float | None = Field(
+        None, gt=0, description="Share of the tokens trained on; all weights sum to 1."
+    )
+    epochs: float | None = Field(
+        None, gt=0, description="Instead of a weight: times that each document is seen."
+    )
+    is_good: bool = Field(False, description="The classifier learns from it what is good.")
+    classify: bool = Field(
+        False, description="The classifier learns from it what is raw, and filters it."
+    )
+    language: LanguageConfig | None = Field(
+        None, description="Its own languages, or null for no such step. [the recipe's]"
+    )
+    quality: QualityConfig | None = Field(
+        None, description="Its own rules on quality, or null for none. [the recipe's]"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_said(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Null is not what is left out, so what is left out is not written either."""
+        found: dict[str, Any] = values(self)
+        said = self.model_fields_set
+        return {key: v for key, v in found.items() if key not in OF_SOURCES or key in said}
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Source":
+        if bool(self.files) == (self.package is not None):
+            raise ValueError("a source has either files or a package. Name one of them")
+        if self.weight is not None and self.epochs is not None:
+            raise ValueError("a source has a weight or epochs, not both. Leave one out")
+        if self.is_good and self.classify:
+            raise ValueError(
+                "a source is either good or to be classified; the classifier would be asked "
+                "about what it was told. Leave is_good or classify out"
+            )
+        return self
 
 
 class ClassifierConfig(Section):
@@ -263,11 +288,25 @@ class CorpusRecipe(Section):
             raise ValueError("is_good and classify are for a classifier section. Add one")
         return self
 
+    def language_of(self, source: Source) -> LanguageConfig | None:
+        """The languages of a source: its own, none, or the recipe's."""
+        return source.language if "language" in source.model_fields_set else self.language
+
+    def quality_of(self, source: Source) -> QualityConfig | None:
+        """The rules on a source's documents: its own, none, or the recipe's."""
+        return source.quality if "quality" in source.model_fields_set else self.quality
+
 
 def load_corpus_recipe(path: str, overrides: list[str] | tuple[str, ...] = ()) -> CorpusRecipe:
-    """Read a recipe and validate it; every problem is in the one `RecipeError`."""
+    """A recipe by its name or file, validated; every problem is in the one `RecipeError`."""
+    built_in = BUILT_IN / f"{path}.yaml"
+    if built_in.is_file():
+        path = str(built_in)
     if not Path(path).is_file():
-        raise RecipeError(f"{path}: no such file. docs/corpus.md has a recipe to begin with.")
+        names = ", ".join(sorted(own.stem for own in BUILT_IN.glob("*.yaml")))
+        raise RecipeError(
+            f"{path}: no such file. docs/corpus.md has a recipe to begin with; built in: {names}."
+        )
     values = read_yaml(Path(path))
     values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).stem).strip("._-"))
     for override in overrides:

@@ -25,11 +25,12 @@ def steps_of(
     """The steps of one pass that the recipe asks for, in order, with their names."""
     recipe = plan.recipe
     if name == "read":
-        if recipe.language is not None:
-            problem_of = partial(quality.language_problem, keep=recipe.language.keep)
+        source = plan.pieces[piece].source
+        if (languages := recipe.language_of(source)) is not None:
+            problem_of = partial(quality.language_problem, keep=languages.keep)
             yield "language", partial(passing, "language", problem_of, tally)
-        if recipe.quality is not None:
-            problem_of = partial(quality.quality_problem, rules=recipe.quality)
+        if (rules := recipe.quality_of(source)) is not None:
+            problem_of = partial(quality.quality_problem, rules=rules)
             yield "quality", partial(passing, "quality", problem_of, tally)
     elif name == "score":
         if recipe.classifier is not None and is_raw and classifier_path(plan).is_file():
@@ -105,10 +106,14 @@ def decontaminated(plan: Plan, piece: int, tally: Tally, texts: Iterator[Text]) 
     """Step `decontaminate`: documents in which the pass before saw a run are cut, or go."""
     config = plan.recipe.decontaminate
     assert config is not None
-    index = benchmark_index(plan)
+    benchmarks = benchmarks_of(plan)
+    index = benchmarks.runs
     touched = set(np.load(plan.work / "hits" / f"{piece:05d}.npy", allow_pickle=False).tolist())
     for at, text in enumerate(texts):
         cut = contamination.cut_out(text.text, index, config) if at in touched else None
+        if cut is not None:
+            hits = contamination.hits_in(text.text, index, config.run)
+            tally.extra.update(f"benchmark {number}" for number in benchmarks.files_with(hits))
         if cut is None:
             tally.kept("decontaminate", text)
             yield text
@@ -167,9 +172,7 @@ def masked(region: str, tally: Tally, texts: Iterator[Text]) -> Iterator[Text]:
         yield result
 
 
-def benchmark_index(plan: Plan) -> Any:
+def benchmarks_of(plan: Plan) -> contamination.Benchmarks:
     """The runs that are cut out: those of the benchmarks that few enough documents have."""
-    assert plan.recipe.decontaminate is not None
-    index = np.load(plan.work / "benchmarks.npy", allow_pickle=False)
     common = np.load(plan.work / "common.npy", allow_pickle=False)
-    return index[~contamination.is_in(index, common)]
+    return contamination.Benchmarks.load(plan.work).without(common)

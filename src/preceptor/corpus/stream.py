@@ -7,26 +7,28 @@ import numpy as np
 import numpy.typing as npt
 
 from preceptor.corpus.mixture import (
+    COPY,
     ONCE,
     Index,
-    Piece,
+    ShardLists,
     Share,
     num_shards,
+    read_list,
     shares,
-    write_shards,
+    write_shard,
 )
 from preceptor.corpus.plan import TEXT_PASSES, Plan
 from preceptor.corpus.tally import merged
-from preceptor.corpus.texts import read_json, write_json
+from preceptor.corpus.texts import read_json, whole_folder, write_json
 from preceptor.corpus.words import Numbers
 from preceptor.data.shards import PARTS
 from preceptor.errors import DataError
 
 
 def read_index(plan: Plan, piece: int) -> Index:
-    """The documents of a piece, mapped."""
+    """The documents of a piece."""
     path = plan.work / "tokens" / f"{piece:05d}.index.npy"
-    found: Index = np.load(path, mmap_mode="r", allow_pickle=False)
+    found: Index = np.load(path, allow_pickle=False)
     return found
 
 
@@ -69,7 +71,7 @@ def mix(plan: Plan, _: Any, __: int, ___: int) -> None:
         raise DataError(f"no document is left of any source. {_what_took(plan, names)}")
     by_source, more = shares(recipe, found)
     train_tokens = sum(_tokens_of(*found[name], share) for name, share in by_source.items())
-    write_json(plan.work / "mixture.json", {
+    mixture = {
         "held_out_below": int(held_out),
         "notes": [*notes, *more],
         "shares": {name: vars(share) for name, share in by_source.items()},
@@ -82,7 +84,10 @@ def mix(plan: Plan, _: Any, __: int, ___: int) -> None:
             for name, (order, lengths) in found.items()
         },
         "tokenizer": facts[0],
-    })  # fmt: skip
+    }
+    del found  # the lists need room
+    _list_shards(plan, mixture, by_source)
+    write_json(plan.work / "mixture.json", mixture)
 
 
 def _held_out_below(plan: Plan) -> np.uint64:
@@ -124,29 +129,42 @@ def _tokens_of(order: Numbers, lengths: npt.NDArray[np.int64], share: Share) -> 
     return sum(int(lengths[chosen].sum()) for chosen, _ in share.copies(order))
 
 
+def _list_shards(plan: Plan, mixture: dict[str, Any], by_source: dict[str, Share]) -> None:
+    """What every shard holds, in a file for each, all or none."""
+    names = [source.name for source in plan.recipe.sources]
+    below = np.uint64(mixture["held_out_below"])
+    with whole_folder(plan.work / "lists") as folder:
+        lists = ShardLists(folder, mixture["shards"])
+        for number, piece in enumerate(plan.pieces):
+            index, name = read_index(plan, number), piece.source.name
+            documents = np.zeros(len(index), dtype=COPY)
+            documents["piece"], documents["source"] = number, names.index(name)
+            documents["at"] = np.arange(len(index))
+            for key in ("start", "length", "origin"):
+                documents[key] = index[key]
+            is_valid = index["split"] < below
+            for part, mine, share in (
+                ("train", ~is_valid, by_source.get(name, ONCE)),
+                ("valid", is_valid, ONCE),
+            ):
+                lists.add(part, documents[mine], index["order"][mine], share)
+        lists.flush()
+
+
 def write_my_shards(plan: Plan, _: Any, task: int, num_tasks: int) -> None:
     """Every so many-th shard of both parts."""
     mixture = read_json(plan.work / "mixture.json")
-    facts = mixture["tokenizer"]
-    names = [source.name for source in plan.recipe.sources]
-    pieces = []
-    for number, piece in enumerate(plan.pieces):
-        index = read_index(plan, number)
-        path = plan.work / "tokens" / f"{number:05d}.bin"
-        if len(index):
-            tokens = np.memmap(path, dtype=facts["dtype"], mode="r")
-            is_valid = index["split"] < np.uint64(mixture["held_out_below"])
-            pieces.append(Piece(number, names.index(piece.source.name), index, tokens, is_valid))
-    trained = {name: Share(**values) for name, values in mixture["shares"].items()}
     named = [(part, n) for part in PARTS for n in range(mixture["shards"][part])]
-    written = write_shards(
-        plan.out,
-        pieces,
-        {
-            "train": [trained.get(name, ONCE) for name in names],
-            "valid": [ONCE for _ in names],
-        },
-        mixture["shards"],
-        named[task::num_tasks],
-    )
+    written = [
+        write_shard(
+            plan.out,
+            part,
+            number,
+            read_list(plan.work / "lists", part, number),
+            lambda piece: plan.work / "tokens" / f"{piece:05d}.bin",
+            mixture["tokenizer"]["dtype"],
+            len(plan.recipe.sources),
+        )
+        for part, number in named[task::num_tasks]
+    ]
     write_json(plan.work / "shards" / f"{task:05d}.json", written)

@@ -143,17 +143,15 @@ def merged(paths: list[Path]) -> dict[str, Any]:
                 sums["dropped"][reason] = [before[0] + documents, before[1] + chars]
         for kind, by_step in shown.items():
             for step, rows in found[kind].items():
-                by_step.setdefault(step, []).extend(rows)
+                by_step[step] = _few([*by_step.get(step, []), *rows])
         for group in found["dropped_examples"]:
-            dropped[group["step"], group["reason"]] += group["examples"]
+            key = group["step"], group["reason"]
+            dropped[key] = _few([*dropped[key], *group["examples"]])
     return {
         "steps": steps,
         "extra": dict(extra),
-        **{
-            kind: {step: _few(rows) for step, rows in by_step.items()}
-            for kind, by_step in shown.items()
-        },
-        "dropped_examples": {key: _few(rows) for key, rows in dropped.items()},
+        **shown,
+        "dropped_examples": dict(dropped),
     }
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,6 +43,20 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder of files that appears whole or not at all, in the place of one that is there."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    for old in (path, partial):
+        shutil.rmtree(old, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    for inside in partial.iterdir():
+        with inside.open("rb") as file:
+            os.fsync(file.fileno())
+    partial.rename(path)
 
 
 def write_json(path: Path, value: Any) -> None:
