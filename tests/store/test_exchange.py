@@ -700,6 +700,42 @@ def test_a_meta_that_no_export_writes_is_a_broken_line(store: Store, tmp_path: P
         bring(store, path, "demonstrations")
 
 
+@pytest.mark.parametrize("likert", [4.0, True, "4", 8])
+def test_ratings_of_a_file_are_held_to_what_a_form_takes(store: Store, tmp_path: Path, likert: Any):
+    ratings = {"A": {"likert": 4}, "B": {"likert": likert}}
+    meta = {"schema": "preceptor.ranking/1", "ratings": ratings}
+    line = {"prompt": "q", "responses": ["x", "y"], "ranks": [1, 2], "meta": meta}
+    path = write(tmp_path / "r.jsonl", [line])
+    with pytest.raises(DataError, match=f"Response B: the quality is 1 to 7, not {likert!r}"):
+        bring(store, path, "rankings")
+
+
+def test_what_an_older_version_took_as_7_0_goes_out_as_7_and_comes_in_again(
+    fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("preceptor.store.forms.is_answer", lambda value, allowed: value in allowed)
+    ours, theirs = fresh(), fresh()
+    with ours.write() as session:
+        project = add_project(
+            session, "evaluation_ab", num_tasks=1, num_responses=2, purpose="eval"
+        )
+        ann = add_labeler(session, ours, "ann")
+        held = claim(session, project, ann, now=START)
+        form = {"choice": "2", "confidence": 7.0, "ratings": {"1": {"likert": 3.0}}}
+        submit(session, held.id, ann, key=held.key, form=form, now=START)
+    monkeypatch.undo()
+    path = take_out(ours, tmp_path, "evaluations").path
+    [record] = read_records(path, Ranking)
+    [rating] = record.meta["ratings"].values()
+    assert (str(record.meta["confidence"]), str(rating["likert"])) == ("7", "3")
+    bring(theirs, path, "evaluations")
+    assert take_out(theirs, tmp_path / "again", "evaluations").path.read_bytes() == (
+        path.read_bytes()
+    )
+    for store in (ours, theirs):
+        store.close()
+
+
 def submit_one(store: Store, name: str, form: Any, seconds: float) -> None:
     """A label of this labeler, or its next revision."""
     with store.write() as session:

@@ -17,6 +17,7 @@ from preceptor.store.forms import (
     PROMPT_TYPES,
     check_form,
     form_of,
+    in_whole_numbers,
     relabel,
     require_storable,
 )
@@ -431,7 +432,7 @@ def _form_of(
 ) -> dict[str, Any]:
     """The form as the labeler had it: by position, with its texts."""
     positions = {slot: [str(i + 1)] for i, slot in enumerate(assignment.display_order)}
-    choices = relabel(label.body, positions)
+    choices = relabel(in_whole_numbers(label.body), positions)
     return form_of(project.task_type, choices, _texts_of(session, label))
 
 
