@@ -32,6 +32,6 @@ count(form);
 // Once asked for, what may disturb is shown on every page of the task.
 const reveal = document.getElementById("reveal");
 if (reveal) {
-  reveal.checked = read("shown") === form.dataset.task;
+  reveal.checked ||= read("shown") === form.dataset.task;
   reveal.addEventListener("change", () => write("shown", reveal.checked && form.dataset.task));
 }
