@@ -346,6 +346,20 @@ def test_erased_comments_are_not_there_and_cost_no_place(
     assert "of bob." in page and "of ann." not in page and "Older" not in page
 
 
+@pytest.mark.parametrize("names", [("ann",), ("ann", "bob")])
+def test_agreement_that_nothing_tells_of_is_one_sentence(
+    store: Store, admin: Browser, names: tuple[str, ...]
+):
+    ranking_store(store, {name: (honest(0.5), {}) for name in names}, num_tasks=4)
+    page = admin.get("/lead/agreement").text
+    is_told = len(names) > 1
+    assert ("needs tasks with two labels" in page) != is_told
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    parts = ["Over time", "By group of labelers", "By use case", "Labeler by labeler"]
+    assert headings[-5:] == [*parts, "Flags"] if is_told else set(parts).isdisjoint(headings)
+    assert "Set</th>" in page  # how often a flag is set, one label each tells
+
+
 def test_a_project_is_chosen_by_its_id_alone(store: Store, admin: Browser, project: uuid.UUID):
     assert admin.get(f"/lead/agreement?project={project}").status_code == 200
     assert admin.get(f"/lead/agreement?project={uuid.uuid4()}").status_code == 404
