@@ -132,6 +132,7 @@ class Page(HTMLParser):
         self.words: list[str] = []
         self.alerts: list[str] = []
         self._form: dict[str, Any] | None = None
+        self._boxes: list[dict[str, str | None]] = []  # of a form that comes further down
         self._open: list[tuple[str, dict[str, str | None]]] = []
         self._area: str | None = None
         self._select: str | None = None
@@ -157,6 +158,11 @@ class Page(HTMLParser):
                 "buttons": [],
             }
             self.forms.append(self._form)
+            for box in self._boxes:
+                if box["form"] == found.get("id"):
+                    self._tick_box(box)
+        if found.get("form"):
+            self._boxes.append(found)
         if self._form is None or not name:
             # Where an option has no value, its text is; no test fills in such a form by `press`.
             if tag == "option" and self._form and self._select and "value" in found:
@@ -164,11 +170,9 @@ class Page(HTMLParser):
                 if "selected" in found or self._select not in self._form["fields"]:
                     self._form["fields"][self._select] = found["value"]
             return
-        fields, choices = self._form["fields"], self._form["choices"]
+        fields = self._form["fields"]
         if tag == "input" and found.get("type") in ("radio", "checkbox"):
-            choices.setdefault(name, []).append(found.get("value") or "on")
-            if "checked" in found:
-                fields[name] = found.get("value") or "on"
+            self._tick_box(found)
         elif tag == "input":
             fields[name] = found.get("value") or ""
         elif tag == "button":
@@ -178,6 +182,13 @@ class Page(HTMLParser):
             fields[name] = ""
         elif tag == "select":
             self._select = name
+
+    def _tick_box(self, box: dict[str, str | None]) -> None:
+        assert self._form is not None
+        name, value = box["name"] or "", box.get("value") or "on"
+        self._form["choices"].setdefault(name, []).append(value)
+        if "checked" in box:
+            self._form["fields"][name] = value
 
     def handle_endtag(self, tag: str) -> None:
         """Close what is open, as far as it was opened."""

@@ -32,6 +32,7 @@ from preceptor.store.tables import (
     ApiKey,
     Assignment,
     Guideline,
+    Judgement,
     Project,
     Prompt,
     PromptUser,
@@ -124,7 +125,8 @@ class Interface:
             return [self.value(schema.get("items", {}), draws) for _ in range(count)]
         if kind in ("integer", "number"):
             low, high = schema.get("minimum", 0), schema.get("maximum", 1000)
-            return draws.randint(int(low), int(min(high, 10**12)))
+            whole = draws.randint(int(low), int(min(high, 10**12)))
+            return float(whole) if draws.random() < 0.2 else whole
         if kind == "boolean":
             return draws.random() < 0.5
         if kind == "null":
@@ -146,6 +148,7 @@ def a_form(draws: Random) -> dict[str, Any]:
     """A whole form, or one with something wrong."""
     groups = [[["1"], ["2"], ["3"]], [["1", "2", "3"]], [["2"]], [["9"]], "123", [[{}]]]
     ratings = [COMPLETE["ratings"]] * 4 + [{"1": {"likert": 9}}, {"4": {"likert": 4}}, []]
+    ratings.append({place: {"likert": 4.0} for place in "123"})
     form = {"rank_groups": draws.choice(groups[:2] * 3 + groups), "ratings": draws.choice(ratings)}
     if draws.random() < 0.2:
         form[draws.choice(["unacceptable", "comment", "prompt_labels", "slot"])] = junk(draws)
@@ -378,6 +381,8 @@ def assert_adds_up(store: Store) -> None:
         for task in session.scalars(select(Task)):
             assert task.taken == counted.get(task.id, 0)
             assert task.target is None or task.taken <= task.target
+        for label in session.scalars(select(Judgement)):  # a character a response
+            assert len(label.likert) == len(label.ranks) and "." not in label.likert
 
 
 def test_without_a_key_or_with_a_wrong_one_nothing_opens(world: Any):

@@ -909,6 +909,78 @@ def test_what_is_missing_is_marked_and_stays_where_it_was(page: Chromium, store:
     page.complaints[:] = [c for c in page.complaints if "400" not in c]
 
 
+MARKED = "document.querySelectorAll('#work [aria-invalid]').length"
+TOLD = "document.querySelectorAll('.notice.wrong').length"
+
+
+def refused(page: Chromium, project: uuid.UUID, marks: int) -> None:
+    """Open a task, send nothing: it is told what is missing, and marked."""
+    page.open(page.site + "/")
+    begin(page, project)
+    page.leave(lambda: page.click("[data-submit]"))
+    assert (page.js(MARKED), page.js(TOLD)) == (marks, 1)
+
+
+def test_marks_of_what_is_missing_go_once_it_is_there(page: Chromium, store: Store):
+    """By pointer and by keys; the message goes with the last of them."""
+    accept_sensitive(store)
+    refused(page, make_project(store, tasks=FOUR), 1)
+    page.press("a")  # a flag is no quality
+    assert (page.js(MARKED), page.js(TOLD)) == (1, 1)
+    page.click("input[name=likert][value='4']")
+    assert (page.js(MARKED), page.js(TOLD)) == (0, 0)
+    page.press("4")
+    page.leave(lambda: page.press("Enter", CTRL))
+    rate_all(page, 3)
+    page.press("1")
+    page.leave(lambda: page.press("Enter", CTRL))
+    assert (page.js(MARKED), page.js(TOLD)) == (3, 1)
+    for place, left in ((2, 2), (3, 1), (4, 0)):
+        page.click(f"input[name=rank_{place}][value='1']")
+        assert (page.js(MARKED), page.js(TOLD)) == (left, min(left, 1))
+    refused(page, make_project(store, "evaluation_ab", name="c"), 1)
+    page.press("=")
+    assert (page.js(MARKED), page.js(TOLD)) == (0, 0)
+    refused(page, make_project(store, "toxicity", purpose="eval", name="t"), 4)
+    for key, left in (("0", 3), ("2", 2), ("+", 1), ("7", 0)):
+        page.press(key)
+        assert (page.js(MARKED), page.js(TOLD)) == (left, min(left, 1))
+    page.complaints[:] = [c for c in page.complaints if "400" not in c]
+
+
+def test_marks_of_a_text_that_is_missing_go_with_its_first_letter(page: Chromium, store: Store):
+    refused(page, make_project(store, "demonstration"), 1)
+    page.click("#response")
+    page.write("A")
+    assert (page.js(MARKED), page.js(TOLD)) == (0, 0)
+    refused(page, make_project(store, "prompt_plain", name="p"), 2)
+    page.click("#prompt")
+    page.write("A")
+    assert (page.js(MARKED), page.js(TOLD)) == (1, 1)
+    page.click(".use-cases input")
+    assert (page.js(MARKED), page.js(TOLD)) == (0, 0)
+    # Two pairs are the least; one that is begun is to be ended.
+    refused(page, make_project(store, "prompt_few_shot", name="f"), 6)
+    for field in ("#instruction", "#query-1", "#response-1", "#query-2"):
+        page.click(field)
+        page.write("A")
+    page.click(".use-cases input")
+    assert (page.js(MARKED), page.js(TOLD)) == (1, 1)
+    page.leave(lambda: page.click("[data-submit]"))
+    assert (page.js(MARKED), page.js(TOLD)) == (1, 1)
+    page.click("#response-2")
+    page.write("A")
+    assert (page.js(MARKED), page.js(TOLD)) == (0, 0)
+    # What is told and marks nothing stays until it is sent again.
+    page.click("#instruction")
+    page.write(" of jo@acme.com")
+    page.leave(lambda: page.click("[data-submit]"))
+    page.click("#response-2")
+    page.write("B")
+    assert (page.js(MARKED), page.js(TOLD)) == (0, 1)
+    page.complaints[:] = [c for c in page.complaints if "400" not in c]
+
+
 def test_on_a_phone_answers_of_one_question_stand_on_one_line(page: Chromium, store: Store):
     accept_sensitive(store)
     nine = make_project(store, tasks=NINE)
@@ -966,7 +1038,7 @@ def test_what_may_disturb_stays_shown_on_all_pages_of_a_task_and_on_no_other(
     page: Chromium, store: Store
 ):
     accept_sensitive(store)
-    tasks = {"first": ["one", "two"], "second": ["three", "four"]}
+    tasks = {"first": ["one", "two"], "second": ["three", "four"], "third": ["five", "six"]}
     make_project(store, tasks=tasks, sensitive=True)
     page.open(page.site + "/")
     page.leave(lambda: page.click("form[action$='/claim'] button"))
@@ -979,6 +1051,17 @@ def test_what_may_disturb_stays_shown_on_all_pages_of_a_task_and_on_no_other(
         page.press(key)
     page.leave(lambda: page.press("Enter", CTRL))
     assert "/rate/1" in page.path and page.js(blur)
+    # Sent unseen, it is asked about once; by then the box is enough.
+    rate_all(page, 2)
+    for key in "j1j1":
+        page.press(key)
+    page.leave(lambda: page.press("Enter", CTRL))
+    assert "blurred when you sent this" in page.text(".notice[role=alert]") and page.js(blur)
+    page.click("#reveal")
+    assert not page.js(blur)
+    page.leave(lambda: page.press("Enter", CTRL))
+    assert "/rate/1" in page.path and page.js(blur) and "Submitted" in page.text()
+    page.complaints[:] = [c for c in page.complaints if "400" not in c]
     page.click("#reveal")
     page.leave(lambda: page.click(".sign-out button"))
     assert page.js("Object.keys(localStorage).filter(key => key.includes('shown'))") == []

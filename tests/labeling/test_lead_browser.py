@@ -15,7 +15,7 @@ from chromium import Chromium, find_program
 from crew import add_member_of, add_rejected, add_tasks_of, honest, ranking_store
 from fastapi.routing import iter_route_contexts
 from people import START, add_prompt
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from preceptor.labeling.app import create_app
 from preceptor.labeling.settings import Settings
@@ -153,8 +153,10 @@ def test_charts_are_drawn_in_the_page_s_colors(page: Chromium, store: Store):
         assert colors[0] not in ("rgb(0, 0, 0)", "none") and colors[0] != colors[1]
         assert page.js("document.querySelectorAll('.chart').length") >= 3
         drawn = page.js(
-            "[...document.querySelectorAll('.chart')].map(c => c.getBoundingClientRect().height)"
+            "[...document.querySelectorAll('.chart')].filter(c => c.checkVisibility())"
+            ".map(c => c.getBoundingClientRect().height)"
         )
+        assert len(drawn) >= 3
         assert min(drawn) > 40
 
 
@@ -238,12 +240,43 @@ def test_what_scrolls_sideways_is_reached_by_keys_and_has_a_name(page: Chromium,
     page.resize(390, 800, phone=True)
     page.open(f"{page.site}/lead/labelers")  # type: ignore[attr-defined]
     page.wait("document.querySelectorAll('[aria-label=Attention]').length === 1")
-    assert page.js(boxes) == [[True, True, "Agreement with the others", True]] * 2 + [
-        [True, True, "Attention", True]
+    assert page.js(boxes) == [
+        [False, False, "", True],  # a chart is drawn for the screen
+        [True, True, "Agreement with the others", True],
+        [True, True, "Attention", True],
     ]
     page.resize(1280, 900)  # all of it fits, so Tab passes it by
     page.wait("document.querySelectorAll('.lead-content [tabindex]').length === 0")
     assert [[scrolls, stops] for scrolls, stops, *_ in page.js(boxes)] == [[False, False]] * 3
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_chart_s_names_and_numbers_are_in_view_and_large_enough(
+    page: Chromium, store: Store, width: int
+):
+    """Without moving it sideways; only the table of squares is wider than a small screen."""
+    everything(store)
+    with store.write() as session:  # as prompts of files come that say nothing of it
+        session.execute(update(Prompt).where(Prompt.use_case == "open_qa").values(use_case=""))
+    page.resize(width, 800, phone=width == 390)
+    shown = "[...document.querySelectorAll('figure svg.chart')].filter(c => c.checkVisibility())"
+    words = (
+        f"{shown}.filter(c => !c.querySelector('.cell')).flatMap(c => "
+        "[...c.querySelectorAll('text')].map(t => { const r = t.getBoundingClientRect(), "
+        "f = c.parentElement.getBoundingClientRect(); return [t.textContent, r.left - f.left, "
+        "f.right - r.right, r.height]; }))"
+    )
+    for path in ("", "/agreement", "/labelers", "/positions", "/prompts"):
+        page.open(f"{page.site}/lead{path}")  # type: ignore[attr-defined]
+        figures = page.js("document.querySelectorAll('figure').length")
+        assert figures == page.js(f"{shown}.length") > 0, path
+        found = page.js(words)
+        outside = [words for words in found if min(words[1:3]) < -0.5]
+        assert found and not outside, path
+        assert min(height for *_, height in found) > 13, path
+        if path == "/prompts":
+            texts = [text for text, *_ in found]
+            assert texts == ["chat", "5", "generation", "5", "none", "4"]
 
 
 def test_on_a_small_screen_the_lead_s_pages_are_one_line_that_opens(page: Chromium, store: Store):

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -343,6 +344,20 @@ def test_erased_comments_are_not_there_and_cost_no_place(
         erase(session, store.site_key, Wanted(labeler="ann"), by=None, now=START)
     page = admin.get("/lead/comments").text
     assert "of bob." in page and "of ann." not in page and "Older" not in page
+
+
+@pytest.mark.parametrize("names", [("ann",), ("ann", "bob")])
+def test_agreement_that_nothing_tells_of_is_one_sentence(
+    store: Store, admin: Browser, names: tuple[str, ...]
+):
+    ranking_store(store, {name: (honest(0.5), {}) for name in names}, num_tasks=4)
+    page = admin.get("/lead/agreement").text
+    is_told = len(names) > 1
+    assert ("needs tasks with two labels" in page) != is_told
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    parts = ["Over time", "By group of labelers", "By use case", "Labeler by labeler"]
+    assert headings[-5:] == [*parts, "Flags"] if is_told else set(parts).isdisjoint(headings)
+    assert "Set</th>" in page  # how often a flag is set, one label each tells
 
 
 def test_a_project_is_chosen_by_its_id_alone(store: Store, admin: Browser, project: uuid.UUID):
@@ -865,7 +880,7 @@ def test_charts_escape_their_words_and_need_no_style():
     ]
     for chart in drawn:
         assert "<script" not in chart and "style=" not in chart and "nan" not in chart.lower()
-        assert chart.count("<svg") == chart.count("</svg>") == 1
+        assert chart.count("<svg") == chart.count("</svg>") == 1 + ("chart narrow" in chart)
 
 
 @pytest.mark.parametrize("draw", [charts.intervals, charts.over_time])
@@ -879,7 +894,11 @@ def test_a_scale_reaches_down_to_the_lowest_interval(draw: Any, least: float, be
         ("unsure", Estimate(max(least, 0.7), least, 0.95, 10, 5)),
         ("none", Estimate.undefined("nothing")),
     ]
-    chart = draw("c", rows, low=0.4)
+    for chart in draw("c", rows, low=0.4).split("</svg>")[:2]:
+        check_scale(draw, chart, least, begins)
+
+
+def check_scale(draw: Any, chart: str, least: float, begins: str) -> None:
     along = ("x1", "x2") if draw is charts.intervals else ("y1", "y2")
     lines = {
         kind: [
@@ -894,6 +913,36 @@ def test_a_scale_reaches_down_to_the_lowest_interval(draw: Any, least: float, be
     first, last = lines["grid"][0][0], lines["grid"][-1][0]
     share = (lines["reach"][1][0] - first) / (last - first)
     assert 100 * least == pytest.approx(ticks[0] + share * (100 - ticks[0]), abs=0.05)
+
+
+def test_counts_are_written_out():
+    drawn = {
+        "columns": charts.columns("c", ["a"], [("s", [12_345.0])]),
+        "bars": charts.bars("c", [("a", 12_345.0), ("b", 1_234_567.0)]),
+    }
+    for name, chart in drawn.items():
+        assert "12,345" in chart and "e+" not in chart, name
+    # Of four steps to 20,000, and to 2.
+    assert re.findall(r'class="tick"[^>]*>([\d.,]+)<', drawn["columns"])[:5] == [
+        "0", "5,000", "10,000", "15,000", "20,000",
+    ]  # fmt: skip
+    small = charts.columns("c", ["a"], [("s", [2.0])])
+    assert re.findall(r'class="tick"[^>]*>([\d.,]+)<', small)[:5] == ["0", "0.5", "1", "1.5", "2"]
+
+
+@pytest.mark.parametrize("num", [1, 9, 30])
+def test_names_below_a_chart_do_not_run_into_each_other(num: int):
+    """Of seven units a character at the most."""
+    names = [f"11-{day:02d}" for day in range(1, num + 1)]
+    estimate = Estimate(0.5, 0.4, 0.6, 10, 5)
+    for chart in (
+        charts.columns("c", names, [("s", [1.0] * num)]),
+        charts.over_time("c", [(name, estimate) for name in names]),
+    ):
+        for drawing in chart.split("</svg>")[:2]:
+            found = re.findall(r'x="([\d.]+)"[^>]*text-anchor="middle">11-', drawing)
+            places = [float(place) for place in found]
+            assert places and all(b - a > 5 * 7 for a, b in pairwise(places))
 
 
 def test_no_rows_no_chart():

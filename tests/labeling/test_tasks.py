@@ -21,7 +21,15 @@ from preceptor.store.forms import SKIP_REASONS
 from preceptor.store.inbox import set_accepts_sensitive
 from preceptor.store.projects import set_guideline
 from preceptor.store.questions import PAPER
-from preceptor.store.tables import Account, Assignment, Guideline, Submission, SubmissionText, Task
+from preceptor.store.tables import (
+    Account,
+    Assignment,
+    Draft,
+    Guideline,
+    Submission,
+    SubmissionText,
+    Task,
+)
 
 
 def begin(browser: Browser, project: uuid.UUID) -> Page:
@@ -503,12 +511,50 @@ def test_sensitive_tasks_are_for_those_who_accept_them(store: Store, enter: Ente
         set_accepts_sensitive(session, ann.account, False)
     assert "accepts_sensitive" not in ann.open("/profile").form("/profile")["fields"]
     # Among the recent tasks, too, and when it is done, they are not shown unasked.
-    done = page.press("stop", response="mine")
+    done = page.press("stop", response="mine", revealed="1")
     for found in (done, ann.open("/recent")):
         assert "A text that may disturb" in found.text
         assert "demonstration prompt" not in found.text
     finished = ann.open(page.path)
     assert finished.html.index("<details>") < finished.html.index("demonstration prompt")
+
+
+@pytest.mark.parametrize("task_type", ["demonstration", "evaluation_ab"])
+def test_what_is_sent_with_its_texts_blurred_is_asked_about_once(
+    store: Store, enter: Enter, task_type: str
+):
+    project = make_project(store, task_type, sensitive=True)
+    ann = enter()
+    with store.write() as session:
+        set_accepts_sensitive(session, ann.account, True)
+    right = {"response": "mine"} if task_type == "demonstration" else {"choice": "tie"}
+    # What is missing is told first.
+    page = begin(ann, project).press("stop")
+    assert "blurred when you sent this" not in page.text and page.alerts
+    page = page.press("stop", **right)
+    assert page.status == 400 and "The texts were blurred when you sent this" in page.alerts[0]
+    with store.read() as session:
+        assert session.scalars(select(Submission.id)).all() == []
+        assert session.scalars(select(Draft.body)).one().items() >= right.items()
+    assert 'id="reveal" name="revealed" value="1" form="work">' in page.html
+    page = page.press("stop")  # as it is
+    assert page.path == "/" and "Submitted" in page.text
+    # Revised, it is not asked about again; nor is what was shown.
+    page = page.press(ending="/revise").press("stop", comment="more")
+    assert page.path == "/"
+    tasks = {"another": [] if task_type == "demonstration" else ["one", "two"]}
+    shown = make_project(store, task_type, tasks, name="shown", sensitive=True)
+    page = begin(ann, shown)
+    assert page.press("stop", **right, revealed="1").path == "/"
+
+
+def test_with_nothing_to_be_blurred_nobody_is_asked(store: Store, enter: Enter):
+    project = make_project(store, "prompt_plain", sensitive=True)
+    ann = enter()
+    with store.write() as session:
+        set_accepts_sensitive(session, ann.account, True)
+    page = begin(ann, project).press("stop", prompt="Insult me.", use_case="chat")
+    assert page.path == "/" and "Submitted" in page.text
 
 
 # 2.7.15

@@ -37,7 +37,9 @@ def rated(store: Store, enter: Enter) -> Page:
     assert page.path.endswith("/rate/2")
     # What was said of the prompt is there already.
     assert page.work["fields"]["input_toxicity"] == "1"
-    return page.press("next", **SECOND)
+    page = page.press("next", **SECOND)
+    page.work["fields"]["revealed"] = "1"  # the box above the texts
+    return page
 
 
 def test_only_who_accepts_such_tasks_is_given_one(store: Store, enter: Enter):

@@ -1,5 +1,7 @@
 """The database: migrations both ways, rows that nobody changes, versions that are told."""
 
+import base64
+import hashlib
 import sqlite3
 import subprocess
 import sys
@@ -321,3 +323,49 @@ def test_pseudonyms_depend_on_the_key_and_on_the_name_alone():
     assert len(set(names)) == 4
     with pytest.raises(StoreError, match="the site key has 3 bytes"):
         SiteKey(b"abc")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "please-CHANGE-me-please",
+        "my_secret_site_key_2026",
+        "Example Example 7",
+        "0" * 64,
+        "0123456789abcdef",
+        "0123456789ABCDEF" * 4,
+        "abcdefghijklmnopqrstuvwxyz",
+        "a7c2e9d1" * 2 + "a7c",
+    ],
+)
+def test_no_new_database_gets_a_key_that_is_tried_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+):
+    monkeypatch.setenv("PRECEPTOR_SITE_KEY", key)
+    path = tmp_path / "l.db"
+    with pytest.raises(StoreError, match="The site key .*openssl rand") as refused:
+        create_store(str(path))
+    assert key not in str(refused.value)
+    with pytest.raises(StoreError):
+        open_store(str(path))
+    monkeypatch.setenv("PRECEPTOR_SITE_KEY", "a key that is only known to tests")
+    create_store(str(path))  # what was refused is no obstacle
+
+
+def test_a_store_with_a_weak_key_is_opened_and_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PRECEPTOR_SITE_KEY", "0" * 32)
+    path = str(tmp_path / "l.db")
+    with monkeypatch.context() as older:
+        older.setattr(SiteKey, "require_strong", lambda key: None)
+        create_store(path)
+    create_store(path)
+    open_store(path).close()
+
+
+def test_a_key_that_was_drawn_is_strong():
+    for number in range(2_000):
+        drawn = hashlib.sha256(str(number).encode())
+        SiteKey(drawn.hexdigest().encode()).require_strong()
+        SiteKey(base64.b64encode(drawn.digest()[:12])).require_strong()

@@ -16,7 +16,14 @@ from sqlalchemy import func, insert, select
 
 from preceptor.data.files import read_demonstrations, read_prompts, read_rankings
 from preceptor.data.hygiene import Looked, look_at, without_personal
-from preceptor.data.records import Demonstration, Prompt, Ranking, read_records, write_records
+from preceptor.data.records import (
+    Demonstration,
+    Prompt,
+    Ranking,
+    read_records,
+    text_of,
+    write_records,
+)
 from preceptor.errors import DataError, StoreError
 from preceptor.store import export, tables
 from preceptor.store.accounts import acknowledge, newest_guideline, publish_guideline
@@ -700,6 +707,42 @@ def test_a_meta_that_no_export_writes_is_a_broken_line(store: Store, tmp_path: P
         bring(store, path, "demonstrations")
 
 
+@pytest.mark.parametrize("likert", [4.0, True, "4", 8])
+def test_ratings_of_a_file_are_held_to_what_a_form_takes(store: Store, tmp_path: Path, likert: Any):
+    ratings = {"A": {"likert": 4}, "B": {"likert": likert}}
+    meta = {"schema": "preceptor.ranking/1", "ratings": ratings}
+    line = {"prompt": "q", "responses": ["x", "y"], "ranks": [1, 2], "meta": meta}
+    path = write(tmp_path / "r.jsonl", [line])
+    with pytest.raises(DataError, match=f"Response B: the quality is 1 to 7, not {likert!r}"):
+        bring(store, path, "rankings")
+
+
+def test_what_an_older_version_took_as_7_0_goes_out_as_7_and_comes_in_again(
+    fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("preceptor.store.forms.is_answer", lambda value, allowed: value in allowed)
+    ours, theirs = fresh(), fresh()
+    with ours.write() as session:
+        project = add_project(
+            session, "evaluation_ab", num_tasks=1, num_responses=2, purpose="eval"
+        )
+        ann = add_labeler(session, ours, "ann")
+        held = claim(session, project, ann, now=START)
+        form = {"choice": "2", "confidence": 7.0, "ratings": {"1": {"likert": 3.0}}}
+        submit(session, held.id, ann, key=held.key, form=form, now=START)
+    monkeypatch.undo()
+    path = take_out(ours, tmp_path, "evaluations").path
+    [record] = read_records(path, Ranking)
+    [rating] = record.meta["ratings"].values()
+    assert (str(record.meta["confidence"]), str(rating["likert"])) == ("7", "3")
+    bring(theirs, path, "evaluations")
+    assert take_out(theirs, tmp_path / "again", "evaluations").path.read_bytes() == (
+        path.read_bytes()
+    )
+    for store in (ours, theirs):
+        store.close()
+
+
 def submit_one(store: Store, name: str, form: Any, seconds: float) -> None:
     """A label of this labeler, or its next revision."""
     with store.write() as session:
@@ -867,7 +910,39 @@ def test_what_was_found_in_a_prompt_goes_out_and_comes_in_again(
         for row in before.values():
             assert (after[row.id].content, after[row.id].masked) == (row.content, row.masked)
             assert after[row.id].language == row.language
+        assert after[before["u1"].id].masked is None
+    # Nor does a file that has them masked change what was kept.
+    bring(other, write(tmp_path / "m.jsonl", PERSONAL), "prompts", hygiene=look_at)
+    with other.read() as session:
+        kept = session.get_one(tables.Prompt, before["u1"].id)
+        assert (kept.content, kept.masked) == (PERSONAL[0]["prompt"], None)
     other.close()
+
+
+@pytest.mark.parametrize("order", [("rankings", "prompts"), ("prompts", "rankings")])
+def test_prompts_and_labels_come_in_again_whichever_comes_first(
+    fresh: Fresh, tmp_path: Path, order: tuple[str, str]
+):
+    """What is known of a prompt is told by the prompts' file alone."""
+    ours, theirs = fresh(), fresh()
+    rows = [{**row, "user": f"u{i % 9}"} for i, row in enumerate(PERSONAL * 4)]
+    for i, row in enumerate(rows):
+        row["prompt"] = [{"role": "user", "content": f"Of number {i}: {text_of(row['prompt'])}"}]
+    bring(
+        ours, write(tmp_path / "p.jsonl", rows), "prompts", hygiene=partial(look_at, keep_all=True)
+    )
+    with ours.write() as session:
+        for number, row in enumerate(session.scalars(select(tables.Prompt))):
+            row.kind = ("customer", "plain", "few_shot")[number % 3]
+    labeled_store(ours, "ranking")
+    files = {kind: take_out(ours, tmp_path, kind).path for kind in order}
+    for kind in order:
+        bring(theirs, files[kind], kind, hygiene=partial(look_at, keep_all=True))
+    for kind in order:
+        again = take_out(theirs, tmp_path / "again", kind).path
+        assert again.read_bytes() == files[kind].read_bytes(), kind
+    for store in (ours, theirs):
+        store.close()
 
 
 def test_kept_and_masked_are_one_prompt_whichever_comes_first(fresh: Fresh, tmp_path: Path):

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from alembic import command
 from people import START, Fresh, add_labeler, add_project, add_prompt, at, fill_in
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from preceptor.labeling.judgements import NO, NOT_ASKED, YES, id_of, read_judgements
@@ -186,4 +187,34 @@ def test_a_store_of_an_older_version_learns_which_labels_have_a_comment(fresh: F
             move(migrations(connection), version)
     with store.read() as session:
         assert rows_of(session) == kept
+    store.close()
+
+
+def test_ratings_that_came_as_4_0_are_whole_numbers_again(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """An older version took them, kept them, and made short rows of three characters a response."""
+    monkeypatch.setattr("preceptor.store.forms.is_answer", lambda value, allowed: value in allowed)
+    store = fresh()
+    with store.write() as session:
+        project = add_project(session, num_tasks=1)
+        ann = add_labeler(session, store, "ann")
+        view = claim(session, project, ann, now=START)
+        form = fill_in(view)
+        for rating in form["ratings"].values():
+            rating["likert"] = float(rating["likert"])
+        submit(session, view.id, ann, key=view.key, form=form, now=START)
+        kept = rows_of(session)
+        short = kept[0]["likert"]
+        assert short.isdigit() and len(short) == len(kept[0]["ranks"])
+        session.execute(update(Judgement).values(likert="".join(f"{digit}.0" for digit in short)))
+    for version in ("0012", "head"):
+        with store.engine.execution_options(writes=True).begin() as connection:
+            move = command.upgrade if version == "head" else command.downgrade
+            move(migrations(connection), version)
+    monkeypatch.undo()
+    with store.write() as session:
+        assert rows_of(session) == kept and made_again(session) == kept
+        again, key = reopen(session, view.id, ann)
+        submit(session, view.id, ann, key=key, form=again | {"comment": "as it was"}, now=START)
     store.close()

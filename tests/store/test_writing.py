@@ -166,6 +166,46 @@ def test_a_repetition_is_told_and_its_rule_named(store: Store):
         assert len(prompts(session)) == 2
 
 
+PERSONAL = [
+    ("Write to jo@acme.com for me.", "an e-mail address in it: “jo@acme.com”", "<EMAIL_1>"),
+    ("Call +49 30 901820 and complain.", "a phone number in it: “+49 30 901820”", "<PHONE_1>"),
+    ("Pay with 4111 1111 1111 1111.", "a card number in it: “4111 1111 1111 1111”", "<CARD_1>"),
+    ("Pay to DE89 3704 0044 0532 0130 00.", "an account number in it", "<IBAN_1>"),
+    ("Who is at 93.184.216.34?", "an IP address in it: “93.184.216.34”", "<IP_1>"),
+    ("My key is AKIAABCDEFGHIJKLMNOP, is it safe?", "a key of a service in it", "<KEY_1>"),
+]
+
+
+@pytest.mark.parametrize(("text", "told", "instead"), PERSONAL)
+@pytest.mark.parametrize("task_type", ["prompt_plain", "prompt_user_based", "prompt_few_shot"])
+def test_personal_data_do_not_come_in_with_what_labelers_write(
+    store: Store, task_type: str, text: str, told: str, instead: str
+):
+    forms = {
+        "prompt_few_shot": [
+            FEW_SHOT | {"instruction": text},
+            FEW_SHOT | {"pairs": [*FEW_SHOT["pairs"], {"query": text, "response": "x"}]},
+            FEW_SHOT | {"pairs": [*FEW_SHOT["pairs"], {"query": "x", "response": text}]},
+        ]
+    }
+    with store.write() as session:
+        ann = add_labeler(session, store, "ann")
+        briefs = {"descriptions": ["a shop"]} if task_type == "prompt_user_based" else {}
+        project = project_of(session, task_type, **briefs)
+        task = claim(session, project, ann, now=START)
+        for form in forms.get(task_type, [PLAIN | {"prompt": text}]):
+            with pytest.raises(StoreError) as refused:
+                submit(session, task.id, ann, key=task.key, form=form, now=START)
+            assert told in str(refused.value) and f"Write {instead} in its place" in str(
+                refused.value
+            )
+        assert prompts(session) == []
+        # With the placeholder it is taken; what it stands for was looked for, and not found.
+        right = FEW_SHOT if task_type == "prompt_few_shot" else PLAIN | {"prompt": f"To {instead}"}
+        submit(session, task.id, ann, key=task.key, form=right, now=START)
+        assert [prompt.masked for prompt in prompts(session)] == [{}]
+
+
 def test_what_another_wrote_may_be_near_but_not_the_same(store: Store):
     with store.write() as session:
         bob = add_labeler(session, store, "bob")

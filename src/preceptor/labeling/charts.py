@@ -1,7 +1,8 @@
 """Charts as SVG that the server draws: classes instead of styles, every text escaped.
 
 A chart is a picture of the table that stands beside it, and its <title> says what it shows. All
-colors are those of lead.css, so a chart is light or dark as the page is.
+colors are those of lead.css, so a chart is light or dark as the page is. What has numbers at its
+side is drawn twice, the second time for a small screen; lead.css shows one of the two.
 """
 
 import math
@@ -14,6 +15,10 @@ from preceptor.labeling.showing import visible
 from preceptor.statistics.estimate import Estimate
 
 WIDTH = 720.0
+NARROW = 340.0
+"""Of a small screen's charts: as wide as what such a screen shows, so that nothing is scrolled."""
+LONGEST = 14
+"""Characters of a name below a chart."""
 TICK = 0.2  # 20 %: round numbers wherever a scale begins
 
 
@@ -41,9 +46,23 @@ def intervals(
     if all(estimate.mean is None for _, estimate in rows):
         return Markup("")
     low = _lowest(low, rows)
-    left, right, step, top = 190.0, 92.0, 30.0, 30.0 if marks else 12.0
+    return Markup("").join(
+        _intervals(title, rows, low, high, marks, percent, sheet) for sheet in SHEETS
+    )
+
+
+def _intervals(
+    title: str,
+    rows: Sequence[tuple[str, Estimate]],
+    low: float,
+    high: float,
+    marks: Sequence[Mark],
+    percent: bool,
+    sheet: "Sheet",
+) -> Markup:
+    left, right, step, top = sheet.left, sheet.right, sheet.step, 30.0 if marks else 12.0
     bottom = top + step * len(rows)
-    width = WIDTH - left - right
+    width = sheet.width - left - right
 
     def x(value: float) -> float:
         return left + width * (min(max(value, low), high) - low) / (high - low)
@@ -56,10 +75,10 @@ def intervals(
         parts.append(_line(x(mark.value), top - 6, x(mark.value), bottom, "mark"))
         parts.append(_text(x(mark.value), top - 12, mark.words, "mark-words", "middle"))
     for i, (name, estimate) in enumerate(rows):
-        y = top + step * (i + 0.5)
-        parts.append(_text(left - 12, y + 4.5, _cut(name, 24), "name", "end"))
+        y = sheet.line(top, i)
+        parts.append(sheet.name(y, name))
         if estimate.mean is None:
-            parts.append(_text(WIDTH - right + 12, y + 4.5, "none", "none", "start"))
+            parts.append(sheet.value(y, "none", "none"))
             continue
         if estimate.low is not None and estimate.high is not None:
             parts.append(_line(x(estimate.low), y, x(estimate.high), y, "reach"))
@@ -68,9 +87,8 @@ def intervals(
                 x(estimate.mean), y
             )
         )
-        number = _number(estimate.mean, percent, fine=True)
-        parts.append(_text(WIDTH - right + 12, y + 4.5, number, "value", "start"))
-    return _svg(title, WIDTH, bottom + 28, parts)
+        parts.append(sheet.value(y, _number(estimate.mean, percent, fine=True), "value"))
+    return _svg(title, sheet.width, bottom + 28, parts, kind=sheet.kind)
 
 
 def over_time(
@@ -88,8 +106,19 @@ def over_time(
     if all(estimate.mean is None for _, estimate in rows):
         return Markup("")
     low = _lowest(low, rows)
+    return Markup("").join(_over_time(title, rows, low, high, marks, sheet) for sheet in SHEETS)
+
+
+def _over_time(
+    title: str,
+    rows: Sequence[tuple[str, Estimate]],
+    low: float,
+    high: float,
+    marks: Sequence[Mark],
+    sheet: "Sheet",
+) -> Markup:
     left, right, top, height = 54.0, 16.0, 18.0, 200.0
-    width, bottom = WIDTH - left - right, top + height
+    width, bottom = sheet.width - left - right, top + height
     step = width / max(1, len(rows))
 
     def y(value: float) -> float:
@@ -97,13 +126,14 @@ def over_time(
 
     parts = []
     for value in _ticks(low, high):
-        parts.append(_line(left, y(value), WIDTH - right, y(value), "grid"))
+        parts.append(_line(left, y(value), sheet.width - right, y(value), "grid"))
         parts.append(_text(left - 8, y(value) + 4.5, _number(value, True), "tick", "end"))
     for mark in marks:
-        parts.append(_line(left, y(mark.value), WIDTH - right, y(mark.value), "mark"))
-        parts.append(_text(WIDTH - right, y(mark.value) - 6, mark.words, "mark-words", "end"))
+        end = sheet.width - right
+        parts.append(_line(left, y(mark.value), end, y(mark.value), "mark"))
+        parts.append(_text(end, y(mark.value) - 6, mark.words, "mark-words", "end"))
     points = []
-    every = max(1, -(-len(rows) // 8))
+    every = _every([name for name, _ in rows], step)
     for i, (name, estimate) in enumerate(rows):
         x = left + step * (i + 0.5)
         if i % every == 0:
@@ -119,7 +149,7 @@ def over_time(
         Markup('<circle class="point" cx="{:.1f}" cy="{:.1f}" r="4.5"/>').format(x, y)
         for x, y in points
     ]
-    return _svg(title, WIDTH, bottom + 28, parts)
+    return _svg(title, sheet.width, bottom + 28, parts, kind=sheet.kind)
 
 
 def columns(
@@ -130,8 +160,18 @@ def columns(
     expected: Sequence[float] | None = None,
 ) -> Markup:
     """Columns of one height for each name, the series one upon another; `expected` as a dash."""
+    return Markup("").join(_columns(title, names, series, expected, sheet) for sheet in SHEETS)
+
+
+def _columns(
+    title: str,
+    names: Sequence[str],
+    series: Sequence[tuple[str, Sequence[float]]],
+    expected: Sequence[float] | None,
+    sheet: "Sheet",
+) -> Markup:
     left, right, top, height = 54.0, 16.0, 14.0, 190.0
-    width, bottom = WIDTH - left - right, top + height
+    width, bottom = sheet.width - left - right, top + height
     totals = [sum(values[i] for _, values in series) for i in range(len(names))]
     most = _round_up(max([*totals, *(expected or []), 1e-9]))
     step = width / max(1, len(names))
@@ -139,16 +179,16 @@ def columns(
     parts = []
     for i in range(5):
         value, y = most * i / 4, bottom - height * i / 4
-        parts.append(_line(left, y, WIDTH - right, y, "grid"))
-        parts.append(_text(left - 8, y + 4.5, f"{value:,.4g}", "tick", "end"))
-    every = max(1, -(-len(names) // 10))
+        parts.append(_line(left, y, sheet.width - right, y, "grid"))
+        parts.append(_text(left - 8, y + 4.5, _count(value), "tick", "end"))
+    every = _every(names, step)
     for i, name in enumerate(names):
         x, base = left + step * (i + 0.5), bottom
         for number, (label, values) in enumerate(series):
             tall = height * values[i] / most
             if tall > 0:
                 base -= tall
-                words = f"{name}, {label}: {values[i]:,.4g}"
+                words = f"{name}, {label}: {_count(values[i])}"
                 parts.append(
                     Markup(
                         '<rect class="column s{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" '
@@ -159,27 +199,30 @@ def columns(
             y = bottom - height * expected[i] / most
             parts.append(_line(x - thick / 2 - 5, y, x + thick / 2 + 5, y, "expected"))
         if i % every == 0:
-            parts.append(_text(x, bottom + 18, _cut(name, 14), "tick", "middle"))
-    return _svg(title, WIDTH, bottom + 28, parts)
+            parts.append(_text(x, bottom + 18, _cut(name, LONGEST), "tick", "middle"))
+    return _svg(title, sheet.width, bottom + 28, parts, kind=sheet.kind)
 
 
-def bars(title: str, rows: Sequence[tuple[str, float]], *, unit: str = "") -> Markup:
+def bars(title: str, rows: Sequence[tuple[str, float]]) -> Markup:
     """A bar a name from the left, with its number: counts of a mixture."""
-    left, right, step, top = 190.0, 92.0, 28.0, 6.0
-    width, bottom = WIDTH - left - right, top + step * len(rows)
+    return Markup("").join(_bars(title, rows, sheet) for sheet in SHEETS)
+
+
+def _bars(title: str, rows: Sequence[tuple[str, float]], sheet: "Sheet") -> Markup:
+    top, thick = 6.0, 18.0
+    width = sheet.width - sheet.left - sheet.right
     most = max([value for _, value in rows] or [1.0]) or 1.0
     parts = []
     for i, (name, value) in enumerate(rows):
-        y = top + step * i
-        parts.append(_text(left - 12, y + step / 2 + 4.5, _cut(name, 24), "name", "end"))
+        y, long = sheet.line(top, i), width * value / most
+        parts.append(sheet.name(y, name))
         parts.append(
             Markup(
                 '<rect class="column s0" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
-            ).format(left, y + 5, max(1.0, width * value / most), step - 10)
+            ).format(sheet.left, y - thick / 2, max(1.0, long), thick)
         )
-        words = f"{value:,.4g}{unit}" if value < 1e6 else f"{value:,.0f}{unit}"
-        parts.append(_text(left + width * value / most + 8, y + step / 2 + 4.5, words, "value"))
-    return _svg(title, WIDTH, bottom + 6, parts)
+        parts.append(sheet.value(y, _count(value), "value", after=sheet.left + long))
+    return _svg(title, sheet.width, top + sheet.step * len(rows) + 6, parts, kind=sheet.kind)
 
 
 def share_bar(title: str, share: float) -> Markup:
@@ -218,6 +261,43 @@ def matrix(
                     _text(x + side / 2, y + side / 2 + 4, f"{100 * found.mean:.0f}", tone, "middle")
                 )
     return _svg(title, WIDTH, top + side * len(names) + 8, parts)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a chart is drawn on: names and numbers at the sides of their rows, or above them."""
+
+    kind: str
+    width: float
+    left: float
+    right: float
+    step: float
+
+    @property
+    def is_narrow(self) -> bool:
+        return self.width < WIDTH
+
+    def line(self, top: float, row: int) -> float:
+        """Where a row's bar or interval lies."""
+        return top + self.step * (row + (0.72 if self.is_narrow else 0.5))
+
+    def name(self, y: float, name: str) -> Markup:
+        if self.is_narrow:
+            return _text(self.left, y - 15, _cut(name, 32), "name")
+        return _text(self.left - 12, y + 4.5, _cut(name, 24), "name", "end")
+
+    def value(self, y: float, words: str, kind: str, *, after: float | None = None) -> Markup:
+        """At the row's end, or after its bar."""
+        if self.is_narrow:
+            return _text(self.width - self.right, y - 15, words, kind, "end")
+        end = self.width - self.right + 4 if after is None else after
+        return _text(end + 8, y + 4.5, words, kind)
+
+
+SHEETS = (
+    Sheet("chart", WIDTH, left=190.0, right=92.0, step=30.0),
+    Sheet("chart narrow", NARROW, left=20.0, right=20.0, step=46.0),
+)
 
 
 def _lowest(low: float, rows: Sequence[tuple[str, Estimate]]) -> float:
@@ -263,6 +343,17 @@ def _number(value: float, percent: bool, *, fine: bool = False) -> str:
     if percent:
         return f"{value:.1%}" if fine else f"{100 * value:.4g}%"
     return f"{value:.2f}" if fine else f"{value:.3g}"
+
+
+def _every(names: Sequence[str], step: float) -> int:
+    """The how manieth name is written below a chart, so that none runs into the next."""
+    longest = min(LONGEST, max(map(len, names), default=0))
+    return max(1, math.ceil((7 * longest + 8) / step))
+
+
+def _count(value: float) -> str:
+    """A count; between whole numbers, where a small scale has its lines, with what is needed."""
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.4g}"
 
 
 def _cut(name: str, most: int) -> str:

@@ -213,7 +213,7 @@ def unrated(draft: Any, positions: Sequence[str], task_type: str) -> list[str]:
     """The responses whose page is not done yet; the ranking opens when there is none."""
     if task_type == "toxicity":
         return [p for p in positions if None in toxicity_in(draft, p).values()]
-    return [p for p in positions if quality_in(draft, p) not in LIKERT]
+    return [p for p in positions if not is_answer(quality_in(draft, p), LIKERT)]
 
 
 def text_in(draft: Any, field: str) -> str:

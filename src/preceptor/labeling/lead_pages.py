@@ -231,7 +231,7 @@ def prompts(
         samples = read_samples(session, reason) if may_read and reason is not None else []
     if samples:
         note(store, visitor, "prompts left out", reason, now)
-    rows = [(name, float(sum(by.values()))) for name, by in mixture.use_cases]
+    rows = [(name or "none", float(sum(by.values()))) for name, by in mixture.use_cases]
     return render(
         request,
         "lead/prompts.html",

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import JSONResponse, RedirectResponse
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from preceptor.errors import StoreError
@@ -41,7 +42,7 @@ from preceptor.labeling.work_pages import Labeler, label_after, next_task
 from preceptor.store.database import Busy, Store
 from preceptor.store.forms import PROMPT_TYPES
 from preceptor.store.inbox import assignment_guideline
-from preceptor.store.labels import StaleDraft, save_draft, submit
+from preceptor.store.labels import Receipt, StaleDraft, save_draft, submit
 from preceptor.store.queue import AssignmentView, NoSuchTask, view
 from preceptor.store.writing import use_cases_written
 
@@ -107,6 +108,10 @@ def desk_of(
         except NoSuchTask:
             raise HTTPException(404) from None
     return Desk(request, store, visitor.member.id, task, now)
+
+
+class StillBlurred(StoreError):
+    """The form is whole, and the texts that it is about were not shown."""
 
 
 ADesk = Annotated[Desk, Depends(desk_of)]
@@ -189,6 +194,7 @@ def show_step(
     status: int = 200,
     done: Done = None,
     label: Any = None,
+    fields: Fields | None = None,
 ) -> Response:
     """A step's page with the draft's answers, or with those that were just posted."""
     page = "toxicity" if desk.task.task_type == "toxicity" else "rate"
@@ -209,6 +215,8 @@ def show_step(
         guideline=guideline,
         done=done,
         label=label,
+        revealed=bool((fields or {}).get("revealed")),
+        asked=bool((fields or {}).get("asked")),
         **more,
     )
 
@@ -328,31 +336,32 @@ def send(desk: Desk, posted: Posted, *, stop: bool) -> Response:
         key = uuid.UUID(posted.fields.get("key", ""))
     except ValueError:
         raise HTTPException(400, words.ERROR_400_FORM) from None
-    try:
-        receipt = desk.store.run(
-            lambda session: submit(
-                session,
-                desk.task.id,
-                desk.account,
-                key=key,
-                form=posted.form,
-                now=desk.now,
-                draft_version=posted.version,
-                active_seconds=seconds_in(posted.fields),
-            )
+
+    def take(session: Session) -> Receipt:
+        receipt = submit(
+            session,
+            desk.task.id,
+            desk.account,
+            key=key,
+            form=posted.form,
+            now=desk.now,
+            draft_version=posted.version,
+            active_seconds=seconds_in(posted.fields),
         )
+        is_first = receipt.outcome in ("counted", "surplus") and receipt.revision == 1
+        if is_first and is_unseen(desk, posted):
+            raise StillBlurred(words.STILL_BLURRED)  # and nothing is stored
+        return receipt
+
+    try:
+        receipt = desk.store.run(take)
     except Busy:
         raise
+    except StillBlurred as error:
+        asked = replace(posted, fields={**posted.fields, "asked": "1"})
+        return refuse(desk, asked, str(error))
     except StoreError as error:
-        try:
-            posted = replace(posted, version=saved(desk, posted))
-        except StaleDraft as stale:
-            return offer_both(desk, posted, stale)
-        except Busy:
-            raise
-        except StoreError:
-            pass  # what cannot be stored at all stays on the page
-        return again(desk, posted, str(error))
+        return refuse(desk, posted, str(error))
     if receipt.outcome in ("draft", "withdrawn"):
         label = label_after(desk.store, desk.task.id, desk.account, desk.now)
         with desk.store.read() as session:
@@ -365,6 +374,28 @@ def send(desk: Desk, posted: Posted, *, stop: bool) -> Response:
     return next_task(
         desk.store, desk.task.project_id, desk.account, now=desk.now, done=desk.task.id
     )
+
+
+def is_unseen(desk: Desk, posted: Posted) -> bool:
+    """Whether texts that may disturb are blurred still, and nobody asked whether that is meant.
+
+    Once a task, before its first label: whoever sends it again has decided.
+    """
+    is_blurred = desk.task.sensitive and bool(desk.task.prompt or desk.task.responses)
+    return is_blurred and not posted.fields.keys() & {"revealed", "asked"}
+
+
+def refuse(desk: Desk, posted: Posted, message: str) -> Response:
+    """Send nothing; the answers are a draft, and the page says why."""
+    try:
+        posted = replace(posted, version=saved(desk, posted))
+    except StaleDraft as stale:
+        return offer_both(desk, posted, stale)
+    except Busy:
+        raise
+    except StoreError:
+        pass  # what cannot be stored at all stays on the page
+    return again(desk, posted, message)
 
 
 def saved(desk: Desk, posted: Posted) -> int:
@@ -384,7 +415,9 @@ def again(desk: Desk, posted: Posted, message: str) -> Response:
     """The same page with all that was typed, and what is missing."""
     if wants_json(desk.request):
         raise HTTPException(400, message)
-    return show_step(desk, posted.step, posted.form, posted.version, message, status=400)
+    return show_step(
+        desk, posted.step, posted.form, posted.version, message, status=400, fields=posted.fields
+    )
 
 
 def offer_both(desk: Desk, posted: Posted, stale: StaleDraft) -> Response:

@@ -328,6 +328,10 @@ KEPT_OTHER = "Other answers of yours to this task are kept."
 KEPT_LOOK = "Look at them"
 SENSITIVE_NOTE = "This task may disturb: the texts are blurred. You can skip it at no cost."
 SENSITIVE_SHOW = "Show the texts"
+STILL_BLURRED = (
+    "The texts were blurred when you sent this, so it is kept as a draft. Show them and look "
+    "again, or press the same button once more to send it as it is."
+)
 SAVED_AT = "Submitted"
 SURPLUS_NOTE = "Others had finished this task meanwhile, so it is kept as an extra."
 UNDO = "Undo"

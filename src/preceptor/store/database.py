@@ -148,6 +148,8 @@ def create_store(where: str) -> None:
             if found is None and key_path is not None and in_file:
                 make_site_key(key_path)
             site_key = read_site_key(key_path)
+            if found is None:
+                site_key.require_strong()
             command.upgrade(migrations(connection), "head")
             if found in BEFORE_JUDGEMENTS:
                 with Session(connection, join_transaction_mode="rollback_only") as session:

@@ -18,7 +18,7 @@ from preceptor.errors import StoreError
 from preceptor.store.consent import covered, willing_users
 from preceptor.store.database import Store
 from preceptor.store.examples import examples_of
-from preceptor.store.forms import ranks_of
+from preceptor.store.forms import in_whole_numbers, ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
 from preceptor.store.names import canonical, identify, prompt_id
 from preceptor.store.projects import is_made_up
@@ -230,10 +230,10 @@ def label_records(
                 "ranks": [ranks[response["slot"]] for response in responses],
                 "labeler": row.Account.pseudonym,
             }
-            own |= _ranking_meta(label.body, responses, row.Assignment)
+            own |= _ranking_meta(in_whole_numbers(label.body), responses, row.Assignment)
             if row.Project.task_type == "evaluation_ab":
                 own["task_type"] = row.Project.task_type
-                own["confidence"] = label.body.get("confidence")
+                own["confidence"] = in_whole_numbers(label.body.get("confidence"))
             if row.Project.task_type == "toxicity":
                 own["task_type"] = row.Project.task_type
                 own["input_toxicity"] = label.body["input_toxicity"]

@@ -22,7 +22,7 @@ from typing import Any
 from preceptor.data.records import MOST_NESTED
 from preceptor.errors import StoreError
 from preceptor.store.questions import Questions
-from preceptor.store.toxicity import toxicity_of
+from preceptor.store.toxicity import is_answer, toxicity_of
 
 PROMPT_TYPES = ("prompt_plain", "prompt_few_shot", "prompt_user_based")
 """Labelers write prompts: how the first ones came about (InstructGPT section 3.2)."""
@@ -143,7 +143,7 @@ def comparison_of(
     choice, confidence = form.get("choice"), form.get("confidence")
     if choice not in CHOICES or len(positions) != 2:
         raise StoreError("Choose: the first is better, the second, a tie, or both are bad.")
-    if confidence is not None and (isinstance(confidence, bool) or confidence not in CONFIDENCE):
+    if confidence is not None and not is_answer(confidence, CONFIDENCE):
         raise StoreError(f"The confidence is 1 to 9, not {confidence!r}.")
     if confidence is not None and not asked.compare.confidence:
         raise StoreError("The form of this project asks for no confidence. Leave it out.")
@@ -265,6 +265,15 @@ def relabel(choices: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> d
     return found
 
 
+def in_whole_numbers(value: Any) -> Any:
+    """The same with 4 for 4.0: labels were taken so before forms refused it, and stay."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: in_whole_numbers(inner) for key, inner in value.items()}
+    return [in_whole_numbers(inner) for inner in value] if isinstance(value, list) else value
+
+
 def require_storable(value: Any, what: str, *, depth: int = 0) -> None:
     """Refuse text or a number that a database cannot hold, and lists within lists without end."""
     if depth > MOST_NESTED:
@@ -326,7 +335,7 @@ def ratings_of(
             if optional and set(_flags(flags, position, asked).values()) - {None, False}:
                 rated[position] = {"flags": _flags(flags, position, asked)}
             continue
-        if isinstance(likert, bool) or likert not in LIKERT:
+        if not is_answer(likert, LIKERT):
             raise StoreError(f"Response {position}: the quality is 1 to 7, not {likert!r}.")
         rated[position] = {"likert": likert, "flags": _flags(flags, position, asked)}
     if optional:

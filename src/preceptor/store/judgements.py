@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from preceptor.data.records import text_of
-from preceptor.store.forms import ranks_of
+from preceptor.store.forms import in_whole_numbers, ranks_of
 from preceptor.store.projects import SLOTS, chunks
 from preceptor.store.questions import questions_of
 from preceptor.store.tables import (
@@ -81,7 +81,7 @@ def note_labels(session: Session, assignment_ids: Sequence[uuid.UUID]) -> None:
                 "commented": row.Submission.id in commented,
                 "at": row.Submission.at,
                 **in_short(
-                    row.Submission.body,
+                    in_whole_numbers(row.Submission.body),
                     row.Assignment.display_order,
                     texts[row.Task.id],
                     flags[row.Task.project_id],

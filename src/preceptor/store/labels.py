@@ -17,6 +17,7 @@ from preceptor.store.forms import (
     PROMPT_TYPES,
     check_form,
     form_of,
+    in_whole_numbers,
     relabel,
     require_storable,
 )
@@ -44,7 +45,7 @@ from preceptor.store.tables import (
     Submission,
     SubmissionText,
 )
-from preceptor.store.writing import note_written, require_new
+from preceptor.store.writing import note_written, require_impersonal, require_new
 
 
 class StaleDraft(StoreError):
@@ -191,6 +192,7 @@ def submit(
     positions = [str(i + 1) for i in range(len(assignment.display_order))]
     choices, texts = check_form(project.task_type, form, positions, questions_of(project))
     if project.task_type in PROMPT_TYPES:
+        require_impersonal(texts)
         require_new(session, assignment, prompt_in(project.task_type, texts))
     slots = dict(zip(positions, _slots_shown(session, assignment), strict=True))
     # 3. The label, and its place among the labels of the task.
@@ -431,7 +433,7 @@ def _form_of(
 ) -> dict[str, Any]:
     """The form as the labeler had it: by position, with its texts."""
     positions = {slot: [str(i + 1)] for i, slot in enumerate(assignment.display_order)}
-    choices = relabel(label.body, positions)
+    choices = relabel(in_whole_numbers(label.body), positions)
     return form_of(project.task_type, choices, _texts_of(session, label))
 
 

@@ -9,6 +9,8 @@ import re
 import secrets
 import stat
 import uuid
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,21 @@ NAMESPACE = uuid.UUID("6f1d3c5e-5b0a-4a53-9d5c-0f3d6a0c7b21")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PSEUDONYM = re.compile(r"(usr|lab)_[a-z2-7]{26}")
 KEY_VARIABLE = "PRECEPTOR_SITE_KEY"
+PLACEHOLDERS = (
+    "changeme",
+    "changethis",
+    "replaceme",
+    "password",
+    "passphrase",
+    "secret",
+    "placeholder",
+    "example",
+    "insecure",
+    "default",
+    "sitekey",
+    "qwertyuiop",
+)
+"""What a key has in it that stands in somebody's manual."""
 
 
 def identify(kind: str, *parts: Any) -> uuid.UUID:
@@ -61,6 +78,27 @@ class SiteKey:
                 "from being guessed. `openssl rand -hex 32` makes some."
             )
         self._secret = secret
+
+    def require_strong(self) -> None:
+        """Refuse what people put where a key goes for the time being: for a new database.
+
+        A store that has such a key is still opened: another one would give other pseudonyms.
+        """
+        text = self._secret.decode("latin-1").casefold()
+        bare = re.sub(r"[^a-z0-9]", "", text)
+        steps = Counter(ord(b) - ord(a) for a, b in pairwise(text))
+        why = ""
+        if any(word in bare for word in PLACEHOLDERS):
+            why = "has a word of examples in it"
+        elif 2 * max(steps.values()) > len(text):
+            why = "goes through the characters in their order, or repeats one"
+        elif any(text[n:] == text[:-n] for n in range(1, len(text) // 2 + 1)):
+            why = "repeats its beginning"
+        if why:
+            raise StoreError(
+                f"The site key {why}: whoever tries that can tell whose pseudonyms are. "
+                "`openssl rand -hex 32` makes one that nobody guesses."
+            )
 
     def check_value(self) -> str:
         """Tells whether it is the same key, and nothing of the key itself."""

@@ -305,6 +305,7 @@ class Rows:
             self._reject_repetitions(session)
         new_prompts = insert_missing(session, tables.Prompt, self.prompts)
         self._take_in()
+        self._fill_in(session, sorted(self.prompts.keys() - new_prompts))
         insert_missing(session, tables.Response, self.responses)
         self.new_tasks = insert_missing(session, tables.Task, self.tasks)
         if places := [place for place in self.places if place["task_id"] in self.new_tasks]:
@@ -429,6 +430,24 @@ class Rows:
                 row.content, row.masked = judged["content"], judged["masked"]
             if row.status == "active":
                 self.taken_in.add(id)
+
+    def _fill_in(self, session: Session, ids: Sequence[uuid.UUID]) -> None:
+        """Tell of prompts that were there what this file knows and the one before did not.
+
+        One that came with labels has no language, and of its kind an export of labels says nothing.
+        What was kept on purpose with its personal data stays so.
+        """
+        table = tables.Prompt
+        open_still = or_(table.language == "", table.masked.is_(None), table.kind == "customer")
+        for chunk in chunks(ids):
+            chosen = select(table).where(table.id.in_(chunk), table.status != "erased", open_still)
+            for row in session.scalars(chosen):
+                told = self.prompts[row.id]
+                row.language = row.language or told["language"]
+                if row.masked is None and row.content == told["content"]:
+                    row.masked = told["masked"]
+                if row.kind == "customer":
+                    row.kind = told["kind"]
 
     def _reject_repetitions(self, session: Session) -> None:
         table = tables.Prompt

@@ -22,6 +22,7 @@ from preceptor.store.tables import (
     ScreeningScore,
     Task,
 )
+from preceptor.store.toxicity import is_answer
 
 
 def set_gold(
@@ -73,7 +74,7 @@ def score_demonstration(
     Raises:
         StoreError: it is no demonstration of a screening project, or the value is another.
     """
-    if value not in LIKERT:
+    if not is_answer(value, LIKERT):
         raise StoreError(f"A demonstration is scored 1 to 7, not {value}.")
     found = session.execute(
         select(Assignment.account_id, Project.task_type, Project.purpose)
@@ -90,7 +91,7 @@ def score_competence(
     session: Session, account_id: uuid.UUID, by: uuid.UUID, value: int, *, now: datetime
 ) -> None:
     """How well the areas that they say they know cover what is asked, 1 to 7."""
-    if value not in LIKERT:
+    if not is_answer(value, LIKERT):
         raise StoreError(f"Competence is 1 to 7, not {value}.")
     _add(session, account_of(session, account_id).id, "competence", value, by, now)
 

@@ -7,7 +7,7 @@ for access, told by somebody else so that nobody is known by them.
 import os
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import func, insert, select
@@ -22,6 +22,7 @@ from preceptor.data.duplicates import (
     shingles,
 )
 from preceptor.data.hygiene import split_of
+from preceptor.data.personal import find_personal
 from preceptor.data.records import text_of
 from preceptor.errors import StoreError
 from preceptor.store.examples import prompt_in
@@ -46,6 +47,15 @@ from preceptor.store.tables import (
 TAKEN_BACK = "taken back by its labeler"
 MOST_CHARS = 20_000
 """Of a description that a lead gives."""
+IN_WORDS = {
+    "EMAIL": "an e-mail address",
+    "KEY": "a key of a service",
+    "IBAN": "an account number",
+    "CARD": "a card number",
+    "IP": "an IP address",
+    "PHONE": "a phone number",
+}
+"""What is found in a prompt, by its kind."""
 COMPARED = 200
 """Earlier prompts of a labeler that a new one may not repeat: as many as one user's count for."""
 
@@ -93,6 +103,23 @@ def add_writing(
         tasks[task["id"]] = task | {"brief": brief, "sensitive": sensitive}
     new = insert_missing(session, Task, tasks)
     return {"added": len(new), "there already": len(tasks) - len(new)}
+
+
+def require_impersonal(texts: Mapping[str, str]) -> None:
+    """Refuse a prompt with personal data: an import masks them, a writer can be asked.
+
+    So they do not come in with the label's own texts either, nor with a few-shot prompt's examples.
+
+    Raises:
+        StoreError: what was found first, and what to do.
+    """
+    for text in (text for field, text in texts.items() if field != "comment"):
+        for found in find_personal(text)[:1]:
+            raise StoreError(
+                f"This has {IN_WORDS[found.kind]} in it: “{text[found.start : found.end]}”. "
+                f"Personal data do not come in with prompts. Write <{found.kind}_1> in its place, "
+                "or leave it out; this text is kept on the page."
+            )
 
 
 def require_new(session: Session, assignment: Assignment, prompt: str) -> None:
@@ -189,6 +216,7 @@ def note_written(session: Session, assignment: Assignment, task_type: str) -> No
             normal_sha256=normal_hash(content),
             split=user.split,
             received_at=label.at,
+            masked={},  # `require_impersonal` looked
             meta={},
         )
         session.add(prompt)

@@ -7,7 +7,7 @@ import { word } from "./words.js";
 const WAIT = 1200; // ms after the first change that is not saved
 const RETRY = 5000;
 const NOT_ANSWERS = ["csrf", "key", "draft_version", "active_seconds", "ratings", "rated_input",
-  "action"];
+  "action", "revealed", "asked"];
 const LONGEST_FAREWELL = 60000; // bytes that a browser sends for a page that is going
 
 export function keepDrafts(form) {

@@ -6,6 +6,7 @@ import { compareByKeys } from "./comparing.js";
 import { keepDrafts } from "./drafts.js";
 import { read, write } from "./kept.js";
 import { onKeys } from "./keys.js";
+import { unmarkWhatIsGiven } from "./missing.js";
 import { setUpRanking } from "./ranking.js";
 import { rateByKeys } from "./rating.js";
 
@@ -23,6 +24,7 @@ function keysOf(step) {
   return form.querySelector(".question") ? answerByKeys(form, say) : rateByKeys(form, say);
 }
 
+unmarkWhatIsGiven(form); // before a draft of this browser fills it
 onKeys(form, keysOf(form.dataset.step));
 keepDrafts(form);
 count(form);
@@ -30,6 +32,6 @@ count(form);
 // Once asked for, what may disturb is shown on every page of the task.
 const reveal = document.getElementById("reveal");
 if (reveal) {
-  reveal.checked = read("shown") === form.dataset.task;
+  reveal.checked ||= read("shown") === form.dataset.task;
   reveal.addEventListener("change", () => write("shown", reveal.checked && form.dataset.task));
 }
