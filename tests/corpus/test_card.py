@@ -209,6 +209,10 @@ def test_what_was_cut_or_masked_has_examples_among_many_that_were_not(tmp_path):
 
 
 def test_counts_that_follow_from_each_other_are_not_explained():
-    steps_as_they_are = {"classifier": {}, "cut": {"documents cut": 0}}
+    recipe = {"sources": [{"name": "a"}, {"name": "b"}], "language": None, "quality": {}}
+    steps_as_they_are = {"classifier": {}, "cut": {"documents cut": 0}, "recipe": recipe}
     assert whys(steps_as_they_are) == []
-    assert len(whys({"classifier": {"by_score": []}, "cut": {"documents cut": 1}})) == 2
+    other = {"classifier": {"by_score": []}, "cut": {"documents cut": 1}, "recipe": recipe}
+    assert len(whys(other)) == 2
+    recipe["sources"][1]["quality"] = None
+    assert whys(steps_as_they_are) == ["Rules on quality: not a step of b."]
