@@ -340,6 +340,22 @@ def test_made_up_requests_break_nothing(world: Any, store: Store, clock: Clock):
         assert kinds["submitted"] > 12 and kinds["withdrawn"] > 0
 
 
+def test_4_0_is_no_whole_number_in_a_form(world: Any, store: Store):
+    """A label with it would have three characters a response in short, and no figure after it."""
+    browser, keys, _ = world
+    headers = {"authorization": f"Bearer {keys['researcher']}", "host": "localhost"}
+    [project] = ids_in(store)["project_id"]
+    view = browser.post(f"/api/v1/projects/{project}/claim", headers=headers).json()
+    path = f"/api/v1/assignments/{view['id']}/submit"
+    for likert, status in ((4.0, 400), (True, 400), (4, 200)):
+        ratings = {place: {"likert": likert} for place in "123"}
+        sent = {"key": view["key"], "body": COMPLETE | {"ratings": ratings}}
+        assert browser.post(path, json=sent, headers=headers).status_code == status, likert
+    figures = browser.get(f"/api/v1/projects/{project}/agreement", headers=headers)
+    assert figures.status_code == 200
+    assert_adds_up(store)
+
+
 def undone(seen: dict[str, Counter[int]]) -> dict[str, dict[int, int]]:
     """What was refused each time; a gold answer needs a researcher's label of that very task."""
     found = {name: dict(statuses) for name, statuses in seen.items() if min(statuses) >= 300}

@@ -487,6 +487,8 @@ def test_toxicity_is_rated_and_ranked_by_keys_alone(page: Chromium, store: Store
     page.open(page.site + "/")
     page.tab_to("form[action$='/claim'] button")
     page.leave(lambda: page.press("Enter"))
+    page.tab_to("#reveal")
+    page.press("Space")
     focused = "document.activeElement.name"
     for key, heard, at in (
         ("1", "Toxicity of the prompt: Some", "toxicity"),
