@@ -142,6 +142,7 @@ def test_killed_where_others_lose_work_it_ends_with_the_same_bytes(whole, tmp_pa
     assert_same(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_killed_in_its_rounds_it_ends_with_the_same_bytes(tmp_path):
     options = {"rounds": "2"}
     assert start(tmp_path / "whole", options=options) == 0
