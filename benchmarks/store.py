@@ -21,6 +21,7 @@ from sqlalchemy import insert, select
 from starlette.testclient import TestClient
 
 from preceptor.labeling.app import create_app
+from preceptor.labeling.results import read_results
 from preceptor.labeling.security import hash_password
 from preceptor.store import tables
 from preceptor.store.accounts import accept_invitation, invite
@@ -123,6 +124,10 @@ def measure(folder: Path) -> None:
     with store.read() as session:
         statuses = project_status(session)
     print(f"label status {1000 * (time.perf_counter() - began):8.1f} ms, {len(statuses)} projects")
+    began = time.perf_counter()
+    with store.read() as session:
+        found = read_results(session, "rankings", "train", now=now)
+    print(f"label results {time.perf_counter() - began:.1f} s, of {found.num_labels:,} labels")
     for number in (0, 1):
         name = "start page" + (", one who did all partly filled" if number == 0 else "")
         for _ in range(50):
@@ -212,8 +217,11 @@ def fill(store: Store) -> None:
                 at=START,
             )
         )
-        policy = tables.Policy(id=uuid.uuid4(), name="sft", run="r", weights_sha256="")
-        session.add(policy)
+        policies = [
+            tables.Policy(id=uuid.uuid4(), name=name, run="r", weights_sha256="")
+            for name in ("sft", "ppo")
+        ]
+        session.add_all(policies)
     rows: dict[Any, list[dict[str, Any]]] = {}
     for number in range(NUM_PROMPTS):
         ranked = number < NUM_RANKED
@@ -233,7 +241,7 @@ def fill(store: Store) -> None:
             }
         )
         candidates = [
-            Candidate(f"Answer {i} to {number}. " * 10, policy_id=policy.id, finished=True)
+            Candidate(f"Answer {i} to {number}. " * 10, policy_id=policies[i % 2].id, finished=True)
             for i in range(K if ranked else 0)
         ]
         responses = response_rows(prompt, candidates)

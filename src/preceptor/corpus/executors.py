@@ -30,9 +30,8 @@ from preceptor.corpus.card import write_card
 from preceptor.corpus.plan import TEXT_PASSES, Plan, clear
 from preceptor.corpus.recipe import ExecutorName
 from preceptor.corpus.texts import read_json, write_json
+from preceptor.data.telling import told_meanwhile
 from preceptor.errors import RecipeError
-
-EVERY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -130,21 +129,14 @@ def _num_done(logs: Path) -> int:
 
 @contextmanager
 def _progress(one: Pass, logs: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """A line when a pass begins, and one every ten seconds as long as its tasks run."""
-    ended = threading.Event()
+    """A line when a pass begins, and one now and then as long as its tasks run."""
 
-    def watch() -> None:
-        while not ended.wait(EVERY_SECONDS):
-            say(f"corpus {one.name} {_num_done(logs)}/{one.tasks}")
+    def tell() -> None:
+        say(f"corpus {one.name} {_num_done(logs)}/{one.tasks}")
 
-    say(f"corpus {one.name} {_num_done(logs)}/{one.tasks}")
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    tell()
+    with told_meanwhile(tell):
         yield
-    finally:
-        ended.set()
-        watcher.join()
 
 
 class Quiet(LocalPipelineExecutor):  # type: ignore[misc]  # it ships no types

@@ -4,16 +4,14 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from preceptor.data.package_terms import PACKAGES, Package, Pin
+from preceptor.data.telling import told_meanwhile
 from preceptor.errors import DataError
 
-EVERY_SECONDS = 10.0
 _ANEW = ", and this pip begins anew each time: python -m pip install --upgrade pip"
 RESUME_RETRIES = "5"
 """How often pip goes on after a break, from the byte where it broke: 25.1 can, 25.2 does unasked.
@@ -41,7 +39,7 @@ def download(pin: Pin, folder: Path, lock: int) -> Path:
     command += ["--disable-pip-version-check", "--require-hashes", *form]
     command += ["-r", str(requirement), "-d", str(brought)]
     # A list, no shell; what varies in it is a pin of ours and a folder.
-    with _telling(pin, own):
+    with told_meanwhile(lambda: _tell(pin, own)):
         result = subprocess.run(  # noqa: S603
             command,
             capture_output=True,
@@ -76,25 +74,12 @@ def _megabytes(package: Package) -> str:
     return f"{package.num_bytes / 1e6:.1f} MB"
 
 
-@contextmanager
-def _telling(pin: Pin, folder: Path) -> Iterator[None]:
-    """A line every ten seconds as long as pip writes into its folder: it tells nothing itself."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(EVERY_SECONDS):
-            with suppress(FileNotFoundError):  # pip removed it meanwhile
-                size = max((path.stat().st_size for path in folder.rglob("*")), default=0)
-                told = f"{size / 1e6:.1f} of {_megabytes(PACKAGES[pin.name])}"
-                print(f"fetching {pin.name}: {told}", file=sys.stderr)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
+def _tell(pin: Pin, folder: Path) -> None:
+    """How much pip has written into its folder: it tells nothing itself."""
+    with suppress(FileNotFoundError):  # pip removed it meanwhile
+        size = max((path.stat().st_size for path in folder.rglob("*")), default=0)
+        told = f"{size / 1e6:.1f} of {_megabytes(PACKAGES[pin.name])}"
+        print(f"fetching {pin.name}: {told}", file=sys.stderr)
 
 
 def reason_of(errors: str, said: str) -> str:

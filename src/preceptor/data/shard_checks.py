@@ -15,10 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from preceptor.data.records import file_hash
 from preceptor.data.shards import CARD, PARTS, SHARD_INDEX, index_name, read_card, shard_name
+from preceptor.data.telling import EVERY_SECONDS
 from preceptor.errors import DataError
 
 TOKENS_AT_ONCE = 2**23
-EVERY_SECONDS = 10.0
 Say = Callable[[str], None]
 Numbers = npt.NDArray[Any]
 

@@ -48,13 +48,9 @@ def mean_of_clusters(
     num = len(vectors)
     if resample and num <= MANY_CLUSTERS and not are_equal and n >= 30:
         return estimate_of_sums(lambda s: float(s[0] / s[1]), vectors, n=int(n), seed=seed)
-    error = _standard_error(mean, vectors)
-    if are_equal or error is None:
-        effective = float(num)
-    else:
-        within = mean * (1 - mean) / error**2 if error > 0 else n
-        effective = float(np.clip(within, min(num, n), n))
-    low, high = wilson_interval(mean, effective)
+    error = math.sqrt(_variance(vectors[:, 0] - mean * vectors[:, 1])) / n
+    effective = num if are_equal or num < 2 else _worth(mean, error, n)
+    low, high = wilson_interval(mean, float(np.clip(effective, min(num, n), n)))
     return Estimate(mean, low, high, int(n), num, "wilson on the effective n")
 
 
@@ -98,7 +94,7 @@ def estimate_with_influence(value: float, influence: Floats, *, n: int) -> Estim
     The value moves by sum_c (w_c - 1) influence_c when cluster c is drawn w_c times.
     """
     num = len(influence)
-    error = math.sqrt(num / (num - 1) * float(((influence - influence.mean()) ** 2).sum()))
+    error = math.sqrt(_variance(influence - influence.mean()))
     reach = NormalDist().inv_cdf(0.975) * error
     return Estimate(value, value - reach, value + reach, n, num, "normal, cluster-robust")
 
@@ -154,11 +150,11 @@ def two_way_mean(
         return Estimate(mean, None, None, n, fewest, "two-way bootstrap", reason)
     few = f" (only {fewest} in one way)" if fewest < FEW_CLUSTERS else ""
     are_outcomes = bool((numbers >= 0).all() and (numbers <= of_each).all())
-    are_equal = bool((numbers == mean * of_each).all())
+    are_equal = bool((numbers == mean * of_each).all())  # none, all, or tied throughout
     error = _two_way_error(numbers - mean * of_each, row, column) / n
     if are_outcomes and (are_equal or n < 30 or num_rows > MANY_CLUSTERS):
-        worth = num_rows if are_equal else mean * (1 - mean) / error**2 if error > 0 else n
-        low, high = wilson_interval(mean, float(np.clip(worth, 1, n)))
+        effective = num_rows if are_equal else _worth(mean, error, n)
+        low, high = wilson_interval(mean, float(np.clip(effective, 1, n)))
         return Estimate(mean, low, high, n, fewest, f"wilson on the effective n{few}")
     if num_rows > MANY_CLUSTERS:
         reach = NormalDist().inv_cdf(0.975) * error
@@ -191,19 +187,23 @@ def two_way_error(
 def _two_way_error(
     influence: Floats, row: NDArray[np.int64], column: NDArray[np.int64] | None
 ) -> float:
-    of_rows = _variance(influence, row)
+    of_rows = _variance(sum_by(row, influence))
     if column is None:
         return math.sqrt(of_rows)
-    of_columns = _variance(influence, column)
+    of_columns = _variance(sum_by(column, influence))
     _, cell = np.unique(row * (int(column.max()) + 1) + column, return_inverse=True)
-    both = of_rows + of_columns - _variance(influence, cell)
+    both = of_rows + of_columns - _variance(sum_by(cell, influence))
     return math.sqrt(max(both, of_rows, of_columns))
 
 
-def _variance(influence: Floats, place: NDArray[np.int64]) -> float:
-    """C / (C - 1) sum_c (influence of cluster c)^2."""
-    sums = sum_by(place, influence)
-    return len(sums) / max(len(sums) - 1, 1) * float(sums @ sums)
+def _variance(influence: Floats) -> float:
+    """C / (C - 1) sum_c influence_c^2, of what each cluster adds to a sum around its mean [C]."""
+    return len(influence) / max(len(influence) - 1, 1) * float(influence @ influence)
+
+
+def _worth(mean: float, error: float, n: float) -> float:
+    """Of how many independent outcomes the mean has this standard error."""
+    return mean * (1 - mean) / error**2 if error > 0 else n
 
 
 def _require_pairs(values: Values, rows: Sequence[Hashable], columns: Sequence[Hashable]) -> None:
@@ -241,15 +241,6 @@ def detectable_difference(
     return Estimate(
         POWER * error, None, None, len(numbers), num, "2.8 standard errors", "it has no interval"
     )
-
-
-def _standard_error(mean: float, vectors: Floats) -> float | None:
-    """SE^2 = C / (C - 1) sum_c (s_c - W n_c)^2 / n^2, of a ratio of sums."""
-    num = len(vectors)
-    if num < 2:
-        return None
-    left = vectors[:, 0] - mean * vectors[:, 1]
-    return math.sqrt(num / (num - 1) * float(left @ left)) / float(vectors[:, 1].sum())
 
 
 def _positions(keys: Sequence[Hashable]) -> NDArray[np.int64]:
