@@ -279,10 +279,10 @@ RATED = ("toxicity", "relative_toxicity", "continuity", "likert")
 def figures_of(judged: Sequence[Judged], flags: Sequence[str]) -> list[Figure]:
     """What was said of each model's responses, and how often they were preferred to others'."""
     said: dict[tuple[str, str, str], list[Said]] = defaultdict(list)
-    told = any(names_a_model(text) for one in judged for text in one.texts)
+    naming = [[names_a_model(text) for text in one.texts] for one in judged]
+    told = any(map(any, naming))
     is_used = any(any(one.unacceptable) for one in judged)
-    for one in judged:
-        named = [names_a_model(text) for text in one.texts]
+    for one, named in zip(judged, naming, strict=True):
         for i, (model, rating) in enumerate(zip(one.models, one.ratings, strict=True)):
             found = {(name, ""): rating[name] for name in RATED if name in rating}
             answers = rating.get("flags", {})
