@@ -5,8 +5,10 @@ import pytest
 import torch
 from toys import END, tiny_model
 
-from preceptor.generation import draw, engine, row_uniforms, sample, stream
-from preceptor.generation.cache import RoomyLayer, cached_bytes, roomy_cache
+from preceptor.errors import DataError
+from preceptor.generation import cache, draw, engine, row_uniforms, sample, stream
+from preceptor.generation.cache import BLOCK, RoomyLayer, cached_bytes, roomy_cache
+from preceptor.generation.engine import PART
 from preceptor.models.forward import make_rows, response_logprobs
 from preceptor.models.precision import precision
 
@@ -17,8 +19,15 @@ def uniforms_for(count: int, length: int = 12, seed: int = 0) -> torch.Tensor:
     return row_uniforms(seed, "test", [(i,) for i in range(count)], length)
 
 
-def test_kept_logprobs_equal_one_full_forward_pass(any_model):
-    """The cached, left-padded pass says the same as the training pass over whole rows."""
+@pytest.mark.parametrize("attention", ["preceptor_plain", "sdpa", "eager"])
+@pytest.mark.parametrize("block", [1, 4, BLOCK])
+def test_kept_logprobs_equal_one_full_forward_pass(any_model, block, attention, monkeypatch):
+    """The cached, left-padded pass says the same as the training pass over whole rows.
+
+    Whatever of the cache's room is empty, and whoever makes the mask.
+    """
+    monkeypatch.setattr(cache, "BLOCK", block)
+    any_model.set_attn_implementation(attention)
     generated = sample(any_model, PROMPTS, uniforms_for(4), stop_ids=[END], temperature=0.7)
     rows = make_rows(PROMPTS, generated.responses)
     full = response_logprobs(any_model, rows, temperature=0.7)
@@ -47,14 +56,14 @@ def test_a_small_cache_changes_nothing_and_is_not_exceeded(any_model, monkeypatc
     given = (any_model, PROMPTS * 5, uniforms_for(20))
     whole = sample(*given, stop_ids=[END])
     positions = []
-    room = RoomyLayer._room
-    monkeypatch.setattr(
-        RoomyLayer,
-        "_room",
-        lambda layer, like, rows: (
-            positions.append(rows * layer.capacity) or room(layer, like, rows)
-        ),
-    )
+    update = RoomyLayer.update
+
+    def seen(*given):
+        keys, values = update(*given)
+        positions.append(len(keys) * keys.shape[2])
+        return keys, values
+
+    monkeypatch.setattr(RoomyLayer, "update", seen)
     monkeypatch.setattr(engine, "CACHE_BYTES", 64 * cached_bytes(any_model))
     small = sample(*given, stop_ids=[END])
     assert 50 < max(positions) <= 64
@@ -68,11 +77,11 @@ def test_a_small_cache_changes_nothing_and_is_not_exceeded(any_model, monkeypatc
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_the_bytes_of_a_cached_position_are_those_of_its_tensors(any_model, dtype):
-    cache = roomy_cache(any_model, 5)
+    own = roomy_cache(any_model, 5)
     with torch.no_grad(), precision(dtype):
-        any_model(torch.tensor([[6, 7, 8]]), past_key_values=cache, use_cache=True)
+        any_model(torch.tensor([[6, 7, 8]]), past_key_values=own, use_cache=True)
         expected = cached_bytes(any_model)
-    held = sum(memory.nbytes for layer in cache.layers for memory in layer.memory)
+    held = sum(memory.nbytes for layer in own.layers for memory in (layer.keys, layer.values))
     assert held == 5 * expected
 
 
@@ -148,17 +157,47 @@ def test_draws_follow_the_distribution():
     np.testing.assert_allclose(logprobs.exp().numpy(), expected[tokens.numpy()], atol=1e-6)
 
 
-def test_the_largest_uniform_number_stays_inside_the_vocabulary():
+@pytest.mark.parametrize("size", [1, 7, PART, PART + 1, 5 * PART - 3])
+def test_a_draw_inverts_the_running_sum(size):
+    """numpy's own running sum in fp64 passes the uniform number at the token that is drawn."""
+    generator = torch.Generator().manual_seed(size)
+    logits = 4 * torch.randn(300, size, generator=generator)
+    uniform = torch.rand(300, generator=generator, dtype=torch.float64)
+    tokens = draw(logits, uniform, temperature=1.0)[0].numpy()
+    weights = torch.softmax(logits, -1).double().numpy()
+    ends = weights.cumsum(1) / weights.sum(1, keepdims=True)
+    rows = np.arange(300)
+    close = 1e-6  # what fp32 leaves open of a probability
+    assert (uniform.numpy() < ends[rows, tokens] + close).all()
+    before = np.where(tokens > 0, ends[rows, np.maximum(tokens - 1, 0)], 0.0)
+    assert (uniform.numpy() >= before - close).all()
+
+
+@pytest.mark.parametrize("size", [7, PART, 3 * PART - 1])
+def test_the_largest_uniform_number_stays_inside_the_vocabulary(size):
     almost_one = torch.tensor([np.nextafter(1.0, 0.0)])
-    tokens, _ = draw(torch.zeros(1, 7), almost_one, temperature=1.0)
-    assert 0 <= int(tokens) < 7
+    tokens, _ = draw(torch.zeros(1, size), almost_one, temperature=1.0)
+    assert int(tokens) == size - 1
 
 
 def test_an_impossible_token_is_never_drawn():
-    logits = torch.tensor([[0.0, -float("inf"), 0.0]])
-    uniform = torch.linspace(0, 0.999, 200, dtype=torch.float64)
-    tokens, _ = draw(logits.expand(200, 3), uniform, temperature=1.0)
-    assert 1 not in tokens.tolist()
+    """Neither between two, nor before the first or behind the last, nor a whole part of them."""
+    possible = torch.zeros(4 * PART + 5, dtype=torch.bool)
+    possible[[2, 5, PART - 2, 2 * PART + 3, 2 * PART + 4]] = True
+    logits = torch.where(possible, 0.0, -float("inf"))
+    ends = torch.arange(6, dtype=torch.float64) / 5
+    uniform = torch.cat([ends[:5], torch.nextafter(ends[1:], ends[0]), torch.rand(200).double()])
+    tokens, _ = draw(logits.expand(len(uniform), -1), uniform, temperature=1.0)
+    assert possible[tokens].all() and set(tokens.tolist()) == set(possible.nonzero()[:, 0].tolist())
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_are_refused(bad, temperature):
+    logits = torch.zeros(3, 5)
+    logits[1, 4] = bad
+    with pytest.raises(DataError, match="1 of 3 rows of logits .* nan or inf.* precision: fp32"):
+        draw(logits, torch.zeros(3), temperature)
 
 
 def test_streams_of_rows_are_their_own():

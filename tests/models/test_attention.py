@@ -90,6 +90,24 @@ def test_long_sequences_keep_the_fused_kernel(monkeypatch):
     assert torch.isfinite(model(torch.arange(6, 12)[None]).logits).all()
 
 
+def test_a_single_query_takes_the_plain_products_however_many_keys(monkeypatch):
+    """They take a third of the fused kernel's time there, and no memory worth sparing."""
+    monkeypatch.setattr(attention, "LONGEST", 4)
+    fused = tiny_model("llama")
+    fused.set_attn_implementation("sdpa")
+    plain = tiny_model("llama")
+    before = [m(torch.arange(6, 12)[None], use_cache=True) for m in (plain, fused)]
+    seen = []
+    real = attention.plain_attention
+    monkeypatch.setattr(attention, "plain_attention", lambda *a: seen.append(1) or real(*a))
+    after = [
+        m(torch.tensor([[7]]), past_key_values=out.past_key_values).logits
+        for m, out in zip((plain, fused), before, strict=True)
+    ]
+    assert len(seen) == plain.config.num_hidden_layers
+    torch.testing.assert_close(*after, atol=1e-5, rtol=1e-5)
+
+
 def test_a_choice_that_the_user_made_is_kept():
     model = tiny_model("llama")
     model.set_attn_implementation("eager")

@@ -1,26 +1,38 @@
-"""A cache of keys and values whose memory is allocated once.
+"""A cache of keys and values whose memory is allocated for many positions at once.
 
 transformers' own is copied whole for every token that is added to it.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+BLOCK = 32
+"""Positions by which the memory grows."""
+
 
 class RoomyLayer(DynamicLayer):
-    """Keys and values [B, G, S, d] as views of memory that has room for `capacity` positions."""
+    """Keys and values [B, G, R, d] with room for R positions, zeros behind those that are filled.
+
+    A product of many small matrices takes them as they lie only when they fill their memory; of a
+    part of it all keys and values were copied for every token (docs/log.md). So the whole room is
+    given, and the mask says what of it counts.
+    """
+
+    is_croppable = False
 
     def __init__(self, capacity: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.capacity = capacity
-        self.memory: list[Tensor] = []
+        self.length = 0
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> Any:
-        """Add positions; returns all keys and values so far.
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Add positions; returns all keys and values, with the room behind them.
 
         Rotated keys come in fp32 under autocast, which rounds them before every product. Here they
         are rounded once, to the same numbers.
@@ -28,33 +40,33 @@ class RoomyLayer(DynamicLayer):
         key_states = key_states.to(value_states.dtype)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.memory = [self._room(x, len(x)) for x in (key_states, value_states)]
-        begin = self.get_seq_length()
-        end = begin + key_states.shape[-2]
-        for memory, states in zip(self.memory, (key_states, value_states), strict=True):
-            memory[:, :, begin:end] = states
-        self.keys, self.values = (memory[:, :, :end] for memory in self.memory)
-        return self.keys, self.values
+            self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+            self.length = 0
+        begin, self.length = self.length, self.length + key_states.shape[-2]
+        held = (cast(Tensor, self.keys), cast(Tensor, self.values))
+        if self.length > held[0].shape[-2]:
+            held = (self._grown(held[0], begin), self._grown(held[1], begin))
+        for memory, states in zip(held, (key_states, value_states), strict=True):
+            memory[:, :, begin : self.length] = states
+        self.keys, self.values = held
+        return held
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows, or repeat them."""
-        length = self.get_seq_length()
-        kept = [self._room(memory, len(indices)) for memory in self.memory]
-        for new, old in zip(kept, self.memory, strict=True):
-            new[:, :, :length] = old[indices, :, :length]
-        self.memory = kept
-        self.keys, self.values = (memory[:, :, :length] for memory in kept)
+    def get_seq_length(self) -> int:
+        """Positions that are filled."""
+        return self.length if self.is_initialized else 0
 
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeat each row."""
-        self.batch_select_indices(torch.arange(len(self.memory[0])).repeat_interleave(repeats))
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Positions that a mask is to tell of with so many more, and the place of the first."""
+        return self._room(self.get_seq_length() + query_length), 0
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Take rows in another order."""
-        self.batch_select_indices(beam_idx)
+    def _room(self, length: int) -> int:
+        return max(length, min(self.capacity, -(-length // BLOCK) * BLOCK))
 
-    def _room(self, like: Tensor, rows: int) -> Tensor:
-        return like.new_empty(rows, like.shape[1], self.capacity, like.shape[3])
+    def _grown(self, filled: Tensor, begin: int) -> Tensor:
+        rows, groups, _, width = filled.shape
+        grown = filled.new_zeros(rows, groups, self._room(self.length), width)
+        grown[:, :, :begin] = filled[:, :, :begin]
+        return grown
 
 
 def roomy_cache(model: PreTrainedModel, capacity: int) -> DynamicCache:

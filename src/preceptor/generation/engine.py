@@ -10,10 +10,11 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.data.records import Messages
+from preceptor.errors import DataError
 from preceptor.generation.cache import cached_bytes, roomy_cache
 from preceptor.generation.stops import StopStrings, stop_strings
 from preceptor.generation.weights import Product, ordered_weights
@@ -28,6 +29,8 @@ LEAVE_AT = 16
 CACHE_BYTES = 2**30
 """Of keys and values at once, were all responses as long as they may be; a single row may need
 more."""
+PART = 128
+"""Tokens of the vocabulary whose probabilities are added up before the running sum of a draw."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +147,11 @@ def _growing(
 
     for step in range(uniforms.shape[1]):
         # 2. One forward pass: the whole prompt first, then a token at a time.
+        queries = input_ids.shape[1]
+        keys, _ = cache.get_mask_sizes(queries, 0)
         states = trunk(model)(
             inputs_embeds=embedded(model, input_ids),
-            attention_mask=cached_mask(model, attended, input_ids.shape[1]),
+            attention_mask=cached_mask(model, attended, queries, keys),
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
@@ -193,18 +198,44 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, T
         logits: [B, V].
         uniform: [B], each in [0, 1).
         temperature: divides the logits; 0 takes the likeliest token.
+
+    Raises:
+        DataError: logits with nan or inf.
     """
-    scaled = logits.float() / (temperature or 1.0)
+    scaled = logits.float() if temperature in (0, 1) else logits.float() / temperature
     logprobs = torch.log_softmax(scaled, dim=-1)
-    if temperature == 0:
-        tokens = logprobs.argmax(-1)
-    else:
-        cumulative = logprobs.exp().cumsum(-1, dtype=torch.float64)
-        # Scaled by the last entry, so that rounding can never draw past the vocabulary.
-        target = uniform[:, None].double() * cumulative[:, -1:]
-        tokens = torch.searchsorted(cumulative, target, right=True).squeeze(1)
-        tokens = tokens.clamp(max=logits.shape[-1] - 1)
+    if bad := int(logprobs[:, 0].isnan().sum()):  # one such number makes all of its row so
+        raise DataError(
+            f"{bad} of {len(logits)} rows of logits are not numbers: weights with nan or inf, or "
+            "too large for bf16. Take an earlier checkpoint, or set precision: fp32."
+        )
+    tokens = logprobs.argmax(-1) if temperature == 0 else _at(uniform, logprobs.exp())
     return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
+
+
+def _at(uniform: Tensor, weights: Tensor) -> Tensor:
+    """Where the running sum [B, V] of weights passes `uniform` [B] of the whole, in fp64.
+
+    Sums of parts are run through first, and then the part where it happens: a running sum of all
+    in fp64 took most of a draw (docs/log.md).
+    """
+    parts = nn.functional.pad(weights, (0, -weights.shape[1] % PART)).unflatten(1, (-1, PART))
+    ends = parts.sum(-1, dtype=torch.float64).cumsum(-1)
+    part, before = _passed(ends, uniform.double() * ends[:, -1])
+    ends_within = parts[torch.arange(len(parts)), part].cumsum(-1, dtype=torch.float64)
+    within, _ = _passed(ends_within, before)
+    return part * PART + within
+
+
+def _passed(ends: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The first entry [B] of a running sum [B, N] that is above the target, and what is left of it.
+
+    Rounding can make a target as large as the whole; the last entry that adds something is taken.
+    """
+    target = torch.minimum(target, torch.nextafter(ends[:, -1], torch.zeros_like(target)))
+    place = torch.searchsorted(ends, target[:, None], right=True).squeeze(1)
+    before = nn.functional.pad(ends, (1, 0)).gather(1, place[:, None]).squeeze(1)
+    return place, target - before
 
 
 @torch.no_grad()

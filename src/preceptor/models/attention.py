@@ -1,8 +1,8 @@
-"""Attention for short sequences on a CPU: two plain matrix products.
+"""Attention for short sequences and for single queries on a CPU: two plain matrix products.
 
 PyTorch's fused kernel for CPUs takes longer than the products it replaces at the lengths that small
-recipes have, most of all backwards (docs/log.md). It spares memory instead, so it stays in charge
-of long sequences and of other devices.
+recipes have, most of all backwards, and for a single query at any length (docs/log.md). It spares
+memory instead, so it stays in charge of long sequences and of other devices.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from transformers.masking_utils import sdpa_mask
 from preceptor.models.packing import Packing, as_batch, as_row, current_packing
 
 LONGEST = 256
-"""Keys [positions] up to which the plain products were measured to be faster."""
+"""Keys [positions] up to which the plain products were measured to be faster for many queries."""
 FEW = 2048
 """Keys of all rows and groups, for each head of a group, up to which the fused kernel answers a
 single query sooner.
@@ -62,8 +62,9 @@ def plain_or_fused(
         if dropout or any(kwargs[name] is not None for name in own):
             raise ValueError(f"packed rows know no dropout and no {', '.join(sorted(own))}")
         return packed_attention(query, key, value, packing, scaling), None
-    short = query.device.type == "cpu" and key.shape[2] <= LONGEST and dropout == 0.0
-    if not short or any(kwargs[name] is not None for name in own):
+    short = query.shape[2] == 1 or key.shape[2] <= LONGEST
+    plain = short and query.device.type == "cpu" and dropout == 0.0
+    if not plain or any(kwargs[name] is not None for name in own):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -144,16 +145,19 @@ def can_pack(model: PreTrainedModel) -> bool:
     return plain and config._attn_implementation == NAME
 
 
-def cached_mask(model: PreTrainedModel, attended: Tensor, queries: int) -> Tensor:
+def cached_mask(model: PreTrainedModel, attended: Tensor, queries: int, keys: int) -> Tensor:
     """What the last `queries` positions of left-padded rows may see, for a pass with a cache.
 
-    `attended` [B, S] has 1 where there is a token. Attention of ours takes the mask [B, 1, T, S]
-    itself; for others transformers makes one, in some twenty operations a token.
+    `attended` [B, S] has 1 where there is a token, and the cache holds `keys`, of which those from
+    S on are empty. Attention of ours takes the mask [B, 1, T, keys] itself, made once for all
+    layers; for others transformers makes one, in some twenty operations a token.
     """
     if not can_pack(model):
         return attended
-    causal = _causal(queries, attended.shape[1])
-    return causal & (attended > 0)[:, None, None, :]
+    mask = _causal(queries, attended.shape[1]) & (attended > 0)[:, None, None, :]
+    mask = nn.functional.pad(mask, (0, keys - attended.shape[1]))
+    bf16 = torch.is_autocast_enabled("cpu")
+    return _additive(mask, torch.get_autocast_dtype("cpu") if bf16 else torch.float32)
 
 
 def plain_attention(
@@ -168,11 +172,7 @@ def plain_attention(
         mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling)
         return mixed.reshape(batch, 1, heads, value.shape[3])
     query = query * (scaling or width**-0.5)
-    if length == 1:  # keys that stand in a larger memory would be copied to be turned
-        scores = (key @ query.transpose(2, 3)).transpose(2, 3)
-    else:
-        scores = query @ key.transpose(2, 3)
-    scores = scores.reshape(batch, heads, length, key.shape[2])
+    scores = (query @ key.transpose(2, 3)).view(batch, heads, length, key.shape[2])
     if mask is not None:
         scores = scores + _additive(mask, scores.dtype)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
