@@ -1,27 +1,47 @@
-"""The command in a process of its own that kills itself at a chosen instant, so that it can again.
+"""The command in a process of its own, which may kill itself at a chosen instant.
 
+The processes are forked from one that has imported everything, so that a start costs no seconds.
 An instant is the n-th call of anything, or of a function of one name, within one step of the run.
 """
 
 import json
+import multiprocessing
 import os
 import runpy
 import signal
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from preceptor import pipeline
 
+IMPORTED = ["preceptor.pipeline", "preceptor.miniature.tokenizer", "preceptor.report.plots"]
+Instant = tuple[str, str | None, int]
+"""A step, a function of it or any, and which of its calls."""
 
-def run(arguments: list[str], log: Path, instant: tuple[str, str | None, int] | None) -> None:
-    """`python -m preceptor ARGUMENTS`, killed at (step, function or any, n); it speaks into `log`.
 
-    Without an instant it comes through, and says in calls.json how many calls each step made before
-    the report, whose plots make millions.
+def start(
+    arguments: Sequence[str], log: Path, instant: Instant | None = None, *, counted: bool = False
+) -> int:
+    """`python -m preceptor ARGUMENTS` in a fresh process that speaks into `log`.
+
+    Returns its exit status, negative for a signal. What is `counted` comes through and says in
+    calls.json how many calls each step made before the report, whose plots make millions.
     """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
+    process = context.Process(target=run, args=(list(arguments), log, instant, counted))
+    process.start()
+    process.join(300)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+def run(arguments: list[str], log: Path, instant: Instant | None, counted: bool) -> None:
+    """The command in this process, killed at its instant."""
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -43,7 +63,7 @@ def run(arguments: list[str], log: Path, instant: tuple[str, str | None, int] | 
     def run_step(recipe: Any, out: Path, name: str) -> None:
         nonlocal step
         step = name
-        watched = name != "report" if instant is None else name == instant[0]
+        watched = counted and name != "report" if instant is None else name == instant[0]
         sys.setprofile(count if watched else None)
         try:
             whole(recipe, out, name)
@@ -55,5 +75,5 @@ def run(arguments: list[str], log: Path, instant: tuple[str, str | None, int] | 
     try:
         runpy.run_module("preceptor", run_name="__main__")
     finally:
-        if instant is None:
+        if counted:
             log.with_name("calls.json").write_text(json.dumps(counts))

@@ -1,10 +1,6 @@
-"""kill -9 at any instant of any step: the next start ends with the very same bytes.
-
-The processes are forked from one that has imported everything, so that a start costs no seconds.
-"""
+"""kill -9 at any instant of any step: the next start ends with the very same bytes."""
 
 import json
-import multiprocessing
 import random
 import signal
 from collections.abc import Mapping
@@ -28,7 +24,6 @@ OPTIONS = {  # everything that has a memory
 STEPS = ["data", "pretrain", "sft", "ppo_start", "sample", "rank", "reward", "ppo", "ppo_ptx"]
 STEPS += ["evaluate"]
 LENGTHS = {"pretrain": 16, "sft": 8, "reward": 15, "ppo_start": 8, "ppo": 4, "ppo_ptx": 4}
-IMPORTED = ["preceptor.pipeline", "preceptor.miniature.tokenizer", "preceptor.report.plots"]
 CLOCK = {"timing.json", "timing.jsonl", "done.json", "results.json", "report.html"}
 """Files that also say how long something took."""
 
@@ -61,24 +56,18 @@ PINNED = [
 
 def start(
     out: Path,
-    instant: tuple[str, str | None, int] | None = None,
+    instant: dying.Instant | None = None,
     options: Mapping[str, str] = OPTIONS,
+    *,
+    counted: bool = False,
 ) -> int:
-    """One start of the command in a fresh process; its exit status, negative for a signal."""
+    """One start of the command with these options; its exit status, negative for a signal."""
     overrides = [f"--set={key}={value}" for key, value in options.items()]
     arguments = ["run", str(TINY), "--out", str(out), *overrides]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
-    process = context.Process(target=dying.run, args=(arguments, out.with_suffix(".log"), instant))
-    process.start()
-    process.join(300)
-    assert process.exitcode is not None, "it hangs"
-    return process.exitcode
+    return dying.start(arguments, out.with_suffix(".log"), instant, counted=counted)
 
 
-def killed(
-    out: Path, instant: tuple[str, str | None, int], options: Mapping[str, str] = OPTIONS
-) -> None:
+def killed(out: Path, instant: dying.Instant, options: Mapping[str, str] = OPTIONS) -> None:
     status = start(out, instant, options)
     assert status == -signal.SIGKILL, f"{instant}: {status}\n{out.with_suffix('.log').read_text()}"
 
@@ -104,10 +93,19 @@ def assert_same(out: Path, whole: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One unbroken run, and beside it how many calls each step made."""
+    """One unbroken run."""
     out = tmp_path_factory.mktemp("whole") / "run"
     assert start(out) == 0, out.with_suffix(".log").read_text()
     return out
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """How many calls each step of an unbroken run makes."""
+    out = tmp_path_factory.mktemp("counted") / "run"
+    assert start(out, counted=True) == 0, out.with_suffix(".log").read_text()
+    found: dict[str, int] = json.loads(out.with_name("calls.json").read_text())
+    return found
 
 
 def test_success_means_that_every_step_was_taken(whole):
@@ -119,11 +117,11 @@ def test_success_means_that_every_step_was_taken(whole):
         assert len({line[key] for line in lines}) > 2
 
 
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 6))]
-)
-def test_killed_twice_at_random_in_every_step_it_ends_with_the_same_bytes(whole, tmp_path, seed):
-    calls = json.loads(whole.with_name("calls.json").read_text())
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_twice_at_random_in_every_step_it_ends_with_the_same_bytes(
+    whole, calls, tmp_path, seed
+):
     assert list(calls) == STEPS
     rng = random.Random(seed)
     for step in STEPS:

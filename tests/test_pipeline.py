@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import dying
 import pytest
 import torch
 import toys
@@ -39,6 +40,14 @@ STAGES = ("pretrain", "sft", "reward", "ppo", "ppo_ptx")
 
 def command(out: Path) -> list[str]:
     return [sys.executable, "-m", "preceptor", "run", str(TINY), "--out", str(out)]
+
+
+def started(out: Path, *options: str) -> str:
+    """The same command in a process that is forked, with all imports done; what it said."""
+    log = out.with_suffix(".log")
+    status = dying.start([*command(out)[3:], *options], log)
+    assert status == 0, log.read_text()
+    return log.read_text()
 
 
 def deterministic_files(out: Path) -> dict[str, bytes]:
@@ -115,8 +124,7 @@ def test_the_saved_recipe_gives_the_same_run(whole):
 
 def test_a_second_run_does_nothing_but_the_report(whole):
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("*.safetensors")}
-    again = subprocess.run(command(whole), check=True, capture_output=True, text=True)
-    assert again.stderr.count("is done, skipped") == 9
+    assert started(whole).count("is done, skipped") == 9
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*.safetensors")} == before
 
 
@@ -125,10 +133,8 @@ def test_only_what_depends_on_a_change_runs_again(whole, tmp_path):
 
     out = tmp_path / "copy"
     shutil.copytree(whole, out)
-    changed = subprocess.run(
-        [*command(out), "--set", "ppo_ptx.kl_coef=0.5"], check=True, capture_output=True, text=True
-    )
-    skipped = [line.split()[0] for line in changed.stderr.splitlines() if "skipped" in line]
+    told = started(out, "--set", "ppo_ptx.kl_coef=0.5")
+    skipped = [line.split()[0] for line in told.splitlines() if "skipped" in line]
     assert skipped == ["data", "pretrain", "sft", "sample", "rank", "reward", "ppo"]
 
 
@@ -140,7 +146,7 @@ def test_a_damaged_output_is_made_again(whole, tmp_path):
     expected = deterministic_files(whole)
     weights = out / "sft" / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"evil")
-    subprocess.run(command(out), check=True, capture_output=True)
+    started(out)
     assert deterministic_files(out) == expected
 
 
@@ -149,7 +155,7 @@ def test_lost_results_are_made_again(whole, tmp_path):
 
     shutil.copytree(whole, tmp_path / "copy")
     (tmp_path / "copy" / "evaluation" / "results.json").unlink()
-    subprocess.run(command(tmp_path / "copy"), check=True, capture_output=True)
+    started(tmp_path / "copy")
     assert (tmp_path / "copy" / "evaluation" / "results.json").is_file()
 
 
@@ -358,11 +364,9 @@ def test_weights_that_are_no_number_stop_the_command_before_a_step(whole, tmp_pa
     next(iter(weights.values())).view(-1)[0] = float("nan")
     save_file(weights, tmp_path / "base" / "model.safetensors", {"format": "pt"})
     options = ["--set", "pretrain=null", "--set", f"model={tmp_path / 'base'}"]
-    found = subprocess.run(
-        [*command(tmp_path / "run"), *options], capture_output=True, text=True, check=False
-    )
-    assert found.returncode == 2
-    assert "sft step 1: the loss is nan. Stopped before the optimizer step" in found.stderr
+    log = tmp_path / "log"
+    assert dying.start([*command(tmp_path / "run")[3:], *options], log) == 2
+    assert "sft step 1: the loss is nan. Stopped before the optimizer step" in log.read_text()
     assert not (tmp_path / "run" / "sft" / "done.json").exists()
     assert not (tmp_path / "run" / "sft" / "metrics.jsonl").exists()
 

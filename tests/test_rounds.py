@@ -1,12 +1,11 @@
 """Rounds of collection: who ranks whose responses, what learns from what, what the page shows."""
 
 import json
-import subprocess
-import sys
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import dying
 import pytest
 
 from preceptor.chat import models_of
@@ -31,8 +30,9 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 def twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run of two rounds."""
     out = tmp_path_factory.mktemp("twice") / "run"
-    command = [sys.executable, "-m", "preceptor", "run", str(TINY), "--set", "rounds=2"]
-    subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
+    log = out.with_suffix(".log")
+    command = ["run", str(TINY), "--set", "rounds=2", "--out", str(out)]
+    assert dying.start(command, log) == 0, log.read_text()
     return out
 
 
