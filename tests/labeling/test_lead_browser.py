@@ -219,6 +219,21 @@ def test_pages_fit_a_small_screen(page: Chromium, store: Store):
         assert page.js("document.documentElement.scrollWidth") <= 390, (path, page.js(outside))
 
 
+def test_a_choice_stands_beside_its_name(page: Chromium, store: Store):
+    """Where there is room for both, on one line; never alone on the next one."""
+    everything(store)
+    apart = (
+        "[...document.querySelectorAll('.chooser select')].map(s => { const l = "
+        "s.labels[0].getBoundingClientRect(), r = s.getBoundingClientRect(); "
+        "return [l.bottom > r.top && l.top < r.bottom, l.right <= r.left]; })"
+    )
+    for width in (390, 1280):
+        page.resize(width, 800, phone=width == 390)
+        for path, count in (("/comments", 3), ("/gold", 1)):
+            page.open(f"{page.site}/lead{path}")  # type: ignore[attr-defined]
+            assert page.js(apart) == [[True, True]] * count, (width, path)
+
+
 def test_every_page_without_a_parameter_is_in_the_list(store: Store):
     routes = iter_route_contexts(create_app(store).routes)
     found = {

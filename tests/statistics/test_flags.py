@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preceptor.statistics import cohen_kappa, flag_agreement
+from preceptor.statistics.flags import flag_agreement_of_counts
 
 
 def table(both, first, second, neither):
@@ -74,6 +75,16 @@ def test_many_units_are_quick_and_near_the_truth():
     yes = 0.03 * 0.99 + 0.97 * 0.01
     meets = (0.03 * 0.99**2 + 0.97 * 0.01**2) / yes
     assert found.positive.low < meets < found.positive.high
+
+
+@pytest.mark.parametrize("resample", [True, False])
+def test_no_interval_goes_beyond_full_agreement(resample):
+    """A normal interval would, of a few units and of many: AC1 0.98 and alpha 0.95 of 1."""
+    for copies in (1, 4):
+        yes = np.repeat([2.0, 1.0, 0.0], [18 * copies, copies, 18 * copies])
+        found = flag_agreement_of_counts(yes, 2 - yes, np.arange(len(yes)), resample=resample)
+        for estimate in (found.ac1, found.alpha):
+            assert 0.8 < estimate.low < estimate.mean < estimate.high <= 1
 
 
 def test_nobody_gave_it():

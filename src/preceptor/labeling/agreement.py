@@ -261,7 +261,11 @@ def _mean_by_task(values: Floats, task: Whole) -> Estimate:
     vectors = vectors[vectors[:, 1] > 0]
     why = "no two labelers ordered the responses of one task"
     return estimate_of_sums(
-        lambda s: float(s[0] / s[1]) if s[1] else None, vectors, n=len(values), undefined=why
+        lambda s: float(s[0] / s[1]) if s[1] else None,
+        vectors,
+        n=len(values),
+        undefined=why,
+        most=1.0,
     )
 
 

@@ -112,7 +112,7 @@ def alpha_of_counts(
         return Estimate.undefined(SAME_LABEL, n, num)
     # What a unit adds to the coincidences, times the slope at each of them.
     of_unit = ((share @ slope) * counts).sum(axis=1) - share @ np.diag(slope)
-    return estimate_with_influence(value, sum_by(cluster, of_unit, num), n=n)
+    return estimate_with_influence(value, sum_by(cluster, of_unit, num), n=n, most=1.0)
 
 
 def _alpha(observed: Floats, numbers: Floats, level: Level) -> float | None:

@@ -63,6 +63,7 @@ def estimate_of_sums(
     seed: int = 0,
     num_resamples: int = 1000,
     resample: bool = True,
+    most: float = math.inf,
 ) -> Estimate:
     """`statistic` of the sum of `vectors` [C, D], a row a cluster, with its 95 % interval.
 
@@ -85,18 +86,23 @@ def estimate_of_sums(
     slope = None if value is None else slope_of(statistic, sums)
     if value is None or slope is None:
         return Estimate.undefined(undefined, n, num)
-    return estimate_with_influence(value, vectors @ slope, n=n)
+    return estimate_with_influence(value, vectors @ slope, n=n, most=most)
 
 
-def estimate_with_influence(value: float, influence: Floats, *, n: int) -> Estimate:
+def estimate_with_influence(
+    value: float, influence: Floats, *, n: int, most: float = math.inf
+) -> Estimate:
     """A value with a normal interval; `influence` [C] is what each cluster adds to it, to a line.
 
-    The value moves by sum_c (w_c - 1) influence_c when cluster c is drawn w_c times.
+    The value moves by sum_c (w_c - 1) influence_c when cluster c is drawn w_c times. The interval
+    ends at the `most` that the statistic can be.
     """
     num = len(influence)
     error = math.sqrt(_variance(influence - influence.mean()))
     reach = NormalDist().inv_cdf(0.975) * error
-    return Estimate(value, value - reach, value + reach, n, num, "normal, cluster-robust")
+    return Estimate(
+        value, value - reach, min(value + reach, most), n, num, "normal, cluster-robust"
+    )
 
 
 def sum_by(place: NDArray[np.integer], values: NDArray[Any] | None, num: int = 0) -> Floats:

@@ -97,7 +97,7 @@ def flag_agreement_of_counts(
         positive=mean_of_clusters(by_cluster(met), by_cluster(set_pairs), **how)
         if set_pairs.any()
         else Estimate.undefined("nobody gave this flag" if num_pairs else two, num_pairs),
-        ac1=estimate_of_sums(_ac1, vectors, n=int(size.sum()), undefined=two, **how),
+        ac1=estimate_of_sums(_ac1, vectors, n=int(size.sum()), undefined=two, most=1.0, **how),
         alpha=alpha_of_counts(
             np.stack([no, yes], axis=1), np.array([0.0, 1.0]), "nominal", clusters=cluster, **how
         ),
