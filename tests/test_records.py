@@ -96,7 +96,7 @@ RANKING = {"prompt": "Q", "responses": ["a", "b"], "ranks": [1, 2]}
 BROKEN: list[tuple[str, Any, str]] = [
     ("document", {}, 'needs "text"'),
     ("document", {"text": " "}, '"text" is empty'),
-    ("document", {"text": 3}, '"text" is empty'),
+    ("document", {"text": 3}, '"text" must be text, it is int'),
     ("document", {"text": "a", "source": 3}, '"source" must be text'),
     ("document", [1], "is a JSON object, this is list"),
     ("prompt", {}, 'needs "prompt"'),

@@ -104,7 +104,9 @@ def _get(name: str, folder: Path, kind: str | None, format_name: str | None) -> 
     with folder_to_fill(folder):
         if name.startswith("hf:"):
             wanted = None if kind is None else KINDS[kind]
-            written = catalogue.write_hub_set(name, folder, wanted, format_name)
+            written, left_out = catalogue.write_hub_set(name, folder, wanted, format_name)
+            for line in left_out.lines(name):
+                typer.echo(line, err=True)
         else:
             entry = catalogue.CATALOGUE[name]
             if entry.doubt:

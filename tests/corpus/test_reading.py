@@ -6,6 +6,7 @@ import json
 import sys
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -94,6 +95,52 @@ def test_pages_as_html_are_named_and_counted(tmp_path):
         read(tmp_path, str(tmp_path / "a.warc"))
     texts, dropped = read(tmp_path, str(tmp_path / "a.warc"), on_error="skip")
     assert texts == ["A text."] and sum(dropped.values()) == 1
+
+
+def test_records_of_another_type_are_counted_unless_they_are_about_others(tmp_path):
+    """ISO 28500 lets a `resource` hold a text too; nobody is to believe that it was read."""
+    found = [
+        ("metadata", b"a: b"),
+        ("revisit", b""),
+        ("resource", b"A text."),
+        ("conversion", b"B"),
+    ]
+    (tmp_path / "a.warc").write_bytes(records(found))
+    with pytest.raises(DataError, match=r"a\.warc:4: a record of type resource; texts are read of"):
+        read(tmp_path, str(tmp_path / "a.warc"))
+    texts, dropped = read(tmp_path, str(tmp_path / "a.warc"), on_error="skip")
+    assert texts == ["B"] and sum(dropped.values()) == 1
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.wet"])
+@pytest.mark.parametrize("whole_files", [False, True])
+def test_a_file_that_may_not_be_read_is_counted_beside_others(
+    tmp_path, monkeypatch, name, whole_files
+):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_text("{}")
+    (tmp_path / "in" / "b.jsonl").write_text('{"text": "one"}\n')
+    plain = Path.open
+
+    def locked(path, *given, **named):  # the user that tests run as may read everything
+        if path.name == name:
+            raise PermissionError(13, "Permission denied")
+        return plain(path, *given, **named)
+
+    monkeypatch.setattr(Path, "open", locked)
+    given = {"whole_files": True} if whole_files else {}
+    with pytest.raises(DataError, match=f"{name}.*: it may not be read by this user"):
+        read(tmp_path, str(tmp_path / "in"), **given)
+    texts, dropped = read(tmp_path, str(tmp_path / "in"), on_error="skip", **given)
+    assert texts == ["one"] and list(dropped) == ["it may not be read by this user."]
+
+
+def test_a_table_whose_columns_have_one_name_is_counted_beside_others(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("text,a,a\nx,1,2\n")
+    (tmp_path / "in" / "b.jsonl").write_text('{"text": "one"}\n')
+    texts, dropped = read(tmp_path, str(tmp_path / "in"), on_error="skip")
+    assert texts == ["one"] and sum(dropped.values()) == 1
 
 
 @pytest.mark.parametrize(

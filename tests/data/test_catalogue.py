@@ -333,6 +333,24 @@ def test_a_set_of_the_hub_is_read_as_our_records(tmp_path: Path, monkeypatch: py
     assert "card" in (folder / "ATTRIBUTION.md").read_text()
 
 
+def test_rows_of_the_hub_without_such_a_record_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Half(FakeHub):
+        def load_dataset(self, name: str, config: str | None, **options: object) -> list[object]:
+            answers = [{"role": "assistant", "text": t, "rank": n} for n, t in enumerate("ab")]
+            asked = {"role": "prompter", "text": "Q"}
+            return [
+                {"message_tree_id": f"t{n}", "prompt": asked | {"replies": answers * (n % 2)}}
+                for n in range(20)
+            ]
+
+    monkeypatch.setitem(sys.modules, "datasets", Half())
+    result = run("get", "hf:org/set", "--kind", "rankings", "--out", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert "hf:org/set: 10 left out, the first at hf:org/set:1" in result.output
+
+
 def test_without_the_library_of_the_hub_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

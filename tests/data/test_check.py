@@ -258,6 +258,21 @@ def test_a_file_that_cannot_be_told_is_an_error_in_words(tmp_path: Path, content
     assert result.stderr == ""
 
 
+def test_all_rows_that_were_tried_are_named_where_a_file_begins_badly(tmp_path: Path):
+    broken = ["{broken", "{", "[1", "{}x", '{"prompt": "a"']
+    found = profile(write(tmp_path / "five.jsonl", broken))
+    assert (
+        found["rows"] == 5
+        and sum(len(e["places"]) for e in found["errors"] if "JSON" in e["rule"]) == 5
+    )
+    places = {place.split(":")[-1] for e in found["errors"] for place in e["places"][:3]}
+    assert places >= {"1", "2", "3", "4", "5"}
+    many = ["{broken"] * 120 + [json.dumps({"prompt": "a", "response": "b"})]
+    found = profile(write(tmp_path / "many.jsonl", many))
+    assert sum(e["count"] for e in found["errors"] if e["rule"].startswith("not JSON")) == 100
+    assert "none of the first 100 rows can be read" in json.dumps(found["errors"])
+
+
 def test_a_missing_file_and_a_broken_training_file_are_named(tmp_path: Path):
     assert check(tmp_path / "none.jsonl").exit_code == 2
     assert "no such file" in check(tmp_path / "none.jsonl").stdout

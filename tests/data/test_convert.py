@@ -83,6 +83,21 @@ def test_or_left_out_and_counted(tmp_path: Path):
     assert (again[0].responses, again[0].ranks) == (["b", "a"], [1, 2])
 
 
+def test_rows_without_a_record_of_the_kind_are_counted(tmp_path: Path):
+    """Of three trees of OpenAssistant one has answers in an order."""
+    replies = [[{"role": "assistant", "text": t, "rank": n} for n, t in enumerate("ab")], [], []]
+    trees = [
+        {"message_tree_id": f"t{n}", "prompt": {"role": "prompter", "text": "Q", "replies": own}}
+        for n, own in enumerate(replies)
+    ]
+    file = write(tmp_path / "oasst.jsonl", trees)
+    result = convert(file, "--to", "pairs", "--kind", "rankings", "--out", tmp_path / "p.jsonl")
+    assert result.exit_code == 0, result.output
+    assert len(rows_of(tmp_path / "p.jsonl")) == 1
+    assert "2 left out, the first at" in result.stderr and "oasst.jsonl:2" in result.stderr
+    assert "it has none of the rankings" in result.stderr
+
+
 def test_an_unknown_format_names_the_known_ones(tmp_path: Path):
     file = write(tmp_path / "a.jsonl", ALPACA)
     result = convert(file, "--to", "alpaka", "--out", tmp_path / "b.jsonl")

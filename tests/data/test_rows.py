@@ -137,6 +137,27 @@ def test_two_frames_of_zstandard_are_one_file(tmp_path: Path):
     assert [row for _, row in read_rows(path)] == ROWS * 2
 
 
+@pytest.mark.parametrize("magic", [0x50, 0x5F])
+def test_a_frame_of_zstandard_that_is_to_be_skipped_may_stand_anywhere(tmp_path: Path, magic: int):
+    """RFC 8878, 3.1.2: a magic number of sixteen, a size, and so many bytes of anything."""
+    skipped = bytes([magic]) + b"\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"other"
+    path = tmp_path / "d.jsonl.zst"
+    path.write_bytes(skipped + zstandard_bytes(as_lines(ROWS)) + skipped)
+    assert [row for _, row in read_rows(path)] == ROWS
+
+
+def test_a_frame_of_zstandard_may_look_back_as_far_as_the_tool_lets_it(tmp_path: Path):
+    """As `zstd --long=31` writes them, whose frames the library refuses by default."""
+    zstandard = pytest.importorskip("zstandard")
+    options = zstandard.ZstdCompressionParameters(window_log=29, enable_ldm=True)
+    writer = zstandard.ZstdCompressor(compression_params=options).compressobj()
+    path = tmp_path / "d.jsonl.zst"
+    path.write_bytes(writer.compress(as_lines(ROWS)) + writer.flush())
+    with pytest.raises(zstandard.ZstdError, match="too much memory"):
+        zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes())
+    assert [row for _, row in read_rows(path)] == ROWS
+
+
 def test_compression_is_seen_from_the_bytes_not_from_the_name(tmp_path: Path):
     (tmp_path / "a.jsonl").write_bytes(gzip.compress(as_lines(ROWS)))
     (tmp_path / "b.jsonl.gz").write_bytes(as_lines(ROWS))
@@ -294,6 +315,7 @@ def test_lines_of_a_table_may_end_in_a_carriage_return_alone(tmp_path: Path):
         ("d.csv", b"a\ncaf\xe9\n", ":2: not UTF-8. Save it as UTF-8."),
         ("d.csv", b"caf\xe9\na\n", ":1: not UTF-8 in the names of the columns. The rest of the"),
         ("d.csv", b'a\n"open\n', "not CSV after this"),
+        ("d.csv", b"a,b,a\n1,2,3\n", ":1: two columns have one name in a, b, a. The rest of the"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, name: str, content: bytes, rule: str):
@@ -328,6 +350,51 @@ def test_a_table_s_times_and_bytes_can_be_written_as_json(tmp_path: Path):
     told = "2024-05-06T07:08:00"
     assert row == {"prompt": "Q", "at": told, "n": None, "b": "x", "d": "1.5", "l": [told]}
     json.dumps(row, allow_nan=False)
+
+
+def test_a_table_s_times_that_python_does_not_know_are_text(tmp_path: Path):
+    """Nanoseconds, and years over 9999, as columns hold them that nobody asked for."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {
+        "text": pyarrow.array(["a", "b"]),
+        "at": pyarrow.array([1_700_000_000_000_000_001, None], pyarrow.timestamp("ns")),
+        "far": pyarrow.array([3_652_059_000, 0], pyarrow.timestamp("s")).cast(
+            pyarrow.timestamp("us")
+        ),
+        "day": pyarrow.array([2_932_897, 0], pyarrow.int32()).cast(pyarrow.date32()),
+        "took": pyarrow.array([1, 2], pyarrow.duration("ns")),
+    }
+    path = tmp_path / "d.parquet"
+    parquet.write_table(pyarrow.table(columns), path)
+    (_, first), (_, second) = read_rows(path)
+    assert first["text"] == "a" and first["at"].endswith("20.000000001") and first["took"] == 1
+    assert first["day"] == "10000-01-01" and second["day"] == "1970-01-01"
+    assert second["text"] == "b" and second["at"] is None
+    json.dumps([first, second])
+
+
+def test_a_value_that_nobody_can_hold_costs_its_own_row_alone(tmp_path: Path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    far = pyarrow.array([[0], [2_932_897], [1]], pyarrow.list_(pyarrow.int32()))
+    days = far.cast(pyarrow.list_(pyarrow.date32()))
+    path = tmp_path / "d.parquet"
+    parquet.write_table(pyarrow.table({"text": ["a", "b", "c"], "days": days}), path)
+    (_, first), (where, second), (_, third) = read_rows(path)
+    assert (first["text"], third["text"]) == ("a", "c")
+    assert isinstance(second, DataError) and where.endswith(":2")
+    assert "a value that Python cannot hold" in str(second)
+
+
+def test_columns_of_one_name_are_not_chosen_from(tmp_path: Path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "d.parquet"
+    parquet.write_table(pyarrow.Table.from_arrays([["a"], ["b"]], names=["text", "text"]), path)
+    [(_, problem)] = read_rows(path)
+    assert isinstance(problem, DataError)
+    assert "two columns have one name in text, text" in str(problem)
 
 
 @pytest.mark.parametrize("kind", ["string", "large_string", "list", "struct", "binary"])

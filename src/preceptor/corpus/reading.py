@@ -11,7 +11,7 @@ from preceptor.corpus.wet import read_wet
 from preceptor.corpus.words import origin_of
 from preceptor.data import rows
 from preceptor.data.catalogue import documents_of, text_set
-from preceptor.data.compressed import DAMAGE, open_bytes, suffix_of
+from preceptor.data.compressed import DAMAGE, open_bytes, suffix_of, what_stopped
 from preceptor.data.formats import general
 from preceptor.data.heldout import is_heldout
 from preceptor.data.hub import is_hub
@@ -69,7 +69,7 @@ def _whole(path: Path) -> Placed:
         with open_bytes(path) as file:
             content = file.read(LONGEST_ROW + 1)
     except DAMAGE as error:
-        return str(path), DataError(f"{path}: damaged or cut off ({error}). Copy it again.")
+        return str(path), DataError(f"{path}: {what_stopped(error)}")
     if len(content) > LONGEST_ROW:
         return str(path), DataError(f"{path}: a file over {LONGEST_ROW >> 20} MiB is no document.")
     try:

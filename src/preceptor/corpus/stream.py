@@ -111,18 +111,20 @@ def _held_out_below(plan: Plan) -> np.uint64:
 
 
 def _what_took(plan: Plan, sources: Collection[str]) -> str:
-    """Which steps took the documents of these sources, the one that took the most first."""
+    """What took the documents of these sources, the reason that took the most first."""
     mine = plan.numbers(lambda piece: piece.source.name in sources)
     paths = [plan.tally(one, number) for one in TEXT_PASSES for number in mine]
     steps = merged([path for path in paths if path.is_file()])["steps"]
     took = {
-        step: sum(count for count, _ in counts["dropped"].values())
+        f"{step}, {reason}": count
         for step, counts in steps.items()
+        for reason, (count, _) in counts["dropped"].items()
     }
-    told = [
-        f"{step} {num:,}" for step, num in sorted(took.items(), key=lambda item: -item[1]) if num
-    ]
-    return f"Documents dropped, by step: {', '.join(told)}." if told else "Nothing came in."
+    most = sorted(took.items(), key=lambda item: -item[1])
+    told = [f"{num:,} by {name.rstrip('.')}" for name, num in most[:5] if num]
+    if rest := sum(num for _, num in most[5:]):
+        told.append(f"{rest:,} by others")
+    return f"Documents dropped: {'; '.join(told)}." if told else "Nothing came in."
 
 
 def _tokens_of(order: Numbers, lengths: npt.NDArray[np.int64], share: Share) -> int:

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from preceptor.data.compressed import DAMAGE, open_bytes
+from preceptor.data.compressed import DAMAGE, open_bytes, what_stopped
 from preceptor.data.rows import LONGEST_ROW, Placed
 from preceptor.errors import DataError
 
 SUFFIXES = (".wet", ".warc")
 LONGEST_HEADER = 2**16
+ABOUT = ("warcinfo", "request", "metadata", "revisit")
+"""Types of records that say something of others, and hold no document."""
 
 
 def read_wet(path: Path, longest: int = LONGEST_ROW) -> Iterator[Placed]:
@@ -35,6 +37,9 @@ def read_wet(path: Path, longest: int = LONGEST_ROW) -> Iterator[Placed]:
                 if kind == "response":
                     told = "a page as HTML. Give the crawl's WET file, which has its text"
                     yield where, DataError(f"{where}: {told}.")
+                elif kind not in ("conversion", *ABOUT):
+                    told = f"a record of type {kind or 'none'}; texts are read of type conversion"
+                    yield where, DataError(f"{where}: {told}.")
                 elif kind == "conversion" and content is None:
                     yield where, DataError(f"{where}: a record over {longest >> 20} MiB.")
                 elif kind == "conversion" and content is not None:
@@ -47,8 +52,7 @@ def read_wet(path: Path, longest: int = LONGEST_ROW) -> Iterator[Placed]:
     except DataError as error:
         yield f"{path}:{number + 1}", error
     except DAMAGE as error:
-        told = f"{path}:{number}: damaged or cut off after this ({error}). Copy it again."
-        yield f"{path}:{number}", DataError(told)
+        yield f"{path}:{number}", DataError(f"{path}:{number}: {what_stopped(error)}")
 
 
 def _header(file: IO[bytes], where: str) -> dict[str, str] | None:

@@ -224,8 +224,10 @@ def write_set(name: str, folder: Path) -> dict[Path, int]:
 
 def write_hub_set(
     name: str, folder: Path, kind: Kind | None, format: str | None
-) -> dict[Path, int]:
+) -> tuple[dict[Path, int], Loaded[Any]]:
     """The same of a data set of the hub, `hf:NAME[:CONFIG][@SPLIT]`; its card has its terms.
+
+    Also returns what was left out: a set may hold rows without records of this kind.
 
     Raises:
         DataError: the hub's library is not installed, the set is not there, or no format fits it.
@@ -236,10 +238,11 @@ def write_hub_set(
         path = folder / f"{kind_name(kind)}-{side}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         chosen: Any = kind
-        found: Iterator[Any] = stream_records(name, chosen, format=format, left_out=Loaded([]))
+        left_out: Loaded[Any] = Loaded([])
+        found: Iterator[Any] = stream_records(name, chosen, format=format, left_out=left_out)
         write_records(path, _of_side(found, side, written, path))
     write_text(folder / "ATTRIBUTION.md", hub_attribution(name, written))
-    return written
+    return written, left_out
 
 
 def _of_side(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+LARGEST_WINDOW = 2**31
+"""Bytes that a Zstandard frame may look back, as `zstd --long=31` makes them; memory it takes."""
 DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 """What reading a file raises that is damaged or cut off."""
 BUFFER_BYTES = 2**20
@@ -24,6 +26,13 @@ def suffix_of(path: Path) -> str:
     return Path(name).suffix
 
 
+def what_stopped(error: BaseException) -> str:
+    """For people: why the rest of a file cannot be read, and what to do."""
+    if isinstance(error, PermissionError):
+        return "it may not be read by this user."
+    return f"damaged or cut off after this ({error}). Copy it again."
+
+
 def open_bytes(path: Path) -> IO[bytes]:
     """A file's bytes, decompressed; the first bytes tell how, whatever the name says."""
     with path.open("rb") as file:
@@ -34,7 +43,9 @@ def open_bytes(path: Path) -> IO[bytes]:
         return bz2.open(path)
     if start == b"\xfd7zXZ\x00":
         return lzma.open(path)
-    if start.startswith(b"\x28\xb5\x2f\xfd"):
+    # A frame to be skipped (RFC 8878, 3.1.2) may stand before the first one.
+    is_skipped = start[1:4] == b"\x2a\x4d\x18" and 0x50 <= start[0] <= 0x5F
+    if start.startswith(b"\x28\xb5\x2f\xfd") or is_skipped:
         return io.BufferedReader(_Zstandard(path), BUFFER_BYTES)
     return path.open("rb")
 
@@ -49,7 +60,7 @@ class _Zstandard(io.RawIOBase):
         import zstandard
 
         self._file = path.open("rb")
-        self._new = zstandard.ZstdDecompressor().decompressobj
+        self._new = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj
         self._frame = self._new()
         self._error = zstandard.ZstdError
         self._ready = memoryview(b"")

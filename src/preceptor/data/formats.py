@@ -38,6 +38,7 @@ KINDS: dict[str, Kind] = {
 }
 MOST_BROKEN = 100
 """Rows at a file's beginning that may be broken before its format is given up."""
+NONE_OF_THE_FIRST = f"none of the first {MOST_BROKEN} rows can be read, so no others were looked at. Mend them first."
 _WITHIN = re.compile(r"[,:]?(?: (?:at byte|at char|line|column) \d+)+(?: \(char \d+\))?")
 ANSWERS = ("response", "responses", "ranks", "labeler")
 BESIDE_ANSWERS = ("text", "messages", "chosen", "rejected", "completion")
@@ -214,7 +215,10 @@ def read_file(
                 untold = untold or found
             broken.append((where, found))
             if len(broken) == MOST_BROKEN:
-                raise broken[0][1]
+                if untold is not None:
+                    raise untold
+                yield from broken
+                raise DataError(f"{path}: {NONE_OF_THE_FIRST}")
             continue
         rows = itertools.chain(broken, [(where, row)], rows)
         if "message_id" in found.keys:
@@ -280,6 +284,12 @@ class Loaded(Generic[Record]):
     skipped: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)  # reason -> where it was met first
 
+    def note(self, reason: str, where: str) -> None:
+        """Count what was left out at a place."""
+        reason = general(reason.removeprefix(f"{where}: "))
+        self.skipped[reason] += 1
+        self.first.setdefault(reason, where)
+
     def lines(self, path: str | Path) -> Iterator[str]:
         """What was left out, for people."""
         for reason, count in self.skipped.most_common():
@@ -318,14 +328,13 @@ def stream_records(
         if not isinstance(found, DataError) and found:
             yield from found
             continue
-        if isinstance(found, DataError):
-            if on_error == "refuse":
-                raise found
-            reason = general(str(found).removeprefix(f"{where}: "))
-        else:
-            reason = f"it has none of the {kind_name(kind)}."
-        left_out.skipped[reason] += 1
-        left_out.first.setdefault(reason, where)
+        if isinstance(found, DataError) and on_error == "refuse":
+            raise found
+        left_out.note(str(found) if isinstance(found, DataError) else _none_of(kind), where)
+
+
+def _none_of(kind: Kind) -> str:
+    return f"it has none of the {kind_name(kind)}."
 
 
 def general(reason: str) -> str:
@@ -377,13 +386,14 @@ def convert(
             try:
                 if isinstance(found, DataError):
                     raise found
+                if not found:
+                    left_out.note(_none_of(chosen), where)
+                    continue
                 made = [row for record in found for row in _rows_at(record, to, where)]
             except DataError as error:
                 if on_error == "refuse":
                     raise
-                reason = general(str(error).removeprefix(f"{where}: "))
-                left_out.skipped[reason] += 1
-                left_out.first.setdefault(reason, where)
+                left_out.note(str(error), where)
                 continue
             written += len(made)
             yield from made

@@ -5,6 +5,7 @@ take, whatever the length of the texts.
 """
 
 import hashlib
+import itertools
 import json
 import re
 from array import array
@@ -20,7 +21,15 @@ from numpy.typing import NDArray
 from preceptor.data.conversations import GROUP
 from preceptor.data.duplicates import DuplicateIndex, asked_text, normal_form
 from preceptor.data.files import origin_of
-from preceptor.data.formats import Kind, general, kind_name, read_file, tell_format
+from preceptor.data.formats import (
+    MOST_BROKEN,
+    NONE_OF_THE_FIRST,
+    Kind,
+    general,
+    kind_name,
+    read_file,
+    tell_format,
+)
 from preceptor.data.records import (
     Demonstration,
     Document,
@@ -30,6 +39,7 @@ from preceptor.data.records import (
     compared_text,
     messages_of,
 )
+from preceptor.data.rows import read_rows
 from preceptor.errors import DataError
 from preceptor.statistics import Estimate, bootstrap_statistic, pairwise_agreement, ranking_accuracy
 
@@ -153,7 +163,7 @@ def profile_file(
     ranked = _Ranked()
     leaks = None if against is None else _Leaks(against)
     try:
-        told["format"], kind = tell_format(path, kind, format=format)
+        told["format"], kind = _format_or_all_that_is_wrong(path, kind, format, told, errors)
         told["kind"] = kind_name(kind)
         chosen: Any = kind
         if against is not None and against.is_text != (kind is Document):
@@ -199,6 +209,22 @@ def profile_file(
     if kind is Ranking and told["records"]:
         told["rankings"] = ranked.as_json()
     return told | {"errors": errors.as_json(), "warnings": warnings.as_json()}
+
+
+def _format_or_all_that_is_wrong(
+    path: str | Path, kind: Kind | None, format: str | None, told: Json, errors: Problems
+) -> tuple[str, Kind]:
+    """As `tell_format`; of a file that begins badly all rows that were tried are noted."""
+    try:
+        return tell_format(path, kind, format=format)
+    except DataError as first:
+        for where, row in itertools.islice(read_rows(path), MOST_BROKEN):
+            told["rows"] += 1
+            if isinstance(row, DataError) and str(row) != str(first):
+                errors.add(str(row).removeprefix(f"{where}: "), where)
+        if told["rows"] == MOST_BROKEN:
+            errors.add(NONE_OF_THE_FIRST, str(path))
+        raise
 
 
 def training_prompts(

@@ -253,7 +253,10 @@ def is_text(row: Any) -> bool:
 def _require_text(values: dict[str, Any], key: str, name: str, where: str) -> None:
     if key not in values:
         raise DataError(f'{where}: a {name} needs "{key}".')
-    if not isinstance(values[key], str) or not values[key].strip():
+    told = values[key]
+    if told is not None and not isinstance(told, str):
+        raise DataError(f'{where}: "{key}" must be text, it is {type(told).__name__}.')
+    if not (told or "").strip():
         raise DataError(f'{where}: "{key}" is empty. A {name} needs text there.')
 
 

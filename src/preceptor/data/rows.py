@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from preceptor.data.compressed import COMPRESSED, DAMAGE, open_bytes, suffix_of
+from preceptor.data.compressed import COMPRESSED, DAMAGE, open_bytes, suffix_of, what_stopped
 from preceptor.data.hub import HUB, is_hub, read_hub
 from preceptor.data.records import DECODER, checked_value, parse_line
 from preceptor.errors import DataError
@@ -62,10 +62,8 @@ def read_rows(path: str | Path) -> Iterator[Placed]:
     try:
         for place, row in READERS.get(suffix_of(path), _read_lines)(path):
             yield place, row
-    except PermissionError:
-        raise DataError(f"{path}: it may not be read by this user.") from None
     except DAMAGE as error:
-        yield place, DataError(f"{place}: damaged or cut off after this ({error}). Copy it again.")
+        yield place, DataError(f"{place}: {what_stopped(error)}")
 
 
 def _read_lines(path: Path) -> Iterator[Placed]:
@@ -190,7 +188,9 @@ def _read_table(path: Path) -> Iterator[Placed]:
                 yield where, _stopped("not UTF-8 in the names of the columns", where)
                 return
             if len(set(header)) < len(header):
-                raise DataError(f"{where}: two columns have one name in {', '.join(header)}.")
+                told = f"two columns have one name in {', '.join(header)}"
+                yield where, _stopped(told, where)
+                return
             last = reader.line_num
             for cells in reader:
                 where, last, lines.held = f"{path}:{last + 1}", reader.line_num, 0
@@ -309,9 +309,14 @@ def _read_parquet(path: Path) -> Iterator[Placed]:
         source = file if file.seekable() and not path.name.endswith(COMPRESSED) else None
         try:
             table = pyarrow.parquet.ParquetFile(source or io.BytesIO(file.read()))
+            names = table.schema_arrow.names
+            if len(set(names)) < len(names):
+                told = f"two columns have one name in {', '.join(names)}"
+                yield f"{path}", _stopped(told, f"{path}")
+                return
             number = 0
             for batch in table.iter_batches(batch_size=256):
-                for row in _rows_in(batch):
+                for row in _rows_in(batch, _times_as_text):
                     number += 1
                     where = f"{path}:{number}"
                     yield where, _json_row(row, where)
@@ -320,14 +325,31 @@ def _read_parquet(path: Path) -> Iterator[Placed]:
             yield f"{path}", DataError(f"{path}: not Parquet that can be read ({told}).")
 
 
-def _rows_in(batch: Any) -> list[Any]:
-    """The rows of a piece of a table, or in the place of one the error of its text."""
+def _rows_in(batch: Any, other: Callable[[Any], Any] | None = None) -> list[Any]:
+    """The rows of a piece of a table, or in the place of one the error of its values.
+
+    Where Python cannot hold some value, all is tried once as `other` makes it.
+    """
     try:
         return list(batch.to_pylist())
-    except UnicodeDecodeError as error:
+    except (ValueError, OverflowError) as error:
+        if other is not None and not isinstance(error, UnicodeDecodeError):
+            return _rows_in(other(batch))
         if batch.num_rows == 1:
             return [error]
-        return [row for at in range(batch.num_rows) for row in _rows_in(batch.slice(at, 1))]
+        return [row for at in range(batch.num_rows) for row in _rows_in(batch.slice(at, 1), other)]
+
+
+def _times_as_text(batch: Any) -> Any:
+    """Of nanoseconds and of years over 9999 Python knows no time."""
+    import pyarrow
+
+    for place, column in enumerate(batch.schema):
+        if pyarrow.types.is_temporal(column.type):
+            is_span = pyarrow.types.is_duration(column.type)
+            values = batch.column(place).cast(pyarrow.int64() if is_span else pyarrow.string())
+            batch = batch.set_column(place, column.name, values)
+    return batch
 
 
 READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
@@ -342,11 +364,13 @@ READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
 def _json_row(row: Any, where: str) -> Any:
     """What JSON can hold of a row; nothing is decoded by guessing, of a binary column neither."""
     try:
-        if isinstance(row, UnicodeDecodeError):
+        if isinstance(row, Exception):
             raise row
         return _as_json(row)
     except UnicodeDecodeError:
         return DataError(f"{where}: {NOT_UTF8}")
+    except (ValueError, OverflowError) as error:
+        return DataError(f"{where}: a value that Python cannot hold ({error}). Save it as text.")
 
 
 def _as_json(value: Any) -> Any:
