@@ -38,7 +38,10 @@ KINDS: dict[str, Kind] = {
 }
 MOST_BROKEN = 100
 """Rows at a file's beginning that may be broken before its format is given up."""
-NONE_OF_THE_FIRST = f"none of the first {MOST_BROKEN} rows can be read, so no others were looked at. Mend them first."
+NONE_OF_THE_FIRST = (
+    f"none of the first {MOST_BROKEN} rows can be read, so no others were looked at. "
+    "Mend them first."
+)
 _WITHIN = re.compile(r"[,:]?(?: (?:at byte|at char|line|column) \d+)+(?: \(char \d+\))?")
 ANSWERS = ("response", "responses", "ranks", "labeler")
 BESIDE_ANSWERS = ("text", "messages", "chosen", "rejected", "completion")
