@@ -8,12 +8,13 @@ LONG := tests/test_killed.py tests/test_pipeline.py tests/test_rounds.py tests/s
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
   --no-loadscope-reorder $(LONG) tests
 
-.PHONY: help demo test test-slow check audit format docs clean install bench-peers bench-serving-peers
+.PHONY: help demo test test-slow test-browser check audit format docs clean install bench-peers bench-serving-peers
 
 help:
 	@echo "make demo       the whole loop in the miniature; prints the path of the report"
 	@echo "make test       the tests"
 	@echo "make test-slow  the tests that take minutes; with PRECEPTOR_REAL_DATA those of real records"
+	@echo "make test-browser  the labelers' pages in a headless chromium, which must be installed"
 	@echo "make check      format, lint, types, tests"
 	@echo "make audit      pinned versions beside known vulnerabilities, and sbom.json; needs the network"
 	@echo "make format     rewrite the code in the house format"
@@ -31,7 +32,11 @@ test: $(INSTALLED)
 
 # Real records lie in no checkout; who has some names their folder, README.md says how.
 test-slow: $(INSTALLED)
-	@$(PYTEST) -m "slow$(if $(PRECEPTOR_REAL_DATA), or real)"
+	@$(PYTEST) -m "(slow$(if $(PRECEPTOR_REAL_DATA), or real)) and not browser"
+
+# One process: two browsers on two cores wait for one another.
+test-browser: $(INSTALLED)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "browser and not slow" tests/labeling
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from browsers import CHEAP, PASSWORD, Browser, Clock, Enter, add_member
 from fastapi import FastAPI
@@ -33,14 +34,40 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def store(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+@pytest.fixture(scope="session")
+def template(server: str) -> str:
+    """An empty store on a server of PostgreSQL, to be copied: its URL but for the name."""
+    url = f"postgresql://postgres@/{{}}?host={server}"
+    with psycopg.connect(host=server, user="postgres", autocommit=True) as connection:
+        connection.execute("CREATE DATABASE labels")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRECEPTOR_SITE_KEY", KEY)
+        create_store(url.format("labels"))
+    return url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def store(
+    request: pytest.FixtureRequest, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Store]:
+    """An empty store of the test's own; on PostgreSQL all tests are slow ones."""
     monkeypatch.setenv("PRECEPTOR_SITE_KEY", KEY)
     monkeypatch.setattr(security, "HASHER", CHEAP)
-    shutil.copy(empty, tmp_path / "labels.db")
-    opened = open_store(str(tmp_path / "labels.db"))
+    if request.param == "sqlite":
+        shutil.copy(empty, tmp_path / "labels.db")
+        opened = open_store(str(tmp_path / "labels.db"))
+        yield opened
+        opened.close()
+        return
+    url, name = request.getfixturevalue("template"), f"test_{uuid.uuid4().hex}"
+    host = {"host": request.getfixturevalue("server"), "user": "postgres", "autocommit": True}
+    with psycopg.connect(**host) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE labels")
+    opened = open_store(url.format(name))
     yield opened
     opened.close()
+    with psycopg.connect(**host) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")
