@@ -79,7 +79,7 @@ ALLOWED: dict[str, set[str]] = {
         "label_store",
     },
     "data_commands": {"data", "models", "recipes"},
-    "corpus_command": {"corpus", "data"},
+    "corpus_command": {"corpus", "data", "models"},
     "cli": {"recipes", "pipeline", "chat", "label", "data_commands", "corpus_command"},
     "__main__": {"cli"},
 }

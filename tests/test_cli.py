@@ -88,7 +88,7 @@ def test_help_and_recipe_check_import_neither_torch_nor_transformers(arguments: 
         ),
         *("label", "label init", "label import", "label add", "label export", "label status"),
         *("label guideline", "label invite", "label account", "label serve", "label simulate"),
-        *("corpus", "corpus build", "corpus check"),
+        *("corpus", "corpus build", "corpus tokenizer", "corpus check"),
     ],
 )
 def test_every_command_has_a_help_of_80_columns(command: str):

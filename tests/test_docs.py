@@ -95,7 +95,7 @@ def test_what_tests_of_real_records_need_is_said_and_given():
         given = os.environ | {"PRECEPTOR_REAL_DATA": folder}
         shown = subprocess.run(arguments, cwd=ROOT, env=given, capture_output=True, text=True)
         told[folder] = re.findall(r' -m "(.*)"', shown.stdout)
-    assert told == {"": ["slow"], "/real": ["slow or real"]}
+    assert told == {"": ["(slow) and not browser"], "/real": ["(slow or real) and not browser"]}
 
 
 def test_the_readme_s_recipe_is_valid(tmp_path: Path):

@@ -56,6 +56,39 @@ def build(
     typer.echo(page)
 
 
+@corpus_app.command("tokenizer")
+def make_tokenizer(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or small-english.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the tokenizer's files go.")
+    ] = Path("tokenizer"),
+    vocabulary_size: Annotated[
+        int, typer.Option("--vocabulary-size", metavar="N", help="Tokens, special ones included.")
+    ] = 16384,
+    megabytes: Annotated[
+        int, typer.Option("--megabytes", min=1, help="Of text at most, as much of every piece.")
+    ] = 500,
+) -> None:
+    """Train a tokenizer on the sources of a recipe.
+
+    A byte-level BPE, as `preceptor data tokenizer` makes one of files of records. Texts are read as
+    they are before any step. The recipe's `tokenizer` names the folder, and need not be there yet.
+    """
+    from preceptor.corpus.reading import sample_texts
+    from preceptor.corpus.recipe import load_corpus_recipe
+    from preceptor.data.folders import folder_to_fill
+    from preceptor.errors import DataError
+    from preceptor.models.tokenizers import train_tokenizer
+
+    texts = sample_texts(load_corpus_recipe(recipe), megabytes * 10**6)
+    with folder_to_fill(out):
+        if any(out.iterdir()):
+            raise DataError(f"{out}: there is something in it. Name another folder by --out.")
+        tokenizer = train_tokenizer(texts, vocabulary_size)
+        tokenizer.save_pretrained(out)
+    typer.echo(f"{len(tokenizer):,} tokens  {out}")
+
+
 @corpus_app.command()
 def check(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of a corpus that is built.")],

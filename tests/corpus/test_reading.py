@@ -5,6 +5,7 @@ import io
 import json
 import sys
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,13 @@ from types import SimpleNamespace
 import pytest
 import zstandard
 from corpora import built, document, reasons, recipe_of, write_lines
+from typer.testing import CliRunner
 
-from preceptor.corpus import wet
+from preceptor.cli import app
+from preceptor.corpus import pieces, wet
 from preceptor.corpus.build import require
 from preceptor.corpus.pieces import Piece, plan_pieces
-from preceptor.corpus.reading import read_piece
+from preceptor.corpus.reading import read_piece, sample_texts
 from preceptor.corpus.recipe import Source
 from preceptor.corpus.tally import Tally
 from preceptor.data import rows
@@ -356,3 +359,43 @@ def test_what_is_held_out_of_a_package_is_held_out_of_a_corpus(tmp_path, monkeyp
     assert kept == [fact for fact in facts if not is_heldout(fact)]
     [(reason, (count, _))] = tally.steps["read"]["dropped"].items()
     assert reason == "held out by its title" and 0 < count == 200 - len(kept)
+
+
+def test_a_tokenizer_is_trained_on_as_much_of_every_piece(tmp_path, monkeypatch):
+    """As the recipe reads its sources: another key, a crawl's records, a broken row skipped."""
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1)  # a piece for each file
+    rows = [json.dumps({"content": "a" * 10}) for _ in range(50)]
+    (tmp_path / "a.jsonl").write_text("\n".join(["{broken", *rows]))
+    (tmp_path / "b.wet").write_bytes(records([("conversion", b"b" * 10)] * 50))
+    (tmp_path / "c.txt").write_text("c" * 10)
+    names = {"a": {"files": "a.jsonl", "text_key": "content"}, "b": {"files": "b.wet"}}
+    names["c"] = {"files": "c.txt"}
+    sources = [
+        {"name": name, **options, "files": str(tmp_path / options["files"])}
+        for name, options in names.items()
+    ]
+    recipe = recipe_of(tmp_path, sources=sources, on_error="skip")
+    assert Counter(text[0] for text in sample_texts(recipe, 300)) == {"a": 10, "b": 10, "c": 1}
+    assert Counter(text[0] for text in sample_texts(recipe, 10**6)) == {"a": 50, "b": 50, "c": 1}
+    refusing = recipe_of(tmp_path, sources=sources, on_error="refuse")
+    with pytest.raises(DataError, match=r"a\.jsonl:1: not JSON"):
+        list(sample_texts(refusing, 300))
+    (tmp_path / "c.txt").write_text("")
+    empty = recipe_of(tmp_path, sources=sources[2:], on_error="skip")
+    with pytest.raises(DataError, match="no text in any source"):
+        list(sample_texts(empty, 300))
+
+
+def test_the_command_makes_a_tokenizer_that_the_recipe_then_takes(tmp_path):
+    (tmp_path / "a.wet").write_bytes(records([("conversion", t.encode()) for t in TEXTS]))
+    values = recipe_of(tmp_path, sources=[{"name": "a", "files": str(tmp_path / "a.wet")}])
+    values = values.model_dump(mode="json") | {"tokenizer": str(tmp_path / "made")}
+    (tmp_path / "r.yaml").write_text(json.dumps(values))
+    made = ["corpus", "tokenizer", str(tmp_path / "r.yaml"), "--out"]
+    told = CliRunner().invoke(app, [*made, str(tmp_path / "made"), "--vocabulary-size", "300"])
+    assert told.exit_code == 0, told.output
+    assert "300 tokens" in told.stdout
+    built = ["corpus", "build", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, built).exit_code == 0
+    again = CliRunner().invoke(app, [*made, str(tmp_path / "made")])
+    assert again.exit_code == 2 and "there is something in it" in again.output

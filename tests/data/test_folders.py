@@ -17,6 +17,7 @@ from preceptor.errors import DataError
 
 COMMANDS = {
     "corpus build": ["corpus", "build", "recipe.yaml"],
+    "corpus tokenizer": ["corpus", "tokenizer", "recipe.yaml"],
     "data get": ["data", "get", "wiki-summaries"],
     "data get gpt2-tokenizer": ["data", "get", "gpt2-tokenizer"],
     "data tokenizer": ["data", "tokenizer", "texts.jsonl"],

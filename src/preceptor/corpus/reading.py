@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from preceptor.corpus.pieces import Piece
+from preceptor.corpus.pieces import Piece, plan_pieces
+from preceptor.corpus.recipe import CorpusRecipe
 from preceptor.corpus.tally import Tally
 from preceptor.corpus.texts import Text
 from preceptor.corpus.wet import SUFFIXES as WET
@@ -43,6 +44,26 @@ def read_piece(piece: Piece, tally: Tally, *, on_error: str, max_chars: int) -> 
         else:
             tally.kept("read", document)
             yield document
+
+
+def sample_texts(recipe: CorpusRecipe, size: int) -> Iterator[str]:
+    """Texts of a recipe's sources as they are read, before any step: for training a tokenizer.
+
+    Up to `size` bytes, as much of each piece, so that no source or file is left out for coming
+    last.
+
+    Raises:
+        DataError: a broken row, and the recipe's `on_error` is "refuse"; or there is no text.
+    """
+    pieces, _ = plan_pieces(recipe)
+    given = 0
+    for number, piece in enumerate(pieces, 1):
+        found = read_piece(piece, Tally(0), on_error=recipe.on_error, max_chars=recipe.max_chars)
+        while given < size * number // len(pieces) and (text := next(found, None)) is not None:
+            given += len(text.text.encode())
+            yield text.text
+    if not given:
+        raise DataError("no text in any source of the recipe. `preceptor corpus build` says why.")
 
 
 def _rows_of(piece: Piece) -> Iterator[tuple[str, Placed]]:
