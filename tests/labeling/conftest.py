@@ -17,6 +17,11 @@ from preceptor.labeling.settings import Settings
 from preceptor.store.database import Store, create_store, open_store
 
 KEY = "a key that is only known to these tests"
+ON_BOTH = {
+    *("test_accounts", "test_api_work", "test_client", "test_comparing_pages", "test_own_forms"),
+    *("test_practice", "test_tasks", "test_toxicity_pages", "test_writing_pages"),
+}
+"""Files of tests; the lead's figures are held to both databases by those of the store."""
 
 
 @pytest.fixture
@@ -46,14 +51,21 @@ def template(server: str) -> str:
     return url
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What people and programs do in the app is tested on both databases, on a server slowly."""
+    if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH and "store" in metafunc.fixturenames:
+        both = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+        metafunc.parametrize("store", both, indirect=True)
+
+
+@pytest.fixture
 def store(
     request: pytest.FixtureRequest, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Store]:
-    """An empty store of the test's own; on PostgreSQL all tests are slow ones."""
+    """An empty store of the test's own."""
     monkeypatch.setenv("PRECEPTOR_SITE_KEY", KEY)
     monkeypatch.setattr(security, "HASHER", CHEAP)
-    if request.param == "sqlite":
+    if getattr(request, "param", "sqlite") == "sqlite":
         shutil.copy(empty, tmp_path / "labels.db")
         opened = open_store(str(tmp_path / "labels.db"))
         yield opened
