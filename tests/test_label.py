@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -192,6 +193,47 @@ def test_an_option_that_an_existing_project_does_not_take_is_told():
         *add, "--group", "robots"
     )
     assert "in the order of seed 0, since it was made" in label(*add, "--seed", "4").stderr
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_a_stop_in_sampling_leaves_a_new_project_unmade_and_an_older_one_as_it_was(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+):
+    def stopped(*_: object, **__: object) -> None:
+        raise stop
+
+    filled()
+    add = ["add", "--run", run_folder, "--k", "2", "--prompts", "2"]
+    with monkeypatch.context() as patched:
+        patched.setattr("preceptor.steps.responses.responses_of_models", stopped)
+        assert label(*add).exit_code != 0
+    assert "rankings" not in told("status")
+    told(*add, "--overlap", "3")  # the name is free for other options
+    before = told("status")
+    assert "rankings (ranking, open)\n  tasks 2" in before
+    with monkeypatch.context() as patched:
+        patched.setattr("preceptor.steps.responses.responses_of_models", stopped)
+        assert label(*add).exit_code != 0
+    assert told("status") == before
+    assert "labels of each task 3, not 1" in refused(*add, "--overlap", "1")
+
+
+def test_who_made_the_project_during_sampling_is_not_overruled(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from preceptor.steps import responses
+
+    sample = responses.responses_of_models
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(responses, "responses_of_models", sample)
+        told("add", "--run", run_folder, "--k", "2", "--prompts", "1", "--overlap", "2")
+        return sample(*arguments, **options)
+
+    filled()
+    monkeypatch.setattr(responses, "responses_of_models", meanwhile)
+    add = ["add", "--run", run_folder, "--k", "2", "--prompts", "2", "--overlap", "3"]
+    assert "labels of each task 2, not 3" in refused(*add)
 
 
 def test_simulated_labelers_get_what_is_made_for_them_and_an_export_counts_theirs():

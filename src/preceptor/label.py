@@ -398,7 +398,7 @@ def add(
                 seed=seed or 0,
             )
         counts = _add_tasks(
-            there, name, task, options, run, folders, asked, sampled, calibration, sensitive
+            there, name, task, options, named, run, folders, asked, sampled, calibration, sensitive
         )
     if counts["too long"] == len(asked):
         raise StoreError(
@@ -533,34 +533,30 @@ def _prompts(
     from sqlalchemy import select
 
     from preceptor.store.forms import EVALUATIONS
-    from preceptor.store.projects import AskedPrompt, prompts_without_task
+    from preceptor.store.projects import prompts_without_task
     from preceptor.store.tables import Project
 
     with store.write() as session:
         is_new = session.scalar(select(Project).where(Project.name == project)) is None
         id, order = _project(session, project, task, options, named)
+        if is_new:  # it is made with its tasks: else a stop before would keep its options for good
+            session.rollback()
     if options.seed and options.seed != order:
         typer.echo(
             f"{project} asks in the order of seed {order}, since it was made; prompts and "
             f"responses are drawn by {options.seed}",
             err=True,
         )
-    chosen: list[AskedPrompt] = []
-    try:
-        with store.read() as session:
-            chosen = prompts_without_task(
-                session,
-                id,
-                split=split,
-                limit=limit,
-                seed=options.seed,
-                scope="evaluate" if task in EVALUATIONS else "train",
-                sources=sources,
-            )
-    finally:
-        if is_new and not chosen:  # it would keep what it was made with for good
-            with store.write() as session:
-                session.delete(session.get_one(Project, id))
+    with store.read() as session:
+        chosen = prompts_without_task(
+            session,
+            id,
+            split=split,
+            limit=limit,
+            seed=options.seed,
+            scope="evaluate" if task in EVALUATIONS else "train",
+            sources=sources,
+        )
     if not chosen:
         of = f" of source {' or '.join(sources)}" if sources else ""
         raise StoreError(
@@ -623,6 +619,7 @@ def _add_tasks(
     name: str,
     task: str,
     options: "ProjectOptions",
+    named: Mapping[str, Any],
     run: Path | None,
     folders: Mapping[str, Path | str],
     asked: "list[AskedPrompt]",
@@ -630,7 +627,7 @@ def _add_tasks(
     calibration: int,
     sensitive: bool,
 ) -> dict[str, int]:
-    from preceptor.store.projects import Candidate, add_policy, add_tasks, create_project, leave_out
+    from preceptor.store.projects import Candidate, add_policy, add_tasks, leave_out
 
     hashes = {}
     for model, folder in folders.items():  # before the transaction: it takes its time
@@ -638,7 +635,7 @@ def _add_tasks(
 
         hashes[model] = weights_hash(folder)
     with store.write() as session:
-        id = create_project(session, name, task, options, now=now())
+        id, _ = _project(session, name, task, options, named)  # somebody may have made it by now
         policies = {
             model: add_policy(session, model, run=str(run), weights_sha256=digest)
             for model, digest in hashes.items()
