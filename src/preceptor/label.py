@@ -153,6 +153,7 @@ def import_file(
     from preceptor.store.ingest import import_labels, import_prompts, read_file, shown_few
     from preceptor.store.questions import own_forms
     from preceptor.store.rows import SCOPES, Provenance
+    from preceptor.store.status import empty_splits
 
     if keep_all and kind != "prompts":
         raise StoreError("--keep-all goes with prompts; of labels all are kept.")
@@ -197,10 +198,14 @@ def import_file(
                 counts = import_prompts(session, there.site_key, read)
             else:
                 counts = import_labels(session, there.site_key, read, project=project)
+        with there.read() as session:
+            empty = empty_splits(session)
     _print_counts(counts)
     if read.too_long:
         way_out = "Import the file again with --max-chars to take them in as well."
         typer.echo("\n".join([*shown_few(read.too_long), way_out]), err=True)
+    for split in empty:
+        typer.echo(f"{0:>8,}  prompts of users in split {split}", err=True)
 
 
 @label_app.command()
@@ -486,10 +491,11 @@ def export(
 @label_app.command()
 def status(store: Where = STORE) -> None:
     """Say what is in the store and how far each project is."""
-    from preceptor.store.status import project_status, prompt_status
+    from preceptor.store.status import empty_splits, project_status, prompt_status
 
     with opened(store) as there, there.read() as session:
-        prompts, projects = prompt_status(session), project_status(session)
+        prompts = dict.fromkeys(empty_splits(session), 0) | prompt_status(session)
+        projects = project_status(session)
     for name, count in prompts.items():
         typer.echo(f"{count:>8,}  prompts {name}")
     for project in projects:
@@ -534,6 +540,7 @@ def _prompts(
 
     from preceptor.store.forms import EVALUATIONS
     from preceptor.store.projects import prompts_without_task
+    from preceptor.store.status import empty_splits
     from preceptor.store.tables import Project
 
     with store.write() as session:
@@ -556,6 +563,14 @@ def _prompts(
             seed=options.seed,
             scope="evaluate" if task in EVALUATIONS else "train",
             sources=sources,
+        )
+        empty = [] if chosen else empty_splits(session)
+    if split in empty:
+        other = task in EVALUATIONS and split != "valid" and "valid" not in empty
+        way_out = ", or take --split valid, here and of `results` and `export`" if other else ""
+        raise StoreError(
+            f"split {split} is empty: no user whose prompts are there was drawn for it. "
+            f"`preceptor label import FILE --kind prompts` brings more users{way_out}."
         )
     if not chosen:
         of = f" of source {' or '.join(sources)}" if sources else ""
