@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -168,7 +169,8 @@ def test_a_prompt_that_is_too_long_is_not_chosen_again(run_folder: Path):
     assert {result.exit_code for result in said} == {2}
     words = "".join(result.stderr for result in said)
     assert words.count("every prompt of the 1 chosen is longer") == 1
-    assert words.count("no prompt in split") == 5
+    assert words.count("no prompt in split") == 1
+    assert words.count(" is empty: no user") == 4
 
 
 def test_an_option_that_an_existing_project_does_not_take_is_told():
@@ -192,6 +194,47 @@ def test_an_option_that_an_existing_project_does_not_take_is_told():
         *add, "--group", "robots"
     )
     assert "in the order of seed 0, since it was made" in label(*add, "--seed", "4").stderr
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_a_stop_in_sampling_leaves_a_new_project_unmade_and_an_older_one_as_it_was(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+):
+    def stopped(*_: object, **__: object) -> None:
+        raise stop
+
+    filled()
+    add = ["add", "--run", run_folder, "--k", "2", "--prompts", "2"]
+    with monkeypatch.context() as patched:
+        patched.setattr("preceptor.steps.responses.responses_of_models", stopped)
+        assert label(*add).exit_code != 0
+    assert "rankings" not in told("status")
+    told(*add, "--overlap", "3")  # the name is free for other options
+    before = told("status")
+    assert "rankings (ranking, open)\n  tasks 2" in before
+    with monkeypatch.context() as patched:
+        patched.setattr("preceptor.steps.responses.responses_of_models", stopped)
+        assert label(*add).exit_code != 0
+    assert told("status") == before
+    assert "labels of each task 3, not 1" in refused(*add, "--overlap", "1")
+
+
+def test_who_made_the_project_during_sampling_is_not_overruled(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from preceptor.steps import responses
+
+    sample = responses.responses_of_models
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(responses, "responses_of_models", sample)
+        told("add", "--run", run_folder, "--k", "2", "--prompts", "1", "--overlap", "2")
+        return sample(*arguments, **options)
+
+    filled()
+    monkeypatch.setattr(responses, "responses_of_models", meanwhile)
+    add = ["add", "--run", run_folder, "--k", "2", "--prompts", "2", "--overlap", "3"]
+    assert "labels of each task 2, not 3" in refused(*add)
 
 
 def test_simulated_labelers_get_what_is_made_for_them_and_an_export_counts_theirs():
@@ -314,7 +357,7 @@ def test_what_is_too_long_is_left_out_and_its_line_named():
     assert result.exit_code == 0 and "7  too long" in result.stdout
     said = result.stderr.splitlines()
     assert said[0] == "p.jsonl:2: a text of 150,000 characters; 100,000 are the most."
-    assert said[5:] == [
+    assert said[5:7] == [
         "and 2 more",
         "Import the file again with --max-chars to take them in as well.",
     ]
@@ -336,6 +379,40 @@ def test_what_consent_covers_and_whose_names_they_are_is_said_at_import():
             found += read_records(result.stdout.strip(), Prompt)
     [prompt] = found  # of two users with one name, one consents to training
     assert prompt.meta["email"] == "<EMAIL_1>"
+
+
+def test_a_split_that_got_no_users_is_said_to_be_empty(run_folder: Path):
+    told("init")
+    assert told("status") == ""
+    Path("p.jsonl").write_text('{"prompt": "a b", "user": "1"}\n')
+    result = label("import", "p.jsonl", "--kind", "prompts", *DECLARED)
+    store = open_store("labels.db")
+    with store.read() as session:
+        side = session.scalars(select(PromptRow.split)).one()
+    others = [split for split in ("train", "valid", "test") if split != side]
+    assert result.stderr.splitlines() == [
+        f"       0  prompts of users in split {split}" for split in others
+    ]
+    assert told("status").splitlines() == [
+        *(f"       0  prompts {split}" for split in others),
+        f"       1  prompts {side}",
+    ]
+    evaluation = ["add", "--task", "evaluation", "--run", run_folder, "--k", "2"]
+    more = "`preceptor label import FILE --kind prompts` brings more users"
+    for there in ("train", "valid"):
+        with store.write() as session:
+            for row in (*session.scalars(select(PromptUser)), *session.scalars(select(PromptRow))):
+                row.split = there
+        said = refused(*evaluation)
+        assert said.startswith("error: split test is empty: no user whose prompts are there was")
+        assert f"drawn for it. {more}" in said
+        assert (f"{more}, or take --split valid, here and of" in said) == (there == "valid")
+    told(*evaluation, "--split", "valid")
+    assert "does not ask about already" in refused(*evaluation, "--split", "valid")
+    assert f"split train is empty: no user whose prompts are there was drawn for it. {more}.\n" in (
+        refused("add", "--task", "demonstration")
+    )
+    store.close()
 
 
 def test_only_prompts_of_a_source_are_asked_about():

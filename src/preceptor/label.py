@@ -153,6 +153,7 @@ def import_file(
     from preceptor.store.ingest import import_labels, import_prompts, read_file, shown_few
     from preceptor.store.questions import own_forms
     from preceptor.store.rows import SCOPES, Provenance
+    from preceptor.store.status import empty_splits
 
     if keep_all and kind != "prompts":
         raise StoreError("--keep-all goes with prompts; of labels all are kept.")
@@ -197,10 +198,14 @@ def import_file(
                 counts = import_prompts(session, there.site_key, read)
             else:
                 counts = import_labels(session, there.site_key, read, project=project)
+        with there.read() as session:
+            empty = empty_splits(session)
     _print_counts(counts)
     if read.too_long:
         way_out = "Import the file again with --max-chars to take them in as well."
         typer.echo("\n".join([*shown_few(read.too_long), way_out]), err=True)
+    for split in empty:
+        typer.echo(f"{0:>8,}  prompts of users in split {split}", err=True)
 
 
 @label_app.command()
@@ -398,7 +403,7 @@ def add(
                 seed=seed or 0,
             )
         counts = _add_tasks(
-            there, name, task, options, run, folders, asked, sampled, calibration, sensitive
+            there, name, task, options, named, run, folders, asked, sampled, calibration, sensitive
         )
     if counts["too long"] == len(asked):
         raise StoreError(
@@ -486,10 +491,11 @@ def export(
 @label_app.command()
 def status(store: Where = STORE) -> None:
     """Say what is in the store and how far each project is."""
-    from preceptor.store.status import project_status, prompt_status
+    from preceptor.store.status import empty_splits, project_status, prompt_status
 
     with opened(store) as there, there.read() as session:
-        prompts, projects = prompt_status(session), project_status(session)
+        prompts = dict.fromkeys(empty_splits(session), 0) | prompt_status(session)
+        projects = project_status(session)
     for name, count in prompts.items():
         typer.echo(f"{count:>8,}  prompts {name}")
     for project in projects:
@@ -533,34 +539,39 @@ def _prompts(
     from sqlalchemy import select
 
     from preceptor.store.forms import EVALUATIONS
-    from preceptor.store.projects import AskedPrompt, prompts_without_task
+    from preceptor.store.projects import prompts_without_task
+    from preceptor.store.status import empty_splits
     from preceptor.store.tables import Project
 
     with store.write() as session:
         is_new = session.scalar(select(Project).where(Project.name == project)) is None
         id, order = _project(session, project, task, options, named)
+        if is_new:  # it is made with its tasks: else a stop before would keep its options for good
+            session.rollback()
     if options.seed and options.seed != order:
         typer.echo(
             f"{project} asks in the order of seed {order}, since it was made; prompts and "
             f"responses are drawn by {options.seed}",
             err=True,
         )
-    chosen: list[AskedPrompt] = []
-    try:
-        with store.read() as session:
-            chosen = prompts_without_task(
-                session,
-                id,
-                split=split,
-                limit=limit,
-                seed=options.seed,
-                scope="evaluate" if task in EVALUATIONS else "train",
-                sources=sources,
-            )
-    finally:
-        if is_new and not chosen:  # it would keep what it was made with for good
-            with store.write() as session:
-                session.delete(session.get_one(Project, id))
+    with store.read() as session:
+        chosen = prompts_without_task(
+            session,
+            id,
+            split=split,
+            limit=limit,
+            seed=options.seed,
+            scope="evaluate" if task in EVALUATIONS else "train",
+            sources=sources,
+        )
+        empty = [] if chosen else empty_splits(session)
+    if split in empty:
+        other = task in EVALUATIONS and split != "valid" and "valid" not in empty
+        way_out = ", or take --split valid, here and of `results` and `export`" if other else ""
+        raise StoreError(
+            f"split {split} is empty: no user whose prompts are there was drawn for it. "
+            f"`preceptor label import FILE --kind prompts` brings more users{way_out}."
+        )
     if not chosen:
         of = f" of source {' or '.join(sources)}" if sources else ""
         raise StoreError(
@@ -623,6 +634,7 @@ def _add_tasks(
     name: str,
     task: str,
     options: "ProjectOptions",
+    named: Mapping[str, Any],
     run: Path | None,
     folders: Mapping[str, Path | str],
     asked: "list[AskedPrompt]",
@@ -630,7 +642,7 @@ def _add_tasks(
     calibration: int,
     sensitive: bool,
 ) -> dict[str, int]:
-    from preceptor.store.projects import Candidate, add_policy, add_tasks, create_project, leave_out
+    from preceptor.store.projects import Candidate, add_policy, add_tasks, leave_out
 
     hashes = {}
     for model, folder in folders.items():  # before the transaction: it takes its time
@@ -638,7 +650,7 @@ def _add_tasks(
 
         hashes[model] = weights_hash(folder)
     with store.write() as session:
-        id = create_project(session, name, task, options, now=now())
+        id, _ = _project(session, name, task, options, named)  # somebody may have made it by now
         policies = {
             model: add_policy(session, model, run=str(run), weights_sha256=digest)
             for model, digest in hashes.items()

@@ -35,10 +35,12 @@ from preceptor.store.ingest import import_labels, import_prompts, read_file
 from preceptor.store.labels import reopen, submit, undo
 from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, add_policy, add_tasks, prompts_without_task
+from preceptor.store.prompt_labels import label_prompt, labels_of
 from preceptor.store.queue import claim, view
 from preceptor.store.rows import Provenance
 from preceptor.store.writing import TAKEN_BACK
 
+PROMPT = tables.Prompt
 LATER = START + timedelta(days=1)
 KINDS: dict[str, Any] = {"demonstrations": Demonstration, "rankings": Ranking}
 
@@ -175,6 +177,61 @@ def test_what_is_exported_comes_back_without_loss(
         assert row.meta["extra"] == {"split": "mine"}
     for other in (store, empty):
         other.close()
+
+
+def test_what_leads_say_of_prompts_comes_back_without_loss(fresh: Fresh, tmp_path: Path):
+    store, empty = fresh(), fresh()
+    path = write(tmp_path / "p.jsonl", [{"prompt": f"Say {i}", "user": "u"} for i in range(3)])
+    bring(store, path, "prompts")
+    with store.write() as session:
+        lead, split = add_labeler(session, store, "lead"), session.scalars(select(PROMPT.split))
+        [one, two, _], split = sorted(session.scalars(select(PROMPT.id))), split.first()
+        label_prompt(session, one, {"ambiguous": True, "use_case": "chat"}, lead, now=START)
+        label_prompt(session, one, {"ambiguous": False}, lead, now=at(1))
+        label_prompt(session, two, {"closed_domain": True}, lead, now=START)
+        label_prompt(session, two, {"closed_domain": None}, lead, now=at(1))
+    first = take_out(store, tmp_path, "prompts", split=split)
+    lines = {row.meta["prompt_id"]: row for row in read_records(first.path, Prompt)}
+    assert lines[str(one)].meta["prompt_labels"] == {"ambiguous": False, "use_case": "chat"}
+    assert lines[str(one)].meta["prompt_labels_by"]["ambiguous"]["at"] == at(1).isoformat()
+    assert lines[str(one)].use_case == "chat"
+    assert all("prompt_labels" not in line.meta for id, line in lines.items() if id != str(one))
+    for counts in ({"added": 3}, {"there already": 3}):
+        assert bring(empty, first.path, "prompts") == counts
+        assert take_out(empty, tmp_path / "b", "prompts", split=split).sha256 == first.sha256
+        assert count(empty, tables.PromptLabel) == 2  # the same file adds none
+    # A later word stands, wherever it was said; and goes back with its time.
+    with empty.write() as session:
+        other = add_labeler(session, empty, "other")
+        label_prompt(session, one, {"ambiguous": None, "use_case": "other"}, other, now=at(2))
+    bring(empty, first.path, "prompts")
+    with empty.read() as session:
+        assert labels_of(session, [one]) == {one: {"use_case": "other"}}
+    bring(store, take_out(empty, tmp_path / "c", "prompts", split=split).path, "prompts")
+    with store.read() as session:
+        assert session.get_one(PROMPT, one).use_case == "other"
+    store.close()
+    empty.close()
+
+
+@pytest.mark.parametrize(
+    ("meta", "words"),
+    [
+        ({"prompt_labels": {"ambiguous": True}}, "does not say whose ambiguous is"),
+        ({"prompt_labels": {"nice": True}}, "The prompt has no label nice"),
+        ({"prompt_labels_by": {"ambiguous": {"labeler": "x", "at": "soon"}}}, "not what an export"),
+        (
+            {"prompt_labels_by": {"ambiguous": {"labeler": "x", "at": "2026-01-01T00:00:00"}}},
+            "not what an export",
+        ),
+    ],
+)
+def test_what_no_export_says_of_prompts_is_a_broken_line(
+    store: Store, tmp_path: Path, meta: dict[str, Any], words: str
+):
+    row = {"prompt": "Say it", "meta": {"schema": "preceptor.prompt/1"} | meta}
+    with pytest.raises(DataError, match=words):
+        bring(store, write(tmp_path / "p.jsonl", [row]), "prompts")
 
 
 def test_training_takes_what_is_exported(store: Store, tmp_path: Path):

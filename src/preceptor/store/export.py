@@ -22,6 +22,7 @@ from preceptor.store.forms import in_whole_numbers, ranks_of
 from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
 from preceptor.store.names import canonical, identify, prompt_id
 from preceptor.store.projects import is_made_up
+from preceptor.store.prompt_labels import said_as_meta, said_in
 from preceptor.store.questions import own_forms, questions_of
 from preceptor.store.tables import (
     Account,
@@ -137,6 +138,7 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
 
 def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
     willing = set(session.scalars(willing_users(_scope(wanted))))
+    said = said_in(session, wanted.split)
     rows = session.execute(
         select(Prompt, PromptUser, covered(_scope(wanted)), is_made_up())
         .join(PromptUser)
@@ -156,7 +158,8 @@ def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterat
                 "prompt_id": str(prompt.id),
                 "split": prompt.split,
                 "origin": prompt.origin,
-            } | _looked(prompt)
+            }
+            own |= _looked(prompt) | said_as_meta(said.get(prompt.id, {}))
             yield {
                 "prompt": prompt.content,
                 "user": user.pseudonym,

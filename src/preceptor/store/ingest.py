@@ -42,6 +42,7 @@ from preceptor.store.forms import (
 from preceptor.store.layout import is_own, own_part, read_manifest
 from preceptor.store.names import SiteKey, sha256_of
 from preceptor.store.projects import ERASED, SLOTS, ProjectOptions, create_project
+from preceptor.store.prompt_labels import said_of_meta
 from preceptor.store.questions import PAPER, Questions, questions_of, read_questions
 from preceptor.store.rows import ANEW, BROKEN, Label, Provenance, Rows
 from preceptor.store.tables import Project
@@ -151,6 +152,7 @@ def import_prompts(session: Session, site_key: SiteKey, file: FileRead) -> Count
         prompt = line.looked.prompt if line.looked else line.record
         own = own_part(line.record.meta, line.where)
         ids.append(rows.add_prompt(prompt, own, looked=line.looked))
+        rows.add_said(ids[-1], said_of_meta(own))
     rows.take_turn(session)  # the first word to the database: other processes wait from here on
     erased = rows.leave_erased(session)
     rows.judge_anew(session, _doubles(file, ids), cleaned=file.cleaned)
@@ -261,7 +263,9 @@ def read_lines(
             if isinstance(record, DataError):
                 raise record
             require_storable(vars(record), f"{where}: it")
-            own_part(record.meta, where)
+            own = own_part(record.meta, where)
+            if kind is Prompt:
+                _require_said(own, where)
             label = None if kind is Prompt else read_label(record, where, provenance.now, forms)
             if (longest := max(map(len, _texts(record, label)))) > max_chars:
                 too_long.append(
@@ -286,6 +290,13 @@ def read_lines(
     if not lines and not too_long:
         raise DataError(f"{path}: no {name} in it. Nothing was imported.")
     return lines, reasons, too_long
+
+
+def _require_said(own: dict[str, Any], where: str) -> None:
+    try:
+        said_of_meta(own)
+    except StoreError as error:
+        raise StoreError(f"{where}: {error}") from None
 
 
 def _texts(record: Any, label: Label | None) -> list[str]:

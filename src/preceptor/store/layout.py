@@ -2,10 +2,11 @@
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from preceptor.data.records import file_hash
 from preceptor.errors import StoreError
@@ -41,6 +42,7 @@ OWN_KEYS = {  # of `meta`; whatever else stands there was somebody else's, and c
     "unacceptable",
     "ratings",
     "prompt_labels",
+    "prompt_labels_by",
     "comment",
     "display_order",
     "display_seed",
@@ -66,6 +68,23 @@ class OwnSlot(BaseModel):
     sampling: dict[str, Any] = {}
 
 
+Group = Literal["training", "heldout", "researcher", "simulated", "imported"]
+
+
+class OwnBy(BaseModel):
+    """Which of the leads said something of a prompt, and when."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    labeler: Annotated[str, Field(min_length=1)]
+    labeler_group: Group = "imported"
+    at: AwareDatetime
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _read(cls, text: Any) -> Any:
+        return datetime.fromisoformat(text) if isinstance(text, str) else text
+
+
 class OwnMeta(BaseModel):
     """What an exported line says of itself; anybody may have edited it since."""
 
@@ -86,11 +105,10 @@ class OwnMeta(BaseModel):
     ) = None
     kind: Literal["customer", "plain", "few_shot", "user_based"] = "customer"
     labeler: str = ""
-    labeler_group: Literal["training", "heldout", "researcher", "simulated", "imported"] = (
-        "imported"
-    )
+    labeler_group: Group = "imported"
     guideline: Annotated[str, Field(pattern=r"^.+@[1-9][0-9]{0,8}$")] | None = None
     prompt_labels: dict[str, Any] = {}
+    prompt_labels_by: dict[str, OwnBy] = {}
     ratings: dict[str, Any] = {}
     comment: str | None = None
     display_order: list[str] = []

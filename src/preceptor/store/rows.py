@@ -28,6 +28,7 @@ from preceptor.store.projects import (
     response_rows,
     task_row,
 )
+from preceptor.store.prompt_labels import Said, add_newer
 from preceptor.store.questions import PAPER, Questions
 
 SCOPES = ("train", "evaluate")
@@ -96,6 +97,7 @@ class Rows:
     guidelines: Values = field(default_factory=dict)
     responses: Values = field(default_factory=dict)
     tasks: Values = field(default_factory=dict)
+    said: dict[tuple[uuid.UUID, str], tuple[Said, uuid.UUID]] = field(default_factory=dict)
     places: list[dict[str, Any]] = field(default_factory=list)
     assignments: Values = field(default_factory=dict)
     labels: Values = field(default_factory=dict)
@@ -126,6 +128,12 @@ class Rows:
         left = {id for id, row in self.prompts.items() if row["user_id"] in gone}
         self.prompts = {id: row for id, row in self.prompts.items() if id not in left}
         self.users = {id: row for id, row in self.users.items() if id not in gone}
+        self.accounts = {id: row for id, row in self.accounts.items() if id not in gone}
+        self.said = {
+            (id, key): (one, by)
+            for (id, key), (one, by) in self.said.items()
+            if id not in left and by not in gone
+        }
         return left
 
     def add_prompt(
@@ -169,6 +177,14 @@ class Rows:
             },
         )
         return id
+
+    def add_said(self, prompt: uuid.UUID, said: Mapping[str, Said]) -> None:
+        """What leads said of the prompt elsewhere; of two lines the newer word counts."""
+        for key, one in said.items():
+            known = self.said.get((prompt, key))
+            if known is None or known[0].at < one.at:
+                account = self._add_account(one.labeler, one.labeler_group)
+                self.said[prompt, key] = (one, account)
 
     def add_task(
         self, project: tables.Project, prompt: uuid.UUID, texts: Sequence[str], label: Label
@@ -306,6 +322,7 @@ class Rows:
         new_prompts = insert_missing(session, tables.Prompt, self.prompts)
         self._take_in()
         self._fill_in(session, sorted(self.prompts.keys() - new_prompts))
+        add_newer(session, self.said)
         insert_missing(session, tables.Response, self.responses)
         self.new_tasks = insert_missing(session, tables.Task, self.tasks)
         if places := [place for place in self.places if place["task_id"] in self.new_tasks]:

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from preceptor.store.next_task import LEASED, SKIPPED
 from preceptor.store.tables import Assignment, Judgement, Project, Prompt, Task
 
+SPLITS = ("train", "valid", "test")
+
 
 @dataclass(frozen=True)
 class ProjectStatus:
@@ -47,6 +49,17 @@ def prompt_status(session: Session) -> dict[str, int]:
     }
     found["made up for attention tasks"] = made_up.total()
     return {name: count for name, count in found.items() if count}
+
+
+def empty_splits(session: Session) -> list[str]:
+    """Splits without an active prompt of a user; none of a store that has no prompts at all."""
+    rows = session.execute(
+        select(Prompt.split, func.count()).where(Prompt.status == "active").group_by(Prompt.split)
+    )
+    found = Counter({split: count for split, count in rows})
+    for (status, split, _), count in made_up_prompts(session).items():
+        found[split] -= count if status == "active" else 0
+    return [split for split in SPLITS if not found[split]] if found.total() else []
 
 
 def made_up_prompts(session: Session) -> dict[tuple[str, str, str], int]:
