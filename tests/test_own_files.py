@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from toys import tiny_model, tiny_tokenizer
 
+from preceptor.data.records import manifest_path, write_records
+from preceptor.errors import RecipeError
 from preceptor.models import save_model
-from preceptor.pipeline import run_pipeline
+from preceptor.pipeline import require_exports, run_pipeline
 from preceptor.recipes import load_recipe
 
 SMALL = """
@@ -60,6 +62,27 @@ def test_three_lines_train_a_model_of_ones_own(folder: Path):
     assert found["models"] == ["gpt", "gpt_prompted", "sft", "ppo_ptx"]
     assert set(found["alignment_tax"]["pretraining_loss"]) == {"gpt", "sft", "ppo_ptx"}
     assert (folder / "run" / "ppo_ptx" / "model" / "model.safetensors").is_file()
+
+
+def test_an_exported_file_that_was_changed_since_is_refused(folder: Path):
+    """By the hash in its name, where its manifest stands beside it; another name is a new file."""
+    rows = [{"prompt": "a", "response": f"b {n}"} for n in range(3)]
+    digest = write_records(folder / "rows.jsonl", rows)
+    path = folder / f"demonstrations-train-{digest[:12]}.jsonl"
+    (folder / "rows.jsonl").rename(path)
+    mine = ("smollm2", [f"model={folder / 'my-model'}", "corpus=null", "ppo_ptx.ptx_coef=0"])
+    mine[1].extend(["max_prompt_tokens=24", "max_response_tokens=12"])
+    recipe = load_recipe(mine[0], [*mine[1], f"demonstrations={path}"])
+    require_exports(recipe)
+    manifest_path(path).write_text("{}")
+    require_exports(recipe)
+    for changed in (path.read_bytes()[:-5], path.read_bytes().replace(b"b 1", b"b 7")):
+        path.write_bytes(changed)
+        with pytest.raises(RecipeError, match="demonstrations is .*: not the file that was"):
+            run_pipeline(recipe, folder / "refused")
+    assert not (folder / "refused").exists()
+    path.rename(folder / "mine.jsonl")
+    require_exports(load_recipe(mine[0], [*mine[1], f"demonstrations={folder / 'mine.jsonl'}"]))
 
 
 def test_rankings_of_ones_own_take_the_place_of_sampling_and_labelers(folder: Path):

@@ -1,7 +1,9 @@
 """Import and export: all of a file or nothing, and back without loss."""
 
 import json
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -20,6 +22,7 @@ from preceptor.data.records import (
     Demonstration,
     Prompt,
     Ranking,
+    file_hash,
     read_records,
     text_of,
     write_records,
@@ -33,6 +36,7 @@ from preceptor.store.export import Exported, Filter, export_records
 from preceptor.store.forms import LONGEST
 from preceptor.store.ingest import import_labels, import_prompts, read_file
 from preceptor.store.labels import reopen, submit, undo
+from preceptor.store.layout import read_manifest
 from preceptor.store.names import identify
 from preceptor.store.projects import Candidate, add_policy, add_tasks, prompts_without_task
 from preceptor.store.prompt_labels import label_prompt, labels_of
@@ -1173,3 +1177,33 @@ def test_a_reader_sees_one_state_from_its_first_look_on(store: Store):
         with store.write() as writer:
             add_labeler(writer, store, "ann")
         assert session.scalar(number) == 0
+
+
+def test_exports_at_once_are_whole_and_their_own(store: Store, tmp_path: Path):
+    """Of two projects and one kind and split, some of them with the very same rows."""
+    for name, count in (("small", 3), ("large", 40)):
+        rows = [
+            {"prompt": f"{name} {n}", "responses": ["a", "b"], "ranks": [1, 2]}
+            for n in range(count)
+        ]
+        write_records(tmp_path / f"{name}.jsonl", rows)
+        bring(store, tmp_path / f"{name}.jsonl", "rankings", project=name)
+    together = threading.Barrier(4)
+
+    def export_one(project: str) -> list[Exported]:
+        found = []
+        for _ in range(6):
+            together.wait()
+            wanted = Filter("rankings", project=project)
+            found.append(export_records(store, wanted, tmp_path / "out", now=LATER))
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        each = list(pool.map(export_one, ["small", "large", "small", "large"]))
+    [small], [large], [again], [more] = [{one.num_rows for one in own} for own in each]
+    assert 0 < small == again <= 3 < 20 < large == more
+    for one in sum(each, []):
+        assert file_hash(one.path) == one.sha256 and one.sha256[:12] in one.path.name
+        assert len(one.path.read_text().splitlines()) == one.num_rows
+        assert read_manifest(one.path)["num_rows"] == one.num_rows
+    assert len(list((tmp_path / "out").iterdir())) == 4  # nothing half written is left

@@ -11,6 +11,7 @@ Smaller rank is better, equal ranks tie. Keys that a record does not know are ke
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -204,6 +205,23 @@ def write_records(path: str | Path, records: Iterable[Any]) -> str:
         os.fsync(file.fileno())
     partial.replace(path)
     return digest.hexdigest()
+
+
+def manifest_path(path: Path) -> Path:
+    """Where the label store says what it exported into a file."""
+    return path.with_name(path.name.removesuffix(".jsonl") + ".manifest.json")
+
+
+def digest_in_name(path: Path) -> str | None:
+    """The beginning of a sha256 that an exported file has in its name, 12 digits."""
+    found = re.search(r"-([0-9a-f]{12})\.jsonl$", path.name)
+    return found and found[1]
+
+
+def differs_from_its_export(path: Path) -> bool:
+    """Whether a file that has the name and the manifest of an export is another one by now."""
+    digest = digest_in_name(path) if manifest_path(path).is_file() else None
+    return digest is not None and not file_hash(path).startswith(digest)
 
 
 def write_text(path: Path, text: str) -> None:

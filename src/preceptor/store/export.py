@@ -1,6 +1,7 @@
 """Labels out of the store as files that training reads: same labels and filter, same hash."""
 
 import json
+import tempfile
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -13,13 +14,13 @@ from sqlalchemy import ColumnElement, Row, exists, func, insert, select
 from sqlalchemy.orm import Session
 
 import preceptor
-from preceptor.data.records import write_records, write_text
+from preceptor.data.records import manifest_path, write_records, write_text
 from preceptor.errors import StoreError
 from preceptor.store.consent import covered, willing_users
 from preceptor.store.database import Store
 from preceptor.store.examples import examples_of
 from preceptor.store.forms import in_whole_numbers, ranks_of
-from preceptor.store.layout import SCHEMAS, manifest_path, with_foreign
+from preceptor.store.layout import SCHEMAS, with_foreign
 from preceptor.store.names import canonical, identify, prompt_id
 from preceptor.store.projects import is_made_up
 from preceptor.store.prompt_labels import said_as_meta, said_in
@@ -95,44 +96,51 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
         )
     # Keys in one order, so that equal rows are equal bytes.
     lines = [json.loads(canonical(record)) for record in records]
-    partial = folder / f"{wanted.kind}-{wanted.split}.jsonl.writing"
-    digest = write_records(partial, lines)
-    path = folder / f"{wanted.kind}-{wanted.split}-{digest[:12]}.jsonl"
-    # Of prompts there are none.
-    groups = Counter(r["meta"]["labeler_group"] for r in records if "labeler_group" in r["meta"])
-    manifest = {
-        "sha256": digest,
-        "num_rows": len(lines),
-        "schema": SCHEMAS[wanted.kind],
-        "filter": asdict(wanted),
-        "left_out": dict(sorted(left_out.items())),
-        "labelers": dict(groups),
-        "num_simulated": groups["simulated"],
-        "guidelines": guidelines,
-        "forms": forms,
-        "version": preceptor.__version__,
-    }
-    # Noted before it has its name: there is no file that nobody knows of.
-    with store.write() as session:
-        of_same = select(ExportRow.export_id).join(Export).where(Export.sha256 == digest).limit(1)
-        is_noted = session.scalar(of_same) is not None
-        export = Export(
-            kind=wanted.kind,
-            filters=asdict(wanted),
-            file_name=path.name,
-            num_rows=len(lines),
-            sha256=digest,
-            at=now,
+    folder.mkdir(parents=True, exist_ok=True)
+    # In a folder of its own until it is whole: another export may be under way.
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as own:
+        partial = Path(own) / "rows.jsonl"
+        digest = write_records(partial, lines)
+        path = folder / f"{wanted.kind}-{wanted.split}-{digest[:12]}.jsonl"
+        # Of prompts there are none.
+        groups = Counter(
+            r["meta"]["labeler_group"] for r in records if "labeler_group" in r["meta"]
         )
-        session.add(export)
-        session.flush()
-        if not is_noted:
-            key = "prompt_id" if wanted.kind == "prompts" else "label_id"
-            ids = [uuid.UUID(line["meta"][key]) for line in lines]
-            rows = [{"record_id": id, "export_id": export.id} for id in ids]
-            session.execute(insert(ExportRow), rows)
-    write_text(manifest_path(path), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-    partial.replace(path)
+        manifest = {
+            "sha256": digest,
+            "num_rows": len(lines),
+            "schema": SCHEMAS[wanted.kind],
+            "filter": asdict(wanted),
+            "left_out": dict(sorted(left_out.items())),
+            "labelers": dict(groups),
+            "num_simulated": groups["simulated"],
+            "guidelines": guidelines,
+            "forms": forms,
+            "version": preceptor.__version__,
+        }
+        # Noted before it has its name: there is no file that nobody knows of.
+        with store.write() as session:
+            of_same = select(ExportRow.export_id).join(Export).where(Export.sha256 == digest)
+            is_noted = session.scalar(of_same.limit(1)) is not None
+            export = Export(
+                kind=wanted.kind,
+                filters=asdict(wanted),
+                file_name=path.name,
+                num_rows=len(lines),
+                sha256=digest,
+                at=now,
+            )
+            session.add(export)
+            session.flush()
+            if not is_noted:
+                key = "prompt_id" if wanted.kind == "prompts" else "label_id"
+                ids = [uuid.UUID(line["meta"][key]) for line in lines]
+                rows = [{"record_id": id, "export_id": export.id} for id in ids]
+                session.execute(insert(ExportRow), rows)
+        noted = manifest_path(partial)
+        write_text(noted, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        noted.replace(manifest_path(path))
+        partial.replace(path)
     return Exported(path, digest, len(lines), dict(left_out), groups["simulated"])
 
 

@@ -1,14 +1,13 @@
 """What an exported line has besides the public keys, and the manifest beside an exported file."""
 
 import json
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from preceptor.data.records import file_hash
+from preceptor.data.records import digest_in_name, file_hash, manifest_path
 from preceptor.errors import StoreError
 
 SCHEMAS = {
@@ -161,10 +160,6 @@ def with_foreign(own: dict[str, Any], foreign: dict[str, Any]) -> dict[str, Any]
     return shown | own | ({"extra": hidden} if hidden else {})
 
 
-def manifest_path(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".jsonl") + ".manifest.json")
-
-
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest beside a file, if there is one; it must be of this very file.
 
@@ -172,7 +167,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         StoreError: the file is not the one that was exported.
     """
     beside = manifest_path(path)
-    if not re.search(r"-[0-9a-f]{12}\.jsonl$", path.name) or not beside.is_file():
+    if digest_in_name(path) is None or not beside.is_file():
         return {}
     try:
         manifest = json.loads(beside.read_text(encoding="utf-8"))
