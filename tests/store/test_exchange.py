@@ -1193,7 +1193,7 @@ def test_exports_at_once_are_whole_and_their_own(store: Store, tmp_path: Path):
     def export_one(project: str) -> list[Exported]:
         found = []
         for _ in range(6):
-            together.wait()
+            together.wait(60)
             wanted = Filter("rankings", project=project)
             found.append(export_records(store, wanted, tmp_path / "out", now=LATER))
         return found
