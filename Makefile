@@ -14,7 +14,7 @@ help:
 	@echo "make demo       the whole loop in the miniature; prints the path of the report"
 	@echo "make test       the tests"
 	@echo "make test-slow  the tests that take minutes; with PRECEPTOR_REAL_DATA those of real records"
-	@echo "make test-browser  the labelers' pages in a headless chromium, which must be installed"
+	@echo "make test-browser  pages in a headless chromium, which must be installed"
 	@echo "make check      format, lint, types, tests"
 	@echo "make audit      pinned versions beside known vulnerabilities, and sbom.json; needs the network"
 	@echo "make format     rewrite the code in the house format"
@@ -36,7 +36,7 @@ test-slow: $(INSTALLED)
 
 # One process: two browsers on two cores wait for one another.
 test-browser: $(INSTALLED)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "browser and not slow" tests/labeling
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "browser and not slow" tests
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
