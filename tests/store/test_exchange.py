@@ -1,7 +1,9 @@
 """Import and export: all of a file or nothing, and back without loss."""
 
 import json
+import os
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -1207,3 +1209,16 @@ def test_exports_at_once_are_whole_and_their_own(store: Store, tmp_path: Path):
         assert len(one.path.read_text().splitlines()) == one.num_rows
         assert read_manifest(one.path)["num_rows"] == one.num_rows
     assert len(list((tmp_path / "out").iterdir())) == 4  # nothing half written is left
+
+
+def test_what_a_killed_export_left_is_gone_with_a_later_one(store: Store, tmp_path: Path):
+    """It holds texts, and no erasure knows of it; one that is under way is left alone."""
+    rows = [{"prompt": f"p {n}", "responses": ["a", "b"], "ranks": [1, 2]} for n in range(20)]
+    bring(store, write(tmp_path / "r.jsonl", rows), "rankings")
+    for name, age in ((".writing-old", 2 * export.ABANDONED_AFTER), (".writing-new", 0)):
+        (tmp_path / "out" / name).mkdir(parents=True)
+        (tmp_path / "out" / name / "rows.jsonl.partial").write_text("a text")
+        os.utime(tmp_path / "out" / name, (time.time() - age,) * 2)
+    take_out(store, tmp_path / "out", "rankings")
+    left = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
+    assert left == {".writing-new"}

@@ -1,7 +1,10 @@
 """Labels out of the store as files that training reads: same labels and filter, same hash."""
 
+import contextlib
 import json
+import shutil
 import tempfile
+import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -62,6 +65,12 @@ class Filter:
     include_surplus: bool = False
 
 
+UNDER_WAY = ".writing-"
+"""How the folder begins in which an export is written until it is whole."""
+ABANDONED_AFTER = 3600.0
+"""Seconds; the largest export takes minutes."""
+
+
 @dataclass(frozen=True)
 class Exported:
     path: Path
@@ -97,8 +106,9 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
     # Keys in one order, so that equal rows are equal bytes.
     lines = [json.loads(canonical(record)) for record in records]
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
     # In a folder of its own until it is whole: another export may be under way.
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as own:
+    with tempfile.TemporaryDirectory(prefix=UNDER_WAY, dir=folder) as own:
         partial = Path(own) / "rows.jsonl"
         digest = write_records(partial, lines)
         path = folder / f"{wanted.kind}-{wanted.split}-{digest[:12]}.jsonl"
@@ -142,6 +152,14 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
         noted.replace(manifest_path(path))
         partial.replace(path)
     return Exported(path, digest, len(lines), dict(left_out), groups["simulated"])
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What exports left that were killed: texts that an erasure would not find."""
+    for abandoned in folder.glob(f"{UNDER_WAY}*"):
+        with contextlib.suppress(OSError):  # another export is as quick
+            if time.time() - abandoned.stat().st_mtime > ABANDONED_AFTER:
+                shutil.rmtree(abandoned)
 
 
 def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
