@@ -1,11 +1,15 @@
 """Plain attention products against PyTorch's fused kernel: `python benchmarks/attention.py`.
 
 Training and forward passes of two model shapes in bf16, alternating, tokens/s (median of rounds).
+Then a single query of several rows, as in sampling, in us a layer: by the fused kernel, by the
+plain products, and by these where keys and values are a part of a larger memory.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from shapes import SHAPES, config_of
@@ -34,11 +38,53 @@ def tokens_per_second(
     return rows * length * batches / (time.perf_counter() - start)
 
 
+QUERIES = ((64, 4, 1), (8, 4, 1), (16, 3, 3), (2, 3, 3))
+"""(rows, key-value heads, heads for each of them) of a single query."""
+KEYS = (48, 80, 112, 512, 1024)
+
+
+def microseconds(work: Callable[[], object], rounds: int) -> float:
+    """The median of what it takes, once it is warm."""
+    taken = []
+    for number in range(10 * rounds + 5):
+        start = time.perf_counter()
+        work()
+        if number >= 5:
+            taken.append(time.perf_counter() - start)
+    return 1e6 * statistics.median(taken)
+
+
+def single_queries(rounds: int) -> None:
+    """Heads of 64; memory for 32 more positions is the larger one."""
+    print(f"{'rows':>5}{'heads':>7}{'keys':>6}{'fused':>9}{'plain':>9}{'a part':>9}")
+    for rows, groups, each in QUERIES:
+        for length in KEYS:
+            query = torch.randn(rows, groups * each, 1, 64).bfloat16()
+            mask = torch.zeros(rows, 1, 1, length).bfloat16()
+            larger = [torch.randn(rows, groups, length + 32, 64).bfloat16() for _ in range(2)]
+            part = [memory[:, :, :length] for memory in larger]
+            key, value = (memory.contiguous() for memory in part)
+            found = []
+            for few, (k, v) in ((10**9, (key, value)), (0, (key, value)), (0, part)):
+                attention.FEW = few
+                given = partial(attention.plain_attention, query, k, v, mask, None)
+                found.append(microseconds(given, rounds))
+            fused, plain, strided = found
+            heads = f"{groups}x{each}"
+            told = f"{fused:9,.0f}{plain:9,.0f}{strided:9,.0f}"
+            print(f"{rows:5}{heads:>7}{length:6}{told}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--single", action="store_true", help="single queries alone")
+    options = parser.parse_args()
+    rounds = options.rounds
     torch.set_flush_denormal(True)
+    single_queries(rounds)
+    if options.single:
+        return
     attention.LONGEST = 10**9  # plain means plain here, also where training would not use it
     print(f"{'shape':14}{'length':>7}  {'pass':8}{'fused':>9}{'plain':>9}{'ratio':>7}")
     for name in SHAPES:

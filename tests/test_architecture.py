@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "randomness": set(),
     "functional": set(),
     "statistics": set(),
-    "recipes": set(),
+    "recipes": {"data"},
     "data": {"statistics"},
     "models": {"functional", "data"},
     "generation": {"functional", "data", "models"},

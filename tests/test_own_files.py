@@ -10,8 +10,9 @@ from toys import tiny_model, tiny_tokenizer
 from preceptor.data.records import manifest_path, write_records
 from preceptor.errors import RecipeError
 from preceptor.models import save_model
-from preceptor.pipeline import require_exports, run_pipeline
+from preceptor.pipeline import run_pipeline
 from preceptor.recipes import load_recipe
+from preceptor.recipes.files import require_files
 
 SMALL = """
 seed: 1
@@ -73,16 +74,16 @@ def test_an_exported_file_that_was_changed_since_is_refused(folder: Path):
     mine = ("smollm2", [f"model={folder / 'my-model'}", "corpus=null", "ppo_ptx.ptx_coef=0"])
     mine[1].extend(["max_prompt_tokens=24", "max_response_tokens=12"])
     recipe = load_recipe(mine[0], [*mine[1], f"demonstrations={path}"])
-    require_exports(recipe)
+    require_files(recipe)
     manifest_path(path).write_text("{}")
-    require_exports(recipe)
+    require_files(recipe)
     for changed in (path.read_bytes()[:-5], path.read_bytes().replace(b"b 1", b"b 7")):
         path.write_bytes(changed)
         with pytest.raises(RecipeError, match="demonstrations is .*: not the file that was"):
             run_pipeline(recipe, folder / "refused")
     assert not (folder / "refused").exists()
     path.rename(folder / "mine.jsonl")
-    require_exports(load_recipe(mine[0], [*mine[1], f"demonstrations={folder / 'mine.jsonl'}"]))
+    require_files(load_recipe(mine[0], [*mine[1], f"demonstrations={folder / 'mine.jsonl'}"]))
 
 
 def test_rankings_of_ones_own_take_the_place_of_sampling_and_labelers(folder: Path):

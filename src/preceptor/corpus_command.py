@@ -77,13 +77,10 @@ def make_tokenizer(
     from preceptor.corpus.reading import sample_texts
     from preceptor.corpus.recipe import load_corpus_recipe
     from preceptor.data.folders import folder_to_fill
-    from preceptor.errors import DataError
     from preceptor.models.tokenizers import train_tokenizer
 
     texts = sample_texts(load_corpus_recipe(recipe), megabytes * 10**6)
-    with folder_to_fill(out):
-        if any(out.iterdir()):
-            raise DataError(f"{out}: there is something in it. Name another folder by --out.")
+    with folder_to_fill(out, must_be_empty=True):
         tokenizer = train_tokenizer(texts, vocabulary_size)
         tokenizer.save_pretrained(out)
     typer.echo(f"{len(tokenizer):,} tokens  {out}")

@@ -149,9 +149,7 @@ def make_tokenizer(
     from preceptor.data.formats import Loaded, stream_records
     from preceptor.data.records import Document
 
-    with folder_to_fill(out):
-        if any(out.iterdir()):
-            raise DataError(f"{out}: there is something in it. Name another folder by --out.")
+    with folder_to_fill(out, must_be_empty=True):
         if model is not None:
             from preceptor.models.load import open_tokenizer
 

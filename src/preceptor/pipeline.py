@@ -17,7 +17,7 @@ import torch
 
 import preceptor
 from preceptor.config import PPOConfig, Recipe, TrainConfig
-from preceptor.data.records import differs_from_its_export, file_hash, write_text
+from preceptor.data.records import file_hash, write_text
 from preceptor.data.shards import is_built, read_card
 from preceptor.data.sources import GENERATED
 from preceptor.errors import RecipeError
@@ -63,7 +63,6 @@ def run_pipeline(recipe: Recipe, out: Path, *, only: Sequence[str] | None = None
             raise RecipeError(f"{recipe.name}: it has no step {name}. It has {', '.join(wanted)}.")
     if only != ["report"]:
         require_files(recipe)
-        require_exports(recipe)
         require_rewards(recipe, out, [name for name in wanted if not only or name in only])
         require_labelers(recipe)
     if only:
@@ -107,22 +106,6 @@ def at_work(recipe: Recipe, out: Path) -> Iterator[None]:
             yield
         finally:
             torch.set_flush_denormal(False)  # what else this process does is not ours to change
-
-
-def require_exports(recipe: Recipe) -> None:
-    """A file out of the label store is the one that was exported, by the hash in its name.
-
-    Raises:
-        RecipeError: it was cut or edited since.
-    """
-    for key in ("prompts", "demonstrations", "rankings"):
-        path = getattr(recipe, key)
-        if path and path not in GENERATED and differs_from_its_export(Path(path)):
-            raise RecipeError(
-                f"{recipe.name}: {key} is {path}: not the file that was exported; its sha256 is "
-                "not the one in its name. Export it again. If you changed it on purpose, give it "
-                "another name."
-            )
 
 
 def require_rewards(recipe: Recipe, out: Path, names: Sequence[str]) -> None:

@@ -1219,6 +1219,26 @@ def test_what_a_killed_export_left_is_gone_with_a_later_one(store: Store, tmp_pa
         (tmp_path / "out" / name).mkdir(parents=True)
         (tmp_path / "out" / name / "rows.jsonl.partial").write_text("a text")
         os.utime(tmp_path / "out" / name, (time.time() - age,) * 2)
-    take_out(store, tmp_path / "out", "rankings")
-    left = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
-    assert left == {".writing-new"}
+    before = tmp_path / "out" / "rankings-train.jsonl.writing.partial"  # as it was named once
+    before.write_text("a text")
+    os.utime(before, (time.time() - 2 * export.ABANDONED_AFTER,) * 2)
+    made = take_out(store, tmp_path / "out", "rankings").path
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {".writing-new", made.name, made.name.replace(".jsonl", ".manifest.json")}
+
+
+def test_what_an_erased_lead_said_of_prompts_does_not_come_in_again(store: Store, tmp_path: Path):
+    path = write(tmp_path / "p.jsonl", [{"prompt": "Say it", "user": "u"}])
+    bring(store, path, "prompts")
+    with store.write() as session:
+        prompt = session.scalars(select(PROMPT)).one()
+        split, id = prompt.split, prompt.id
+        lead = add_labeler(session, store, "lead")
+        label_prompt(session, id, {"ambiguous": True}, lead, now=START)
+    exported = take_out(store, tmp_path, "prompts", split=split)
+    later = json.loads(exported.path.read_text())
+    later["meta"]["prompt_labels_by"]["ambiguous"]["at"] = at(9).isoformat()
+    with store.write() as session:
+        session.get_one(tables.Account, lead).erased_at = at(5)
+    assert bring(store, write(tmp_path / "later.jsonl", [later]), "prompts") == {"there already": 1}
+    assert count(store, tables.PromptLabel) == 1

@@ -38,14 +38,16 @@ def make_folder(out: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def folder_to_fill(out: Path) -> Iterator[None]:
+def folder_to_fill(out: Path, *, must_be_empty: bool = False) -> Iterator[None]:
     """A folder for what is written in the block; if that fails, no empty folder stays behind.
 
     Raises:
-        DataError: it cannot be made or written.
+        DataError: it cannot be made or written, or must be empty and is not.
     """
     made = make_folder(out)
     try:
+        if must_be_empty and any(out.iterdir()):
+            raise DataError(f"{out}: there is something in it. Name another folder by --out.")
         yield
     except BaseException:
         for folder in made:

@@ -4,6 +4,7 @@ Memory grows by about 40 bytes a record, and by what labelers' rankings of the f
 take, whatever the length of the texts.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -163,7 +164,7 @@ def profile_file(
     ranked = _Ranked()
     leaks = None if against is None else _Leaks(against)
     try:
-        told["format"], kind = _format_or_all_that_is_wrong(path, kind, format, told, errors)
+        told["format"], kind = tell_format(path, kind, format=format)
         told["kind"] = kind_name(kind)
         chosen: Any = kind
         if against is not None and against.is_text != (kind is Document):
@@ -191,9 +192,10 @@ def profile_file(
                 if leaks is not None:
                     leaks.look_at(record, seen.prompts[-1], where, errors, warnings)
     except DataError as error:
-        told_of = _PLACE.fullmatch(str(error).removeprefix(str(path)))
-        assert told_of is not None  # it matches anything
-        errors.add(told_of[2], f"{path}{told_of[1]}")
+        if told["format"] is not None or not _note_first_rows(path, error, told, errors):
+            told_of = _PLACE.fullmatch(str(error).removeprefix(str(path)))
+            assert told_of is not None  # it matches anything
+            errors.add(told_of[2], f"{path}{told_of[1]}")
     if told["rows"] and not told["records"]:
         errors.add("there is no record in it.", str(path))
     prompts, records = _again(seen.prompts), _again(seen.records)
@@ -211,20 +213,18 @@ def profile_file(
     return told | {"errors": errors.as_json(), "warnings": warnings.as_json()}
 
 
-def _format_or_all_that_is_wrong(
-    path: str | Path, kind: Kind | None, format: str | None, told: Json, errors: Problems
-) -> tuple[str, Kind]:
-    """As `tell_format`; of a file that begins badly all rows that were tried are noted."""
-    try:
-        return tell_format(path, kind, format=format)
-    except DataError as first:
+def _note_first_rows(path: str | Path, error: DataError, told: Json, errors: Problems) -> bool:
+    """Note all rows from which no format could be told; whether the error is one of theirs."""
+    is_one = False
+    with contextlib.suppress(DataError):  # of the whole file, as the error then is
         for where, row in itertools.islice(read_rows(path), MOST_BROKEN):
             told["rows"] += 1
-            if isinstance(row, DataError) and str(row) != str(first):
+            if isinstance(row, DataError):
                 errors.add(str(row).removeprefix(f"{where}: "), where)
-        if told["rows"] == MOST_BROKEN:
-            errors.add(NONE_OF_THE_FIRST, str(path))
-        raise
+                is_one |= str(row) == str(error)
+    if told["rows"] == MOST_BROKEN:
+        errors.add(NONE_OF_THE_FIRST, str(path))
+    return is_one
 
 
 def training_prompts(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from preceptor.config import Recipe, TokenizerConfig
+from preceptor.data.records import differs_from_its_export
 from preceptor.errors import RecipeError
 
 EMBEDDED = ("miniature", "packages", "smollm2", "gpt2")
@@ -53,6 +54,11 @@ def _files(recipe: Recipe) -> Iterator[str]:
         elif not Path(path).is_file():
             told = " or a corpus that is built to its end" if key == "corpus" else ""
             yield f"{key} is {path}: a folder. It must be one file{told}."
+        elif differs_from_its_export(Path(path)):
+            yield (
+                f"{key} is {path}: not the file that was exported; its sha256 is not the one in "
+                "its name. Export it again. If you changed it on purpose, give it another name."
+            )
 
 
 def _library_missing_for(path: str) -> tuple[str, str] | None:

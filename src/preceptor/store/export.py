@@ -156,10 +156,15 @@ def export_records(store: Store, wanted: Filter, folder: Path, *, now: datetime)
 
 def _remove_abandoned(folder: Path) -> None:
     """What exports left that were killed: texts that an erasure would not find."""
-    for abandoned in folder.glob(f"{UNDER_WAY}*"):
+    # Before they had folders, the file was named so.
+    for abandoned in [*folder.glob(f"{UNDER_WAY}*"), *folder.glob("*.jsonl.writing*")]:
         with contextlib.suppress(OSError):  # another export is as quick
-            if time.time() - abandoned.stat().st_mtime > ABANDONED_AFTER:
+            if time.time() - abandoned.stat().st_mtime <= ABANDONED_AFTER:
+                continue
+            if abandoned.is_dir():
                 shutil.rmtree(abandoned)
+            else:
+                abandoned.unlink()
 
 
 def _prompts(session: Session, wanted: Filter, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
