@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from preceptor.models.kernels import available
 from preceptor.pipeline import run_pipeline
 from preceptor.recipes import load_recipe
 
@@ -41,13 +42,15 @@ def read(path: Path) -> list[dict[str, float]]:
 
 
 def processor() -> str:
-    """What the rounding depends on: the model of the processor, and torch's build."""
+    """What the rounding depends on: the model of the processor, torch's build, and kernels."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "?")
-    return f"{model}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
+    kernels = "kernels" if available() else "no kernels"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{model}, {capability}, torch {torch.__version__}, {kernels}"
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from transformers import (
 
 from preceptor.data.records import PLAIN_CHAT_TEMPLATE
 from preceptor.models.attention import prefer_plain_attention
+from preceptor.models.layers import fuse_layers
 
 WORDS = ["<pad>", "<end>", "<unk>", "user", "assistant", ":", *"abcdefghijklmnopqrstuvwxyz"]
 END, PAD = 1, 0
@@ -49,6 +50,7 @@ def tiny_model(kind: str = "llama", seed: int = 0) -> PreTrainedModel:
             if parameter.dim() > 1:
                 parameter.mul_(8.0)
     prefer_plain_attention(model)  # as every loaded model
+    fuse_layers(model)
     return model.eval()
 
 

@@ -21,6 +21,7 @@ from preceptor.data.records import file_hash, write_text
 from preceptor.data.shards import is_built, read_card
 from preceptor.data.sources import GENERATED
 from preceptor.errors import RecipeError
+from preceptor.models import kernels
 from preceptor.recipes import dump_recipe
 from preceptor.recipes.files import require_files
 from preceptor.recipes.rounds import (
@@ -102,6 +103,8 @@ def at_work(recipe: Recipe, out: Path) -> Iterator[None]:
         # Numbers below 1e-38 cost a hundred times a normal one; Adam's averages are full of them.
         torch.set_flush_denormal(True)
         keep_freed_memory()
+        if why := kernels.missing():
+            say(f"note: no compiled kernels ({why}), so this takes a quarter longer")
         try:
             yield
         finally:

@@ -17,7 +17,7 @@ from preceptor.data.records import Messages
 from preceptor.errors import DataError
 from preceptor.generation.cache import cached_bytes, roomy_cache
 from preceptor.generation.stops import StopStrings, stop_strings
-from preceptor.generation.weights import Product, ordered_weights
+from preceptor.generation.weights import ordered_weights
 from preceptor.models.attention import cached_mask
 from preceptor.models.load import context_length, trunk
 from preceptor.models.tokenizers import encode_prompt, text_of_ids, turn_ends
@@ -83,7 +83,7 @@ def sample(
     responses: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
-    with ordered_weights(model, spare_memory) as product:
+    with ordered_weights(model, spare_memory):
         for chunk in _batches(order, prompts, uniforms.shape[1], max_rows, room):
             *_, part = _growing(
                 model,
@@ -92,7 +92,6 @@ def sample(
                 stop_ids,
                 stops,
                 temperature,
-                product,
             )
             for place, row in enumerate(chunk):
                 responses[row], logprobs[row] = part.responses[place], part.logprobs[place]
@@ -126,7 +125,6 @@ def _growing(
     stop_ids: Sequence[int],
     stops: StopStrings | None,
     temperature: float,
-    product: Product | None,
 ) -> Iterator[Generated]:
     """The responses of one batch, which are the same lists after every token and at the end."""
     # 1. Prompts are padded on the left, so that all responses begin in the same column. A prompt
@@ -161,7 +159,7 @@ def _growing(
             own = torch.tensor([places[tuple(prompt)] for prompt in prompts])
             cache.batch_select_indices(own)
             states, attended, positions = states[own], attended[own], positions[own]
-        logits = head_logits(model, states, product)
+        logits = head_logits(model, states)
         tokens, drawn = draw(logits, uniforms[active, step], temperature)
         told = zip(active.tolist(), going.tolist(), tokens.tolist(), drawn.tolist(), strict=True)
         for row, goes, token, logprob in told:
@@ -258,7 +256,7 @@ def stream(
     uniforms = row_uniforms(seed, "stream", [(0,)], length)
     end = cast(int, tokenizer.eos_token_id)
     shown = ""
-    for said in _growing(model, [prompt], uniforms, [end], stops, temperature, None):
+    for said in _growing(model, [prompt], uniforms, [end], stops, temperature):
         text = stops.cut(text_of_ids(tokenizer, said.responses[0])).lstrip()
         if not said.finished[0] and len(said.responses[0]) < length:
             text = stops.settled(text)

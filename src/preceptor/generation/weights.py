@@ -7,23 +7,13 @@ is little beside the product; for one token of some responses it is half of the 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from preceptor.models.load import trunk
-
-_ops: Any = torch.ops.mkldnn
-AVAILABLE = (
-    torch.backends.mkldnn.is_available()
-    and hasattr(_ops, "_reorder_linear_weight")
-    and hasattr(_ops, "_linear_pointwise")
-    and cast(bool, torch.ops.mkldnn._is_mkldnn_bf16_supported())
-)
-"""oneDNN's products with weights put in order before, as PyTorch's own compiler uses them."""
-
+from preceptor.models.products import BF16, ordered, product
 
 Product = Callable[[Tensor], Tensor]
 """[..., D] -> [..., N]"""
@@ -33,27 +23,23 @@ SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
 @contextmanager
-def ordered_weights(model: PreTrainedModel, spare: bool = False) -> Iterator[Product | None]:
+def ordered_weights(model: PreTrainedModel, spare: bool = False) -> Iterator[None]:
     """Within it the linear layers of the trunk multiply with ordered bf16 copies of their weights.
 
-    Yields the head's own product, in fp32 as ever. Only under bf16 autocast on a CPU; elsewhere
-    and to `spare` memory nothing is changed, and None is given. What is computed is what is
-    computed without it, up to the order of sums.
+    Only under bf16 autocast on a CPU; elsewhere and to `spare` memory nothing is changed. What is
+    computed is what is computed without it, up to the order of sums.
     """
-    head = model.get_output_embeddings()
-    if spare or not (
-        AVAILABLE and torch.is_autocast_enabled("cpu") and head.weight.device.type == "cpu"
-    ):
-        yield None
-        return
     layers = [module for module in trunk(model).modules() if type(module) is nn.Linear]
+    on_cpu = all(layer.weight.device.type == "cpu" for layer in layers)
+    if spare or not (BF16 and torch.is_autocast_enabled("cpu") and on_cpu):
+        yield
+        return
     before = [layer.__dict__.get("forward") for layer in layers]  # somebody's own, if any
     try:
-        words = _ordered(head.weight, head.bias, torch.float32)  # first: it takes its size twice
         for group in _groups(trunk(model)):
             for layer, product in zip(group, _ordered_group(group), strict=True):
                 layer.forward = product  # type: ignore[assignment,method-assign]
-        yield words
+        yield
     finally:
         for layer, own in zip(layers, before, strict=True):
             layer.__dict__.pop("forward", None)
@@ -80,7 +66,7 @@ def _ordered_group(layers: list[nn.Linear]) -> list[Product]:
     """A product for each layer; the first that is given a tensor multiplies it for all."""
     weight = torch.cat([layer.weight.detach() for layer in layers])
     biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
-    together = _ordered(weight, torch.cat(biases) if biases else None, torch.bfloat16)
+    together = _ordered(weight, torch.cat(biases) if biases else None)
     if len(layers) == 1:
         return [together]
     widths = [layer.out_features for layer in layers]
@@ -96,11 +82,7 @@ def _ordered_group(layers: list[nn.Linear]) -> list[Product]:
     return [partial(part, place) for place in range(len(layers))]
 
 
-def _ordered(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Product:
-    ordered = _ops._reorder_linear_weight(weight.detach().to(dtype), None)
-    own = None if bias is None else bias.detach().to(dtype)
-
-    def product(x: Tensor) -> Tensor:
-        return cast(Tensor, _ops._linear_pointwise(x.to(dtype), ordered, own, "none", [], ""))
-
-    return product
+def _ordered(weight: Tensor, bias: Tensor | None) -> Product:
+    own = ordered(weight.detach().to(torch.bfloat16))
+    add = None if bias is None else bias.detach().to(torch.bfloat16)
+    return lambda x: product(x.to(torch.bfloat16), own, add)

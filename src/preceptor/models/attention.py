@@ -5,6 +5,7 @@ recipes have, most of all backwards, and for a single query at any length (docs/
 memory instead, so it stays in charge of long sequences and of other devices.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from preceptor.models.fused import WIDTHS, masked_softmax, single_query, takes
+from preceptor.models.kernels import available
 from preceptor.models.packing import Packing, as_batch, as_row, current_packing
 
 LONGEST = 256
@@ -70,9 +73,10 @@ def plain_or_fused(
         )
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    if attention_mask is None and causal and query.shape[2] > 1:
-        attention_mask = _causal(query.shape[2], key.shape[2])
-    return plain_attention(query, key, value, attention_mask, scaling), None
+    if attention_mask is None and not causal:
+        attention_mask = torch.ones(1, 1, query.shape[2], key.shape[2], dtype=torch.bool)
+    mixed = plain_attention(query, key, value, attention_mask, scaling)
+    return mixed.transpose(1, 2).contiguous(), None
 
 
 def packed_attention(
@@ -82,49 +86,63 @@ def packed_attention(
 
     `key` and `value` are [1, G, M, d]. Responses packed beside their prompt see it and themselves.
     """
-    count, longest = packing.shape[:2]
-    flat = [
-        as_batch(x[0].transpose(0, 1).flatten(1), packing).view(-1, x.shape[1], x.shape[3])
-        for x in (query, key, value)
-    ]
-    q, k, v = (
-        x[: count * longest].view(count, longest, *x.shape[1:]).transpose(1, 2) for x in flat
-    )
-    mixed = short_or_long(q, k, v, None, scaling).flatten(0, 1)
-    if len(packing.shape) == 4:
-        k_own, longest_own = packing.shape[2:]
-        own = [
-            x[count * longest :].view(count * k_own, longest_own, *x.shape[1:]).transpose(1, 2)
-            for x in flat
+    shapes = packing.batches.shapes
+    sizes = [rows * length for rows, length in shapes]
+    queries, keys, values = (
+        [
+            part.view(*shape, x.shape[1], x.shape[3]).transpose(1, 2)
+            for part, shape in zip(
+                as_batch(x[0].transpose(0, 1).flatten(1), packing).split(sizes), shapes, strict=True
+            )
         ]
-        keys, values = (
-            torch.cat([prompt.repeat_interleave(k_own, 0), x], 2)
-            for prompt, x in zip((k, v), own[1:], strict=True)
+        for x in (query, key, value)
+    )
+    mixed = batch_attention(queries, keys, values, packing, scaling)
+    flat = torch.cat([part.transpose(1, 2).flatten(0, 1) for part in mixed])
+    return as_row(flat.flatten(1), packing).view(1, -1, *flat.shape[1:])
+
+
+def batch_attention(
+    queries: Sequence[Tensor],
+    keys: Sequence[Tensor],
+    values: Sequence[Tensor],
+    packing: Packing,
+    scaling: float | None,
+) -> list[Tensor]:
+    """Causal attention in the batches of a packed row, each [B, H, L, d] or [B, G, L, d].
+
+    Of prompts with their responses the first batch is that of the prompts, which the second sees.
+    """
+    mixed = [short_or_long(queries[0], keys[0], values[0], None, scaling)]
+    if len(packing.shape) == 4:
+        count, longest, k_own, longest_own = packing.shape
+        key, value = (
+            torch.cat([prompts.repeat_interleave(k_own, 0), own], 2)
+            for prompts, own in (keys, values)
         )
         seen = packing.index[: count * longest].view(count, 1, longest) < packing.count
         causal = _causal(longest_own, longest_own)[0].expand(count, -1, -1)
         mask = torch.cat([seen.expand(-1, longest_own, -1), causal], 2)
         mask = mask.repeat_interleave(k_own, 0)[:, None]
-        responses = short_or_long(own[0], keys, values, mask, scaling)
-        mixed = torch.cat([mixed, responses.flatten(0, 1)])
-    row = as_row(mixed.flatten(1), packing)
-    return row.view(1, -1, *mixed.shape[1:])
+        mixed.append(short_or_long(queries[1], key, value, mask, scaling))
+    return mixed
 
 
 def short_or_long(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
 ) -> Tensor:
-    """[B, T, H, d] by the plain products, or by the fused kernel where keys are many.
+    """[B, H, T, d] by the plain products, or by the fused kernel where keys are many.
 
-    Without a mask it is causal, and there are as many keys as queries.
+    Without a mask it is causal: the last query sees all keys.
     """
-    if query.device.type == "cpu" and key.shape[2] <= LONGEST:
-        mask = _causal(query.shape[2], key.shape[2]) if mask is None else mask
+    length, keys = query.shape[2], key.shape[2]
+    if query.device.type == "cpu" and (length == 1 or keys <= LONGEST):
         return plain_attention(query, key, value, mask, scaling)
-    mixed = nn.functional.scaled_dot_product_attention(
+    if mask is None and length != keys:
+        mask = _causal(length, keys)
+    return nn.functional.scaled_dot_product_attention(
         query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=True
     )
-    return mixed.transpose(1, 2)
 
 
 def can_pack(model: PreTrainedModel) -> bool:
@@ -156,6 +174,8 @@ def cached_mask(model: PreTrainedModel, attended: Tensor, queries: int, keys: in
         return attended
     mask = _causal(queries, attended.shape[1]) & (attended > 0)[:, None, None, :]
     mask = nn.functional.pad(mask, (0, keys - attended.shape[1]))
+    if available():
+        return mask
     bf16 = torch.is_autocast_enabled("cpu")
     return _additive(mask, torch.get_autocast_dtype("cpu") if bf16 else torch.float32)
 
@@ -163,21 +183,40 @@ def cached_mask(model: PreTrainedModel, attended: Tensor, queries: int, keys: in
 def plain_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
 ) -> Tensor:
-    """softmax(query key^T * scaling + mask) value, [B, T, H, d]; shapes as in `plain_or_fused`."""
+    """softmax(query key^T * scaling + mask) value: [B, H, T, d]; shapes as in `plain_or_fused`.
+
+    Without a mask it is causal: the last query sees all keys.
+    """
     batch, heads, length, width = query.shape
-    groups = key.shape[1]
+    groups, keys = key.shape[1:3]
+    scaling = width**-0.5 if scaling is None else scaling
+    query = query if scaling == 1.0 else query * scaling
+    boolean = mask is None or mask.dtype == torch.bool
+    if length == 1 and boolean and not _learns(query, key, value):
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        if takes(query, key, value) and width in WIDTHS:
+            return single_query(query, key, value, mask)
     # The heads that share a key-value head stand in one row, so nothing is copied for them.
     query = query.reshape(batch, groups, heads // groups * length, width)
-    if length == 1 and batch * groups * key.shape[2] <= FEW * (heads // groups):
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling)
-        return mixed.reshape(batch, 1, heads, value.shape[3])
-    query = query * (scaling or width**-0.5)
-    scores = (query @ key.transpose(2, 3)).view(batch, heads, length, key.shape[2])
-    if mask is not None:
-        scores = scores + _additive(mask, scores.dtype)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
-    mixed = weights.view(batch, groups, heads // groups * length, key.shape[2]) @ value
-    return mixed.view(batch, heads, length, value.shape[3]).transpose(1, 2).contiguous()
+    if length == 1 and batch * groups * keys <= FEW * (heads // groups):
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=1.0)
+        return mixed.view(batch, heads, 1, value.shape[3])
+    scores = query @ key.transpose(2, 3)
+    if boolean and takes(scores):
+        weights = masked_softmax(scores, mask, length)
+    else:
+        if mask is None and length > 1:
+            mask = _causal(length, keys)
+        scores = scores.view(batch, heads, length, keys)
+        if mask is not None:
+            scores = scores + _additive(mask, scores.dtype)
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+    weights = weights.to(value.dtype).view(batch, groups, heads // groups * length, keys)
+    return (weights @ value).view(batch, heads, length, value.shape[3])
+
+
+def _learns(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
 
 
 def _causal(length: int, keys: int) -> Tensor:

@@ -27,6 +27,7 @@ from preceptor.config import Architecture, LoRAConfig
 from preceptor.errors import DataError
 from preceptor.models.attention import prefer_plain_attention
 from preceptor.models.halves import Halved, settle
+from preceptor.models.layers import fuse_layers
 from preceptor.models.lora import adapters_off, add_adapters, merged_state
 from preceptor.models.precision import is_bf16, precision
 from preceptor.models.tokenizers import check_tokenizer, prepare_tokenizer
@@ -72,6 +73,7 @@ def new_policy(
     )
     model = LlamaForCausalLM(config)
     prefer_plain_attention(model)
+    fuse_layers(model)
     generator = torch.Generator().manual_seed(seed)
     std = 0.7 / math.sqrt(architecture.hidden_size)
     scaled = std / math.sqrt(2 * architecture.num_layers)
@@ -301,6 +303,7 @@ def _open(kind: Any, path: str | Path, halved: Halved, **options: Any) -> PreTra
     settle(model, halved)
     model.config.dtype = torch.float32
     prefer_plain_attention(model)
+    fuse_layers(model)
     return cast(PreTrainedModel, model)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -19,6 +20,23 @@ GRAIN = 64
 """A packed row has a multiple of so many positions: a padding one, where some sequence is short."""
 WIDTH_STEP = 16
 """Attention sees the sequences in a batch whose width is a multiple of so many positions."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Attention's batches of the rows of one tensor [N, D].
+
+    shapes     rows and length (B, L) of each batch
+    index      for each the row [B L] of each of its places, `count` or more where there is none;
+               None: the rows in their order
+    count      rows that are tokens; those behind them are padding
+    size       N
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    index: tuple[Tensor | None, ...]
+    count: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,15 @@ class Packing:
     starts: Tensor
     positions: Tensor
     count: int
+
+    @cached_property
+    def batches(self) -> Batches:
+        """Attention's one batch, or that of the prompts and that of their responses."""
+        shapes = [(self.shape[0], self.shape[1])]
+        if len(self.shape) == 4:
+            shapes.append((self.shape[0] * self.shape[2], self.shape[3]))
+        index = self.index.split([rows * length for rows, length in shapes])
+        return Batches(tuple(shapes), index, self.count, len(self.positions))
 
 
 def pack(lengths: Sequence[int]) -> Packing:

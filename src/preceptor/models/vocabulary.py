@@ -7,13 +7,14 @@ what the head has learned of the same table.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from preceptor.models.products import product
 
 IMPOSSIBLE = -1e4
 """A logit of probability 0 in fp32; minus infinity would make 0 times infinity in the entropy."""
@@ -100,22 +101,16 @@ class _Embedded(torch.autograd.Function):
         return None, None, None, None
 
 
-def head_logits(
-    model: PreTrainedModel, states: Tensor, product: Callable[[Tensor], Tensor] | None = None
-) -> Tensor:
+def head_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     """Logits [..., V] of hidden states [..., D], in fp32 whatever the precision of the trunk.
 
     A logit of 10 in bf16 is off by up to 0.03, and so would the ratio be; this product is small.
     Entries after the last token (rows that pad the vocabulary to a round number) are impossible,
     for sampling and for training alike (rule 10); `load_policy` says where they begin.
-
-    `product` multiplies with the head's weights in its place, where somebody has a faster way.
     """
     head = model.get_output_embeddings()
     with torch.autocast(states.device.type, enabled=False):
-        if product is None:
-            return _logits(states.float(), head.weight, head.bias, finish_of(model))
-        return _finished(product(states.float()), finish_of(model))
+        return _logits(states.float(), head.weight, head.bias, finish_of(model))
 
 
 def head_logprobs(
@@ -249,11 +244,11 @@ def _logits(
 def _fp32_product(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """states weight^T + bias in fp32; a table in bf16 is made fp32 some rows at a time."""
     if weight.dtype == torch.float32:
-        return nn.functional.linear(states, weight, bias)
+        return product(states, weight, bias)
     logits = states.new_empty(*states.shape[:-1], len(weight))
     for words in _parts(weight):
         own = None if bias is None else bias[words].float()
-        logits[..., words] = nn.functional.linear(states, weight[words].float(), own)
+        logits[..., words] = product(states, weight[words].float(), own)
     return logits
 
 

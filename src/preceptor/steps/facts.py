@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from preceptor.models import kernels
 from preceptor.training.folder import read_lines
 
 
@@ -19,6 +20,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "cpu_threads": torch.get_num_threads(),
         "processor": platform.processor() or platform.machine(),
+        "kernels": kernels.missing() or "compiled",
     }
 
 

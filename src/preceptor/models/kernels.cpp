@@ -1,0 +1,339 @@
+// What a transformer's layer does between its matrix products, each in one walk over its numbers.
+//
+// PyTorch does it in some thirty operations a layer and direction, each of which fetches its numbers
+// from memory and takes them back. Everything is computed in fp32; products are given and give T,
+// which is NUMBER: float, or bf16 where it is compiled so. Rows are shared out among the threads of
+// PyTorch's own pool, and no sum depends on how many there are. Shapes are in kernels.py.
+
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+typedef uint16_t bf16;
+typedef NUMBER T;
+
+static inline float widened(float x) { return x; }
+
+static inline float widened(bf16 x) {
+  uint32_t bits = uint32_t(x) << 16;
+  float found;
+  memcpy(&found, &bits, 4);
+  return found;
+}
+
+static inline void put(float *place, float x) { *place = x; }
+
+static inline void put(bf16 *place, float x) {  // to the nearest, ties to even, as PyTorch rounds
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  *place = x != x ? bf16(0x7fc0) : bf16(bits);
+}
+
+// e^x to 2 units in the last place: 2^n e^r, |r| <= ln 2 / 2, by the polynomial of Cephes' expf.
+static inline float exponential(float x) {
+  x = x < -87.0f ? -87.0f : x;
+  x = x > 88.0f ? 88.0f : x;
+  float n = __builtin_rintf(x * 1.44269504088896341f);
+  float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  float sum = 1.9875691500e-4f;
+  sum = sum * r + 1.3981999507e-3f;
+  sum = sum * r + 8.3334519073e-3f;
+  sum = sum * r + 4.1665795894e-2f;
+  sum = sum * r + 1.6666665459e-1f;
+  sum = sum * r + 5.0000001201e-1f;
+  sum = sum * r * r + r + 1.0f;
+  int32_t bits = (int32_t(n) + 127) << 23;
+  float power;
+  memcpy(&power, &bits, 4);
+  return sum * power;
+}
+
+static const float MASKED = -3e38f;
+static const long BLOCK = 32;  // rows whose part of a norm's weight gradient is one sum
+
+// Attention's weights in place of its scores; of a row that may see nothing all are zero.
+static inline void weigh(float *scores, long count) {
+  float top = MASKED, sum = 0;
+#pragma omp simd reduction(max : top)
+  for (long j = 0; j < count; j++) top = scores[j] > top ? scores[j] : top;
+#pragma omp simd reduction(+ : sum)
+  for (long j = 0; j < count; j++) {
+    scores[j] = scores[j] == MASKED ? 0.0f : exponential(scores[j] - top);
+    sum += scores[j];
+  }
+  float factor = sum == 0.0f ? 0.0f : 1.0f / sum;
+#pragma omp simd
+  for (long j = 0; j < count; j++) scores[j] *= factor;
+}
+
+// Sixteen numbers in fp32, in one register where a processor has it.
+typedef float Lanes __attribute__((vector_size(64)));
+static const long LANES = 16;
+
+static inline Lanes lanes(const float *x) {
+  Lanes found;
+  memcpy(&found, x, sizeof(found));
+  return found;
+}
+
+static inline Lanes lanes(const bf16 *x) {
+  typedef uint16_t Halves __attribute__((vector_size(32)));
+  typedef uint32_t Wholes __attribute__((vector_size(64)));
+  Halves halves;
+  memcpy(&halves, x, sizeof(halves));
+  return (Lanes)(__builtin_convertvector(halves, Wholes) << 16);
+}
+
+static inline float total(Lanes x) {
+  typedef float Eight __attribute__((vector_size(32)));
+  typedef float Four __attribute__((vector_size(16)));
+  Eight eight[2];
+  memcpy(eight, &x, sizeof(x));
+  eight[0] += eight[1];
+  Four four[2];
+  memcpy(four, eight, sizeof(four));
+  four[0] += four[1];
+  return (four[0][0] + four[0][2]) + (four[0][1] + four[0][3]);
+}
+
+// Attention of one query of one head, of V times LANES numbers. Weights are left in `scores`.
+template <long V>
+static void attend(const T *query, const T *key, const T *value, const uint8_t *seen, T *out,
+                   float *scores, long keys) {
+  Lanes asked[V], sums[V];
+  for (long j = 0; j < V; j++) asked[j] = lanes(query + j * LANES), sums[j] = Lanes{};
+  for (long i = 0; i < keys; i++) {
+    Lanes products = Lanes{};
+    for (long j = 0; j < V; j++) products += asked[j] * lanes(key + (i * V + j) * LANES);
+    scores[i] = !seen || seen[i] ? total(products) : MASKED;
+  }
+  weigh(scores, keys);
+  for (long i = 0; i < keys; i++) {
+    Lanes weight = scores[i] - Lanes{};
+    for (long j = 0; j < V; j++) sums[j] += weight * lanes(value + (i * V + j) * LANES);
+  }
+  for (long j = 0; j < V * LANES; j++) put(out + j, sums[j / LANES][j % LANES]);
+}
+
+extern "C" {
+
+// total = x + y, normed = total / sqrt(mean(total^2) + eps) * weight. Without y, total is x.
+void add_norm(const float *x, const T *y, const float *weight, float *total, T *normed,
+                     float *scale, long rows, long width, float eps) {
+#pragma omp parallel for schedule(static)
+  for (long i = 0; i < rows; i++) {
+    const float *a = x + i * width;
+    float squares = 0;
+    if (y) {
+      const T *b = y + i * width;
+      float *sum = total + i * width;
+#pragma omp simd reduction(+ : squares)
+      for (long j = 0; j < width; j++) {
+        float value = a[j] + widened(b[j]);
+        sum[j] = value;
+        squares += value * value;
+      }
+      a = sum;
+    } else {
+#pragma omp simd reduction(+ : squares)
+      for (long j = 0; j < width; j++) squares += a[j] * a[j];
+    }
+    float factor = 1.0f / __builtin_sqrtf(squares / width + eps);
+    scale[i] = factor;
+    T *out = normed + i * width;
+#pragma omp simd
+    for (long j = 0; j < width; j++) put(out + j, a[j] * factor * weight[j]);
+  }
+}
+
+// `more` is what total's gradient has from elsewhere; it may be missing, as may of_y and of_weight.
+void add_norm_back(const T *grad, const float *more, const float *total,
+                          const float *weight, const float *scale, float *of_x, T *of_y,
+                          float *of_weight, long rows, long width) {
+  long blocks = (rows + BLOCK - 1) / BLOCK;
+#pragma omp parallel for schedule(static)
+  for (long block = 0; block < blocks; block++) {
+    float *own = of_weight ? of_weight + block * width : nullptr;
+    if (own) memset(own, 0, width * sizeof(float));
+    for (long i = block * BLOCK; i < rows && i < (block + 1) * BLOCK; i++) {
+      const T *g = grad + i * width;
+      const float *a = total + i * width;
+      float factor = scale[i], dot = 0;
+#pragma omp simd reduction(+ : dot)
+      for (long j = 0; j < width; j++) dot += widened(g[j]) * weight[j] * a[j];
+      float along = dot * factor * factor * factor / width;
+      float *out = of_x + i * width;
+#pragma omp simd
+      for (long j = 0; j < width; j++) out[j] = widened(g[j]) * weight[j] * factor - a[j] * along;
+      if (own) {
+#pragma omp simd
+        for (long j = 0; j < width; j++) own[j] += widened(g[j]) * a[j] * factor;
+      }
+      if (more) {
+#pragma omp simd
+        for (long j = 0; j < width; j++) out[j] += more[i * width + j];
+      }
+      if (of_y) {
+#pragma omp simd
+        for (long j = 0; j < width; j++) put(of_y + i * width + j, out[j]);
+      }
+    }
+  }
+}
+
+void add(const float *x, const T *y, float *total, long count) {
+#pragma omp parallel for simd schedule(static)
+  for (long i = 0; i < count; i++) total[i] = x[i] + widened(y[i]);
+}
+
+// silu(gate) * up; rows of gate and of up begin so many numbers after one another.
+void swiglu(const T *gate, const T *up, T *out, long rows, long width, long gate_stride,
+                   long up_stride) {
+#pragma omp parallel for schedule(static)
+  for (long i = 0; i < rows; i++) {
+    const T *g = gate + i * gate_stride, *u = up + i * up_stride;
+    T *o = out + i * width;
+#pragma omp simd
+    for (long j = 0; j < width; j++) {
+      float x = widened(g[j]);
+      put(o + j, x / (1.0f + exponential(-x)) * widened(u[j]));
+    }
+  }
+}
+
+void swiglu_back(const T *grad, const T *gate, const T *up, T *of_gate, T *of_up,
+                        long count) {
+#pragma omp parallel for simd schedule(static)
+  for (long i = 0; i < count; i++) {
+    float x = widened(gate[i]), g = widened(grad[i]);
+    float sigmoid = 1.0f / (1.0f + exponential(-x));
+    put(of_gate + i, g * widened(up[i]) * sigmoid * (1.0f + x * (1.0f - sigmoid)));
+    put(of_up + i, g * x * sigmoid);
+  }
+}
+
+// Rows of H heads to [B, H, L, d], rotated by position and scaled. `index` has the row of each place
+// of the batch, `count` or more where there is none; without it they are in order. Without cosines
+// nothing is rotated; row r has those of r modulo `period`.
+void to_heads(const T *in, const float *cosines, const float *sines, const int64_t *index,
+                     T *out, long batch, long length, long heads, long width, long stride,
+                     long count, long period, float scale) {
+  long half = width / 2;
+#pragma omp parallel for schedule(static)
+  for (long place = 0; place < batch * length; place++) {
+    long row = index ? index[place] : place;
+    T *first = out + (place / length * heads * length + place % length) * width;
+    const float *c = cosines + row % period * width, *s = sines + row % period * width;
+    for (long head = 0; head < heads; head++) {
+      T *o = first + head * length * width;
+      const T *x = in + row * stride + head * width;
+      if (row >= count) {
+        memset(o, 0, width * sizeof(T));
+      } else if (!cosines) {
+        memcpy(o, x, width * sizeof(T));
+      } else {
+#pragma omp simd
+        for (long j = 0; j < half; j++) {
+          float a = widened(x[j]), b = widened(x[j + half]);
+          put(o + j, (a * c[j] - b * s[j]) * scale);
+          put(o + j + half, (b * c[j + half] + a * s[j + half]) * scale);
+        }
+      }
+    }
+  }
+}
+
+// The way back, which is also what takes gradients back: the turn's transpose.
+void from_heads(const T *in, const float *cosines, const float *sines, const int64_t *index,
+                       T *out, long batch, long length, long heads, long width, long count,
+                       long period, float scale) {
+  long half = width / 2;
+#pragma omp parallel for schedule(static)
+  for (long place = 0; place < batch * length; place++) {
+    long row = index ? index[place] : place;
+    if (row >= count) continue;
+    const T *first = in + (place / length * heads * length + place % length) * width;
+    const float *c = cosines + row % period * width, *s = sines + row % period * width;
+    for (long head = 0; head < heads; head++) {
+      const T *x = first + head * length * width;
+      T *o = out + (row * heads + head) * width;
+      if (!cosines) {
+        memcpy(o, x, width * sizeof(T));
+      } else {
+#pragma omp simd
+        for (long j = 0; j < half; j++) {
+          float a = widened(x[j]), b = widened(x[j + half]);
+          put(o + j, (a * c[j] + b * s[j + half]) * scale);
+          put(o + j + half, (b * c[j + half] - a * s[j]) * scale);
+        }
+      }
+    }
+  }
+}
+
+// In place. Without a mask it is causal, and the last query sees all keys.
+void softmax(T *scores, const uint8_t *mask, long batch, long heads, long queries,
+                    long keys, long mask_stride) {
+#pragma omp parallel
+  {
+    std::vector<float> work(keys);
+#pragma omp for schedule(static)
+    for (long row = 0; row < batch * heads * queries; row++) {
+      T *own = scores + row * keys;
+      long query = row % queries, count = mask ? keys : keys - queries + query + 1;
+      if (mask) {
+        const uint8_t *seen = mask + row / (heads * queries) * mask_stride + query * keys;
+#pragma omp simd
+        for (long j = 0; j < keys; j++) work[j] = seen[j] ? widened(own[j]) : MASKED;
+      } else {
+#pragma omp simd
+        for (long j = 0; j < count; j++) work[j] = widened(own[j]);
+      }
+      weigh(work.data(), count);
+#pragma omp simd
+      for (long j = 0; j < count; j++) put(own + j, work[j]);
+      memset(own + count, 0, (keys - count) * sizeof(T));
+    }
+  }
+}
+
+void softmax_back(const T *weights, const T *grad, T *of_scores, long rows, long keys) {
+#pragma omp parallel for schedule(static)
+  for (long row = 0; row < rows; row++) {
+    const T *w = weights + row * keys, *g = grad + row * keys;
+    T *out = of_scores + row * keys;
+    float dot = 0;
+#pragma omp simd reduction(+ : dot)
+    for (long j = 0; j < keys; j++) dot += widened(w[j]) * widened(g[j]);
+#pragma omp simd
+    for (long j = 0; j < keys; j++) put(out + j, widened(w[j]) * (widened(g[j]) - dot));
+  }
+}
+
+// Attention of one query a head, R heads for each of G that have keys and values, of width 16 to 128.
+void single_query(const T *query, const T *key, const T *value, const uint8_t *mask, T *out,
+                  long batch, long groups, long repeats, long keys, long width) {
+#pragma omp parallel
+  {
+    std::vector<float> scores(keys);
+#pragma omp for schedule(static)
+    for (long unit = 0; unit < batch * groups; unit++) {
+      const uint8_t *seen = mask ? mask + unit / groups * keys : nullptr;
+      const T *k = key + unit * keys * width, *v = value + unit * keys * width;
+      for (long head = unit * repeats; head < (unit + 1) * repeats; head++) {
+        const T *q = query + head * width;
+        T *o = out + head * width;
+        switch (width / LANES) {
+          case 1: attend<1>(q, k, v, seen, o, scores.data(), keys); break;
+          case 2: attend<2>(q, k, v, seen, o, scores.data(), keys); break;
+          case 4: attend<4>(q, k, v, seen, o, scores.data(), keys); break;
+          case 6: attend<6>(q, k, v, seen, o, scores.data(), keys); break;
+          case 8: attend<8>(q, k, v, seen, o, scores.data(), keys); break;
+        }
+      }
+    }
+  }
+}
+
+}  // extern "C"

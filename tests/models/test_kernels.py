@@ -1,0 +1,72 @@
+"""Kernels are compiled once, in a place that is the user's own, or it is said why they are not."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from preceptor.models import kernels
+
+needs_compiler = pytest.mark.skipif(not kernels.available(), reason=kernels.missing())
+ASK = "from preceptor.models import kernels; import json; print(json.dumps(kernels.missing()))"
+
+
+def missing(cache: Path, **variables: str) -> str:
+    """What a new process says, whose cache and variables are these."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], env=environment, check=True, capture_output=True, text=True
+    )
+    return json.loads(done.stdout)
+
+
+@needs_compiler
+def test_they_are_compiled_once_and_for_this_source_alone(tmp_path):
+    assert missing(tmp_path) == ""
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "preceptor").iterdir()}
+    assert {path.name.split("-")[1] for path in made} == {"bf16", "float"}
+    assert missing(tmp_path) == ""
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "preceptor").iterdir()}
+    assert (tmp_path / "preceptor").stat().st_mode & 0o777 == 0o700
+
+
+@needs_compiler
+def test_a_folder_that_others_can_write_to_is_not_run_from(tmp_path):
+    (tmp_path / "preceptor").mkdir()
+    (tmp_path / "preceptor").chmod(0o777)
+    assert "others can write to" in missing(tmp_path)
+    assert not list((tmp_path / "preceptor").iterdir())
+
+
+def test_without_a_compiler_it_is_said_and_nothing_else_happens(tmp_path):
+    (tmp_path / "bin").mkdir()
+    said = missing(tmp_path, PATH=str(tmp_path / "bin"), CXX="")
+    assert said.startswith("no C++ compiler")
+
+
+def test_a_compiler_that_refuses_is_quoted(tmp_path):
+    program = tmp_path / "c++"
+    program.write_text("#!/bin/sh\necho nothing >&2\necho 'error: no such option' >&2\nexit 1\n")
+    program.chmod(0o700)
+    assert missing(tmp_path, CXX=str(program)) == "error: no such option"
+    assert not list((tmp_path / "preceptor").glob("*.so"))
+
+
+def test_they_can_be_turned_off(tmp_path):
+    assert missing(tmp_path, PRECEPTOR_KERNELS="off") == "PRECEPTOR_KERNELS is off"
+
+
+@needs_compiler
+def test_every_function_is_called_with_as_many_arguments_as_it_has():
+    """ctypes would pass on what it is given."""
+    source = kernels.SOURCE.read_text(encoding="utf-8")
+    exported = source[source.index('extern "C" {') :]
+    for name, arguments in kernels._ARGUMENTS.items():
+        begin = exported.index(f"void {name}(") + len(f"void {name}(")
+        declared = exported[begin : exported.index(")", begin)].split(",")
+        kinds = ["p" if "*" in each else each.split()[0] for each in declared]
+        expected = ["p" if a is kernels._POINTER else a.__name__[2:] for a in arguments]
+        assert kinds == expected, name
