@@ -1,5 +1,7 @@
 """Toy models of a few thousand parameters for the tests."""
 
+import copy
+
 import torch
 from tokenizers import Regex, Tokenizer, decoders
 from tokenizers.models import WordLevel
@@ -9,13 +11,18 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
 )
 
 from preceptor.data.records import PLAIN_CHAT_TEMPLATE
 from preceptor.models.attention import prefer_plain_attention
-from preceptor.models.layers import fuse_layers
+from preceptor.models.kernels import available
+from preceptor.models.layers import fuse_layers, is_fused
 
 WORDS = ["<pad>", "<end>", "<unk>", "user", "assistant", ":", *"abcdefghijklmnopqrstuvwxyz"]
 END, PAD = 1, 0
@@ -90,3 +97,41 @@ def fused_tokenizer() -> PreTrainedTokenizerFast:
     )
     wrapped.chat_template = PLAIN_CHAT_TEMPLATE
     return wrapped
+
+
+KINDS = {
+    "llama": (LlamaForCausalLM, LlamaConfig),
+    "mistral": (MistralForCausalLM, MistralConfig),
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config),
+}
+
+
+def pair(kind: str = "llama", **options: int) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """One model twice: as transformers has it, and with fused layers."""
+    cls, config = KINDS[kind]
+    torch.manual_seed(0)
+    plain = cls(
+        config(
+            vocab_size=32,
+            hidden_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=96,
+            pad_token_id=0,
+            eos_token_id=END,
+            **{"sliding_window": None, **options},
+        )
+    ).eval()
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            if parameter.dim() == 1:  # norms of one and biases of zero would hide what they do
+                parameter.add_(0.3 * torch.randn(parameter.shape))
+            elif "embed" not in name:
+                parameter.mul_(5.0)
+    fused = copy.deepcopy(plain)
+    for model in (plain, fused):
+        prefer_plain_attention(model)
+    fuse_layers(fused)
+    assert not available() or is_fused(fused.model.layers[0]) == (options == {})
+    return plain, fused

@@ -6,70 +6,21 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
-from toys import END, tiny_model
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    LlamaForSequenceClassification,
-    MistralConfig,
-    MistralForCausalLM,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from toys import END, KINDS, pair, tiny_model
+from transformers import LlamaForSequenceClassification, PreTrainedModel
 
 from preceptor.config import LoRAConfig
 from preceptor.generation import row_uniforms, sample
 from preceptor.models import kernels, layers
 from preceptor.models.attention import prefer_plain_attention
 from preceptor.models.forward import grouped_scores, make_rows, response_logprobs, response_scores
-from preceptor.models.layers import fuse_layers
+from preceptor.models.layers import fuse_layers, is_fused
 from preceptor.models.lora import add_adapters
 from preceptor.models.precision import precision
 
 needs_compiler = pytest.mark.skipif(not kernels.available(), reason=kernels.missing())
-KINDS = {
-    "llama": (LlamaForCausalLM, LlamaConfig),
-    "mistral": (MistralForCausalLM, MistralConfig),
-    "qwen2": (Qwen2ForCausalLM, Qwen2Config),
-}
 PROMPTS = [[6, 7, 8], [9, 10, 11, 12, 13, 14, 15], [16]]
 RESPONSES = [[17, 18, END], [19], [20, 21, 22, 23, END]]
-
-
-def pair(kind: str = "llama", **options: int) -> tuple[PreTrainedModel, PreTrainedModel]:
-    """One model twice: as transformers has it, and with fused layers."""
-    cls, config = KINDS[kind]
-    torch.manual_seed(0)
-    plain = cls(
-        config(
-            vocab_size=32,
-            hidden_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            intermediate_size=96,
-            pad_token_id=0,
-            eos_token_id=END,
-            **{"sliding_window": None, **options},
-        )
-    ).eval()
-    with torch.no_grad():
-        for name, parameter in plain.named_parameters():
-            if parameter.dim() == 1:  # norms of one and biases of zero would hide what they do
-                parameter.add_(0.3 * torch.randn(parameter.shape))
-            elif "embed" not in name:
-                parameter.mul_(5.0)
-    fused = copy.deepcopy(plain)
-    for model in (plain, fused):
-        prefer_plain_attention(model)
-    fuse_layers(fused)
-    assert not kernels.available() or is_fused(fused) == (options == {})
-    return plain, fused
-
-
-def is_fused(model: PreTrainedModel) -> bool:
-    return "forward" in model.model.layers[0].__dict__
 
 
 def padded(model: PreTrainedModel) -> Tensor:
@@ -134,7 +85,7 @@ def test_prompts_with_their_responses_are_scored_as_in_rows_of_their_own():
     model = LlamaForSequenceClassification(config).eval()
     prefer_plain_attention(model)
     fuse_layers(model)
-    assert is_fused(model)
+    assert is_fused(model.model.layers[0])
     responses = [RESPONSES[:2], RESPONSES[1:], RESPONSES[2:]]
     found = grouped_scores(model, PROMPTS, responses)
     flat = [(p, r) for p, own in zip(PROMPTS, responses, strict=True) for r in own]

@@ -42,14 +42,19 @@ class RoomyLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
             self.length = 0
-        begin, self.length = self.length, self.length + key_states.shape[-2]
+        begin = self.extend(key_states.shape[-2])
         held = (cast(Tensor, self.keys), cast(Tensor, self.values))
-        if self.length > held[0].shape[-2]:
-            held = (self._grown(held[0], begin), self._grown(held[1], begin))
         for memory, states in zip(held, (key_states, value_states), strict=True):
             memory[:, :, begin : self.length] = states
-        self.keys, self.values = held
         return held
+
+    def extend(self, count: int) -> int:
+        """Make room for so many positions more, to be written by the caller from this place on."""
+        begin, self.length = self.length, self.length + count
+        keys, values = cast(Tensor, self.keys), cast(Tensor, self.values)
+        if self.length > keys.shape[-2]:
+            self.keys, self.values = self._grown(keys, begin), self._grown(values, begin)
+        return begin
 
     def get_seq_length(self) -> int:
         """Positions that are filled."""

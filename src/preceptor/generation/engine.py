@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preceptor.data.records import Messages
 from preceptor.errors import DataError
 from preceptor.generation.cache import cached_bytes, roomy_cache
+from preceptor.generation.decoder import Decoder, fast_steps
 from preceptor.generation.stops import StopStrings, stop_strings
-from preceptor.generation.weights import ordered_weights
 from preceptor.models.attention import cached_mask
 from preceptor.models.load import context_length, trunk
 from preceptor.models.tokenizers import encode_prompt, text_of_ids, turn_ends
@@ -83,7 +83,7 @@ def sample(
     responses: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
-    with ordered_weights(model, spare_memory):
+    with fast_steps(model, spare_memory) as decoder:
         for chunk in _batches(order, prompts, uniforms.shape[1], max_rows, room):
             *_, part = _growing(
                 model,
@@ -92,6 +92,7 @@ def sample(
                 stop_ids,
                 stops,
                 temperature,
+                decoder,
             )
             for place, row in enumerate(chunk):
                 responses[row], logprobs[row] = part.responses[place], part.logprobs[place]
@@ -125,6 +126,7 @@ def _growing(
     stop_ids: Sequence[int],
     stops: StopStrings | None,
     temperature: float,
+    decoder: Decoder | None,
 ) -> Iterator[Generated]:
     """The responses of one batch, which are the same lists after every token and at the end."""
     # 1. Prompts are padded on the left, so that all responses begin in the same column. A prompt
@@ -137,6 +139,7 @@ def _growing(
         input_ids[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
         attended[row, width - len(prompt) :] = 1
     positions = (attended.cumsum(1) - attended).clamp(min=0)
+    starts = width - attended.sum(1)
     said = Generated([[] for _ in prompts], [[] for _ in prompts], [False] * len(prompts))
     active = torch.arange(len(prompts))
     going = torch.ones(len(prompts), dtype=torch.bool)  # which of the active rows have not ended
@@ -147,18 +150,22 @@ def _growing(
         # 2. One forward pass: the whole prompt first, then a token at a time.
         queries = input_ids.shape[1]
         keys, _ = cache.get_mask_sizes(queries, 0)
-        states = trunk(model)(
-            inputs_embeds=embedded(model, input_ids),
-            attention_mask=cached_mask(model, attended, queries, keys),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
+        if decoder is not None and step > 0:
+            states = decoder.step(embedded(model, input_ids), positions, starts, cache)
+        else:
+            states = trunk(model)(
+                inputs_embeds=embedded(model, input_ids),
+                attention_mask=cached_mask(model, attended, queries, keys),
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state[:, -1]
         if step == 0 and len(unique) < len(prompts):
             places = {prompt: place for place, prompt in enumerate(unique)}
             own = torch.tensor([places[tuple(prompt)] for prompt in prompts])
             cache.batch_select_indices(own)
             states, attended, positions = states[own], attended[own], positions[own]
+            starts = starts[own]
         logits = head_logits(model, states)
         tokens, drawn = draw(logits, uniforms[active, step], temperature)
         told = zip(active.tolist(), going.tolist(), tokens.tolist(), drawn.tolist(), strict=True)
@@ -182,7 +189,7 @@ def _growing(
             keep = going.nonzero().squeeze(1)
             cache.batch_select_indices(keep)
             active, tokens, going = active[keep], tokens[keep], going[keep]
-            attended, positions = attended[keep], positions[keep]
+            attended, positions, starts = attended[keep], positions[keep], starts[keep]
         input_ids = tokens[:, None]
         attended = torch.cat([attended, torch.ones(len(active), 1, dtype=torch.long)], dim=1)
         positions = positions[:, -1:] + 1
@@ -256,7 +263,7 @@ def stream(
     uniforms = row_uniforms(seed, "stream", [(0,)], length)
     end = cast(int, tokenizer.eos_token_id)
     shown = ""
-    for said in _growing(model, [prompt], uniforms, [end], stops, temperature):
+    for said in _growing(model, [prompt], uniforms, [end], stops, temperature, None):
         text = stops.cut(text_of_ids(tokenizer, said.responses[0])).lstrip()
         if not said.finished[0] and len(said.responses[0]) < length:
             text = stops.settled(text)

@@ -8,6 +8,9 @@
 #include <cstdint>
 #include <cstring>
 #include <vector>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 typedef uint16_t bf16;
 typedef NUMBER T;
@@ -116,6 +119,86 @@ static void attend(const T *query, const T *key, const T *value, const uint8_t *
   for (long j = 0; j < V * LANES; j++) put(out + j, sums[j / LANES][j % LANES]);
 }
 
+// A head turned by the cosines and sines of its position, of which its halves are a pair.
+static inline void turn(const T *x, const float *cosines, const float *sines, T *out, long width,
+                        float scale) {
+  long half = width / 2;
+#pragma omp simd
+  for (long j = 0; j < half; j++) {
+    float a = widened(x[j]), b = widened(x[j + half]);
+    put(out + j, (a * cosines[j] - b * sines[j]) * scale);
+    put(out + j + half, (b * cosines[j + half] + a * sines[j + half]) * scale);
+  }
+}
+
+// The same by the number of lanes that a head of this width fills; other widths are never asked for.
+static void attend(const T *query, const T *key, const T *value, const uint8_t *seen, T *out,
+                   float *scores, long keys, long width) {
+  switch (width / LANES) {
+    case 1: attend<1>(query, key, value, seen, out, scores, keys); break;
+    case 2: attend<2>(query, key, value, seen, out, scores, keys); break;
+    case 4: attend<4>(query, key, value, seen, out, scores, keys); break;
+    case 6: attend<6>(query, key, value, seen, out, scores, keys); break;
+    case 8: attend<8>(query, key, value, seen, out, scores, keys); break;
+  }
+}
+
+// Weights lie as [N / LANES, D / STEP, LANES, STEP]: what one step multiplies is side by side.
+static const long STEP = 4 / sizeof(T);
+
+static inline Lanes multiplied(const float *x, const float *weight, Lanes sum) {
+  return sum + *x * lanes(weight);
+}
+
+static inline Lanes multiplied(const bf16 *x, const bf16 *weight, Lanes sum) {
+#ifdef __AVX512BF16__
+  int32_t pair;
+  memcpy(&pair, x, sizeof(pair));
+  __m512i pairs = _mm512_loadu_si512(weight);
+  return (Lanes)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)pairs);
+#else
+  typedef uint32_t Wholes __attribute__((vector_size(64)));
+  Wholes pairs;
+  memcpy(&pairs, weight, sizeof(pairs));
+  return sum + widened(x[0]) * (Lanes)(pairs << 16) + widened(x[1]) * (Lanes)(pairs & 0xffff0000u);
+#endif
+}
+
+// LANES numbers of each of M rows of x weight^T + bias.
+template <long M>
+static void multiply_rows(const T *x, const T *weight, const float *bias, T *out, long width,
+                          long out_width) {
+  Lanes sums[M];
+  for (long m = 0; m < M; m++) sums[m] = bias ? lanes(bias) : Lanes{};
+  for (long k = 0; k < width; k += STEP) {
+    __builtin_prefetch(weight + k * LANES + 32 * LANES * STEP);
+    for (long m = 0; m < M; m++) sums[m] = multiplied(x + m * width + k, weight + k * LANES, sums[m]);
+  }
+  for (long m = 0; m < M; m++) {
+    float found[LANES];
+    memcpy(found, &sums[m], sizeof(found));
+#pragma omp simd
+    for (long j = 0; j < LANES; j++) put(out + m * out_width + j, found[j]);
+  }
+}
+
+// A product for few rows. oneDNN's reads weights out of memory at two thirds of its speed.
+static void multiply(const T *x, const T *weight, const float *bias, T *out, long rows, long width,
+                     long out_width) {
+#pragma omp parallel for schedule(static)
+  for (long n = 0; n < out_width; n += LANES) {
+    const T *own = weight + n * width;
+    const float *added = bias ? bias + n : nullptr;
+    long m = 0;
+    for (; m + 16 <= rows; m += 16)
+      multiply_rows<16>(x + m * width, own, added, out + m * out_width + n, width, out_width);
+    for (; m + 4 <= rows; m += 4)
+      multiply_rows<4>(x + m * width, own, added, out + m * out_width + n, width, out_width);
+    for (; m < rows; m++)
+      multiply_rows<1>(x + m * width, own, added, out + m * out_width + n, width, out_width);
+  }
+}
+
 extern "C" {
 
 // total = x + y, normed = total / sqrt(mean(total^2) + eps) * weight. Without y, total is x.
@@ -219,7 +302,6 @@ void swiglu_back(const T *grad, const T *gate, const T *up, T *of_gate, T *of_up
 void to_heads(const T *in, const float *cosines, const float *sines, const int64_t *index,
                      T *out, long batch, long length, long heads, long width, long stride,
                      long count, long period, float scale) {
-  long half = width / 2;
 #pragma omp parallel for schedule(static)
   for (long place = 0; place < batch * length; place++) {
     long row = index ? index[place] : place;
@@ -233,12 +315,7 @@ void to_heads(const T *in, const float *cosines, const float *sines, const int64
       } else if (!cosines) {
         memcpy(o, x, width * sizeof(T));
       } else {
-#pragma omp simd
-        for (long j = 0; j < half; j++) {
-          float a = widened(x[j]), b = widened(x[j + half]);
-          put(o + j, (a * c[j] - b * s[j]) * scale);
-          put(o + j + half, (b * c[j + half] + a * s[j + half]) * scale);
-        }
+        turn(x, c, s, o, width, scale);
       }
     }
   }
@@ -324,16 +401,69 @@ void single_query(const T *query, const T *key, const T *value, const uint8_t *m
       for (long head = unit * repeats; head < (unit + 1) * repeats; head++) {
         const T *q = query + head * width;
         T *o = out + head * width;
-        switch (width / LANES) {
-          case 1: attend<1>(q, k, v, seen, o, scores.data(), keys); break;
-          case 2: attend<2>(q, k, v, seen, o, scores.data(), keys); break;
-          case 4: attend<4>(q, k, v, seen, o, scores.data(), keys); break;
-          case 6: attend<6>(q, k, v, seen, o, scores.data(), keys); break;
-          case 8: attend<8>(q, k, v, seen, o, scores.data(), keys); break;
-        }
+        attend(q, k, v, seen, o, scores.data(), keys, width);
       }
     }
   }
+}
+
+struct Layer {
+  const float *norm, *norm_after;
+  const T *into, *out, *gate_up, *down;  // queries, keys and values are made by `into`
+  const float *bias;                     // of `into`, or none
+  T *keys, *values;                      // [B, G, room, d]
+};
+
+struct Sizes {
+  long batch, width, heads, groups, head_width, inner, room, place;
+  float eps, scale;
+};
+
+// One more position of each row through all layers, in place: what `layers.py` does with a cache.
+// Its keys and values go to `place`, and it sees those from its row's start on.
+void decode(const Layer *layers, long count, const Sizes *sizes, float *states,
+            const float *cosines, const float *sines, const int64_t *starts) {
+  long batch = sizes->batch, width = sizes->width, inner = sizes->inner;
+  long heads = sizes->heads, groups = sizes->groups, d = sizes->head_width;
+  long wide = (heads + 2 * groups) * d, most = wide > 2 * inner ? wide : 2 * inner;
+  std::vector<T> normed(batch * width), made(batch * most), turned(batch * heads * d);
+  std::vector<T> mixed(batch * heads * d), hidden(batch * inner), out(batch * width);
+  std::vector<float> scale(batch);
+  for (long l = 0; l < count; l++) {
+    const Layer &layer = layers[l];
+    add_norm(states, l ? out.data() : nullptr, layer.norm, states, normed.data(), scale.data(),
+             batch, width, sizes->eps);
+    multiply(normed.data(), layer.into, layer.bias, made.data(), batch, width, wide);
+#pragma omp parallel
+    {
+      std::vector<float> scores(sizes->place + 1);
+#pragma omp for schedule(static)
+      for (long unit = 0; unit < batch * groups; unit++) {
+        long row = unit / groups, group = unit % groups, repeats = heads / groups;
+        long begin = unit * sizes->room, seen = sizes->place + 1 - starts[row];
+        const float *c = cosines + row * d, *s = sines + row * d;
+        const T *q = made.data() + row * wide + group * repeats * d;
+        const T *k = made.data() + row * wide + (heads + group) * d, *v = k + groups * d;
+        turn(k, c, s, layer.keys + (begin + sizes->place) * d, d, 1.0f);
+        memcpy(layer.values + (begin + sizes->place) * d, v, d * sizeof(T));
+        const T *keys = layer.keys + (begin + starts[row]) * d;
+        const T *values = layer.values + (begin + starts[row]) * d;
+        for (long r = 0; r < repeats; r++) {
+          long place = (row * heads + group * repeats + r) * d;
+          turn(q + r * d, c, s, turned.data() + place, d, sizes->scale);
+          attend(turned.data() + place, keys, values, nullptr, mixed.data() + place, scores.data(),
+                 seen, d);
+        }
+      }
+    }
+    multiply(mixed.data(), layer.out, nullptr, out.data(), batch, heads * d, width);
+    add_norm(states, out.data(), layer.norm_after, states, normed.data(), scale.data(), batch,
+             width, sizes->eps);
+    multiply(normed.data(), layer.gate_up, nullptr, made.data(), batch, width, 2 * inner);
+    swiglu(made.data(), made.data() + inner, hidden.data(), batch, inner, 2 * inner, 2 * inner);
+    multiply(hidden.data(), layer.down, nullptr, out.data(), batch, inner, width);
+  }
+  add(states, out.data(), states, batch * width);
 }
 
 }  // extern "C"

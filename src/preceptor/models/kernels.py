@@ -28,6 +28,8 @@ FLAGS = (
 NUMBERS = {torch.bfloat16: "bf16", torch.float32: "float"}
 BLOCK = 32
 """Rows for which `add_norm_back` gives one sum of a weight's gradient, as in kernels.cpp."""
+LANES = 16
+"""Numbers that kernels.cpp multiplies at once; widths that `decode` is asked for are multiples."""
 SWITCH = "PRECEPTOR_KERNELS"
 """Environment variable: `off` leaves the work to PyTorch, whatever compiler there is."""
 
@@ -43,7 +45,28 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "softmax": [_POINTER] * 2 + [_LONG] * 5,
     "softmax_back": [_POINTER] * 3 + [_LONG] * 2,
     "single_query": [_POINTER] * 5 + [_LONG] * 5,
+    "decode": [_POINTER, _LONG] + [_POINTER] * 5,
 }
+
+
+class LayerPointers(ctypes.Structure):
+    """`Layer` of kernels.cpp."""
+
+    _fields_ = [
+        (name, _POINTER)
+        for name in (
+            *("norm", "norm_after", "into", "out", "gate_up", "down", "bias", "keys", "values"),
+        )
+    ]
+
+
+class LayerSizes(ctypes.Structure):
+    """`Sizes` of kernels.cpp."""
+
+    _fields_ = [
+        (name, _LONG)
+        for name in ("batch", "width", "heads", "groups", "head_width", "inner", "room", "place")
+    ] + [("eps", _FLOAT), ("scale", _FLOAT)]
 
 
 def call(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
@@ -53,6 +76,18 @@ def call(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> No
     """
     addressed = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     _functions(dtype)[name](*addressed)
+
+
+def decode(
+    dtype: torch.dtype,
+    layers: "ctypes.Array[LayerPointers]",
+    sizes: LayerSizes,
+    *tensors: Tensor,
+) -> None:
+    """One more position of each row through all layers; states, cosines, sines and starts."""
+    call(
+        *("decode", dtype, ctypes.addressof(layers), len(layers), ctypes.addressof(sizes)), *tensors
+    )
 
 
 def available() -> bool:

@@ -49,6 +49,12 @@ def fuse_layers(model: PreTrainedModel) -> None:
             module.forward = MethodType(layer_forward, module)
 
 
+def is_fused(layer: Any) -> bool:
+    """Whether a layer was given the forward pass of this module, and may take it."""
+    own = getattr(layer.__dict__.get("forward"), "__func__", None)
+    return own is layer_forward and bool(layer.self_attn.config._attn_implementation == NAME)
+
+
 def norm_forward(norm: Any, hidden_states: Tensor) -> Tensor:
     """A norm that stands alone: [.., D] in fp32."""
     if not takes(hidden_states) or hidden_states.dtype != torch.float32:
