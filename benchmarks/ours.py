@@ -65,15 +65,16 @@ def update_products(work: Work, response: float) -> float:
     """Operations of the update's matrix products, forward and backward of policy and value model.
 
     Six for each weight and token: blocks for all tokens, the vocabulary's for response tokens. Four
-    for a weight that is frozen under adapters, which has no gradient of its own. Attention, the
-    adapters themselves and padding are left out.
+    for a weight that is frozen under adapters, which has no gradient of its own. What comes after
+    attention in the last layer is computed for response tokens alone. Attention itself, adapters
+    and padding are left out.
     """
     shape = SHAPES[work.shape]
-    tokens, responses = work.batch * (work.prompt + response), work.batch * response
+    prompts, responses = work.batch * work.prompt, work.batch * response
     vocabulary = shape.vocabulary * shape.hidden_size
-    return (4 if work.lora else 6) * (
-        2 * shape.matrix_parameters() * tokens + vocabulary * responses
-    )
+    before = shape.matrix_parameters() - shape.after_attention()
+    of_two = before * (prompts + responses) + shape.after_attention() * responses
+    return (4 if work.lora else 6) * (2 * of_two + vocabulary * responses)
 
 
 def scalar_model(folder: Path, halved: Halved = "nothing") -> PreTrainedModel:

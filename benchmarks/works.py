@@ -32,6 +32,10 @@ class Shape:
         groups = width * self.num_kv_heads // self.num_heads
         return self.num_layers * (2 * width * (width + groups) + 3 * width * self.intermediate_size)
 
+    def after_attention(self) -> int:
+        """Those of one layer's that come after its attention."""
+        return self.hidden_size * (self.hidden_size + 3 * self.intermediate_size)
+
 
 SHAPES = {
     "2M": Shape(4096, 128, 6, 2, 2, 352),

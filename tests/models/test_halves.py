@@ -225,7 +225,7 @@ def test_the_residual_stream_stays_fp32_over_halved_embeddings(tmp_path, kind):
     first = model.model.layers[0] if kind != "gpt2" else model.transformer.h[0]
     first.register_forward_pre_hook(lambda _, given: kinds.append(given[0].dtype))
     with precision("bf16"), torch.no_grad():
-        row_states(model, ROWS)
+        row_states(model, ROWS, ROWS.predicts)
         sample(model, [[6, 7]], row_uniforms(0, "t", [(0,)], 2), stop_ids=[1])
     assert len(kinds) == 3 and set(kinds) == {torch.float32}
 

@@ -11,7 +11,7 @@ from transformers import LlamaForSequenceClassification, PreTrainedModel
 
 from preceptor.config import LoRAConfig
 from preceptor.generation import row_uniforms, sample
-from preceptor.models import kernels, layers
+from preceptor.models import forward, kernels, layers
 from preceptor.models.attention import prefer_plain_attention
 from preceptor.models.forward import grouped_scores, make_rows, response_logprobs, response_scores
 from preceptor.models.layers import fuse_layers, is_fused
@@ -91,6 +91,31 @@ def test_prompts_with_their_responses_are_scored_as_in_rows_of_their_own():
     flat = [(p, r) for p, own in zip(PROMPTS, responses, strict=True) for r in own]
     expected = response_scores(model, make_rows(*zip(*flat, strict=True)))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_the_last_layer_ends_with_what_is_asked_for(dtype, monkeypatch):
+    """Its MLP is multiplied for those places alone, and what they learn is what all would learn."""
+    _, model = pair()
+    rows = make_rows(PROMPTS, RESPONSES)
+    seen = []
+    mlp = model.model.layers[-1].mlp.down_proj
+    mlp.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1]))
+    found = []
+    for early in (True, False):
+        if not early:
+            monkeypatch.setattr(forward, "ends_with_wanted", lambda _: False)
+        model.zero_grad()
+        with precision(dtype):
+            scores = forward.row_states(model, rows, rows.last)
+        scores.square().sum().backward()
+        learned = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        found.append((scores, *learned))
+    assert seen == [len(PROMPTS), len(rows.input_ids)]
+    close = 1e-5 if dtype == "fp32" else 0.02
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).norm() <= close * theirs.norm()
 
 
 @needs_compiler

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from preceptor.models.attention import can_pack
+from preceptor.models.layers import ends_with_wanted
 from preceptor.models.load import scalar_head, trunk
 from preceptor.models.packing import Packing, as_row, pack, pack_groups, packed, rows_at
 from preceptor.models.precision import precision
@@ -62,30 +63,36 @@ def make_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int
     return Rows(input_ids, packing, predicts[mask], last, tokens, mask)
 
 
-def row_states(model: PreTrainedModel, rows: Rows) -> Tensor:
-    """Last hidden states [M, D] of the trunk; those of the padding mean nothing."""
+def row_states(model: PreTrainedModel, rows: Rows, places: Tensor) -> Tensor:
+    """Last hidden states [N, D] of the trunk at places of the row of which no two are the same."""
     packing = rows.packing
     if can_pack(model):
-        return packed_states(model, rows.input_ids, packing)
+        return packed_states(model, rows.input_ids, packing, places)
     count, width = packing.shape
     longest = int(packing.positions.max()) + 1  # a table of positions may end there
     padded = rows.input_ids[packing.index].view(count, width)[:, :longest]
     states = hidden_states(model, padded)
     filled = nn.functional.pad(states, (0, 0, 0, width - longest))
-    return as_row(filled.flatten(0, 1), packing)
+    return rows_at(as_row(filled.flatten(0, 1), packing), places)
 
 
-def packed_states(model: PreTrainedModel, input_ids: Tensor, packing: Packing) -> Tensor:
-    """Last hidden states [M, D] of one row [M] of ids."""
+def packed_states(
+    model: PreTrainedModel, input_ids: Tensor, packing: Packing, places: Tensor
+) -> Tensor:
+    """Last hidden states [N, D] at places of one row [M] of ids.
+
+    Of the last layer only they need what comes after attention, which is most of a layer.
+    """
+    early = ends_with_wanted(model)
     # With a mask of four axes transformers makes none of its own; attention knows the packing.
-    with packed(packing):
+    with packed(packing, places if early else None):
         states: Tensor = trunk(model)(
             inputs_embeds=embedded(model, input_ids[None]),
             position_ids=packing.positions[None],
             attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),
             use_cache=False,
         ).last_hidden_state
-    return states[0]
+    return states[0] if early else rows_at(states[0], places)
 
 
 def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
@@ -120,9 +127,8 @@ def grouped_scores(
     input_ids[: packing.count] = torch.tensor(
         [token for part in (*prompts, *every) for token in part]
     )
-    states = packed_states(model, input_ids, packing)
     last = packing.starts[len(prompts) :] + torch.tensor([len(r) for r in every]) - 1
-    return head_scores(model, rows_at(states, last))
+    return head_scores(model, packed_states(model, input_ids, packing, last))
 
 
 def head_scores(model: PreTrainedModel, states: Tensor) -> Tensor:
@@ -157,7 +163,7 @@ def response_logprobs_and_entropy(
 def _response_numbers(
     model: PreTrainedModel, rows: Rows, temperature: float, *, with_entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    states = rows_at(row_states(model, rows), rows.predicts)
+    states = row_states(model, rows, rows.predicts)
     tokens = rows.tokens[rows.response_mask]
     return head_logprobs(model, states, tokens, temperature, with_entropy=with_entropy)
 
@@ -169,13 +175,13 @@ def as_table(values: Tensor, mask: Tensor) -> Tensor:
 
 def response_values(model: PreTrainedModel, rows: Rows) -> Tensor:
     """The value model's estimate [B, T] at the position that predicts each response token."""
-    states = rows_at(row_states(model, rows), rows.predicts)
+    states = row_states(model, rows, rows.predicts)
     return as_table(head_scores(model, states), rows.response_mask)
 
 
 def response_scores(model: PreTrainedModel, rows: Rows) -> Tensor:
     """The reward model's score [B], read at the last token of prompt + response."""
-    return head_scores(model, rows_at(row_states(model, rows), rows.last))
+    return head_scores(model, row_states(model, rows, rows.last))
 
 
 def sequence_logprobs(model: PreTrainedModel, input_ids: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from preceptor.models.fused import (
     to_heads,
 )
 from preceptor.models.kernels import NUMBERS, available
-from preceptor.models.packing import Batches, current_packing
+from preceptor.models.packing import Batches, current_packing, rows_at, wanted_places
 
 LAYERS = (LlamaDecoderLayer, MistralDecoderLayer, Qwen2DecoderLayer)
 """Those whose forward pass was read and is `layer_forward`, but for order of sums and rounding."""
@@ -55,6 +55,12 @@ def is_fused(layer: Any) -> bool:
     return own is layer_forward and bool(layer.self_attn.config._attn_implementation == NAME)
 
 
+def ends_with_wanted(model: PreTrainedModel) -> bool:
+    """Whether the last layer of this model gives the wanted places of a packed row alone."""
+    layers = [module for module in model.modules() if type(module) in LAYERS]
+    return bool(layers) and is_fused(layers[-1])
+
+
 def norm_forward(norm: Any, hidden_states: Tensor) -> Tensor:
     """A norm that stands alone: [.., D] in fp32."""
     if not takes(hidden_states) or hidden_states.dtype != torch.float32:
@@ -75,6 +81,7 @@ def layer_forward(
     """transformers' interface of a layer: [B, L, D] in fp32 to [B, L, D]."""
     attention, mlp = layer.self_attn, layer.mlp
     dtype = product_dtype()
+    wanted = wanted_places() if _is_last(attention) else None
     if not _fits(attention, hidden_states, attention_mask, position_embeddings, dtype):
         own = type(layer).forward(
             layer,
@@ -86,7 +93,7 @@ def layer_forward(
             position_embeddings=position_embeddings,
             **kwargs,
         )
-        return cast(Tensor, own)
+        return cast(Tensor, own) if wanted is None else rows_at(own[0], wanted)[None]
     batch, length = hidden_states.shape[:2]
     packing = current_packing()
     batches = _in_order(batch, length) if packing is None else packing.batches
@@ -108,9 +115,12 @@ def layer_forward(
         mixed = [short_or_long(query[0], key[0], value[0], attention_mask, 1.0)]
     else:
         mixed = batch_attention(query, key, value, packing, 1.0)
-    attended = attention.o_proj(from_heads(tuple(mixed), batches).view(batch, length, -1))
+    rows = from_heads(tuple(mixed), batches).view(batch, length, -1)
 
-    # 3. The MLP, and both sums of the residual stream.
+    # 3. The MLP, and both sums of the residual stream; in the last layer for what is asked for.
+    if wanted is not None:
+        rows, hidden_states = (rows_at(x[0], wanted)[None] for x in (rows, hidden_states))
+    attended = attention.o_proj(rows)
     norm = layer.post_attention_layernorm
     total, normed = add_rms_norm(
         hidden_states, attended.to(dtype), norm.weight, norm.variance_epsilon
@@ -121,6 +131,10 @@ def layer_forward(
 
 def _projections(attention: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
     return attention.q_proj, attention.k_proj, attention.v_proj
+
+
+def _is_last(attention: Any) -> bool:
+    return bool(attention.layer_idx == attention.config.num_hidden_layers - 1)
 
 
 def _in_order(batch: int, length: int) -> Batches:

@@ -127,21 +127,31 @@ def _packing_of(
 
 
 _packing: ContextVar[Packing | None] = ContextVar("packing", default=None)
+_wanted: ContextVar[Tensor | None] = ContextVar("wanted", default=None)
 
 
 @contextmanager
-def packed(packing: Packing) -> Iterator[None]:
-    """Within it attention takes its one row for the sequences of this packing."""
-    token = _packing.set(packing)
+def packed(packing: Packing, wanted: Tensor | None = None) -> Iterator[None]:
+    """Within it attention takes its one row for the sequences of this packing.
+
+    A last layer that is ours (layers.py) ends with the `wanted` places of the row alone.
+    """
+    tokens = _packing.set(packing), _wanted.set(wanted)
     try:
         yield
     finally:
-        _packing.reset(token)
+        _packing.reset(tokens[0])
+        _wanted.reset(tokens[1])
 
 
 def current_packing() -> Packing | None:
     """That of the pass in which this is asked, if it is a packed one."""
     return _packing.get()
+
+
+def wanted_places() -> Tensor | None:
+    """The places [N] of the packed row whose states are asked for, if not all are."""
+    return _wanted.get()
 
 
 def as_batch(row: Tensor, packing: Packing) -> Tensor:
