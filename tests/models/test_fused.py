@@ -173,6 +173,32 @@ def test_one_query_is_answered_as_pytorch_does(width, groups, heads, masked, dty
     alike(found, expected, dtype)
 
 
+@DTYPES
+@pytest.mark.parametrize("words", [1, 16, 37, 1000])
+def test_numbers_of_words_are_those_of_a_softmax_in_fp64(words, dtype):
+    logits = draw(9, words).detach() * 5
+    logits[0, 0], logits[1] = 60.0, -1e4  # a sure token; and such as are impossible but for one
+    logits[1, -1] = 3.0
+    tokens = torch.randint(words, (9,), generator=torch.Generator().manual_seed(1))
+    tokens[0] = 0
+    wide = logits.double().requires_grad_()
+    nats = wide.log_softmax(-1)
+    told = nats.gather(-1, tokens[:, None])[:, 0]
+    (expected,) = torch.autograd.grad(told.sum(), wide)
+    slopes = torch.empty_like(logits, dtype=dtype)
+    logprobs, entropies = fused.word_numbers(logits, tokens, slopes, with_entropy=True)
+    torch.testing.assert_close(logprobs.double(), told.detach(), atol=2e-6, rtol=2e-6)
+    alike(entropies, -(nats.exp() * nats).sum(-1), torch.float32, 4)
+    alike(slopes, expected, dtype)
+    if words > 1:
+        torch.testing.assert_close(slopes[0, 0].double(), expected[0, 0], atol=0, rtol=0.02)
+    again, none = fused.word_numbers(logits, tokens, None, with_entropy=False)
+    assert torch.equal(again, logprobs) and none is None
+    if dtype == torch.float32:
+        fused.word_numbers(logits, tokens, logits, with_entropy=False)
+        assert torch.equal(logits, slopes)
+
+
 def test_no_number_depends_on_how_many_threads_there_are():
     x, y, weight = draw(100, 64), draw(100, 64, seed=1), draw(64, seed=2)
     found = []

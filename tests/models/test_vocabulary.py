@@ -122,9 +122,12 @@ def test_a_pass_without_gradients_keeps_nothing(dtype, monkeypatch):
     model = tiny_model()
     states, tokens = states_and_tokens(model)
     expected, _ = head_logprobs(model, states, tokens)
-    monkeypatch.setattr(vocabulary, "_slope", None)
+    real = vocabulary._numbers
+    kept = []
+    monkeypatch.setattr(vocabulary, "_numbers", lambda *a: kept.append(a[2]) or real(*a))
     with torch.no_grad(), precision(dtype):
         found, entropies = head_logprobs(model, states, tokens)
+    assert kept and set(kept) == {None}
     torch.testing.assert_close(found, expected, atol=0, rtol=0)
     assert not entropies.any()
 

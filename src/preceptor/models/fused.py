@@ -95,6 +95,22 @@ def single_query(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None)
     return out
 
 
+def word_numbers(
+    logits: Tensor, tokens: Tensor, slopes: Tensor | None, *, with_entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Of logits [N, V] in fp32 the tokens' log-probabilities [N], and the distributions' entropies
+    [N] if they are asked for, both in nats.
+
+    The derivative of the log-probabilities by the logits is written to `slopes` [N, V], which may
+    be the logits themselves.
+    """
+    logprobs = logits.new_empty(len(logits))
+    entropies = torch.empty_like(logprobs) if with_entropy else None
+    dtype = logits.dtype if slopes is None else slopes.dtype
+    call("word_numbers", dtype, logits, tokens, logprobs, entropies, slopes, *logits.shape)
+    return logprobs, entropies
+
+
 def takes(*tensors: Tensor) -> bool:
     """Whether kernels take such tensors, and are there."""
     first = tensors[0].dtype

@@ -55,21 +55,6 @@ static inline float exponential(float x) {
 static const float MASKED = -3e38f;
 static const long BLOCK = 32;  // rows whose part of a norm's weight gradient is one sum
 
-// Attention's weights in place of its scores; of a row that may see nothing all are zero.
-static inline void weigh(float *scores, long count) {
-  float top = MASKED, sum = 0;
-#pragma omp simd reduction(max : top)
-  for (long j = 0; j < count; j++) top = scores[j] > top ? scores[j] : top;
-#pragma omp simd reduction(+ : sum)
-  for (long j = 0; j < count; j++) {
-    scores[j] = scores[j] == MASKED ? 0.0f : exponential(scores[j] - top);
-    sum += scores[j];
-  }
-  float factor = sum == 0.0f ? 0.0f : 1.0f / sum;
-#pragma omp simd
-  for (long j = 0; j < count; j++) scores[j] *= factor;
-}
-
 // Sixteen numbers in fp32, in one register where a processor has it.
 typedef float Lanes __attribute__((vector_size(64)));
 static const long LANES = 16;
@@ -88,9 +73,10 @@ static inline Lanes lanes(const bf16 *x) {
   return (Lanes)(__builtin_convertvector(halves, Wholes) << 16);
 }
 
+typedef float Eight __attribute__((vector_size(32)));
+typedef float Four __attribute__((vector_size(16)));
+
 static inline float total(Lanes x) {
-  typedef float Eight __attribute__((vector_size(32)));
-  typedef float Four __attribute__((vector_size(16)));
   Eight eight[2];
   memcpy(eight, &x, sizeof(x));
   eight[0] += eight[1];
@@ -98,6 +84,68 @@ static inline float total(Lanes x) {
   memcpy(four, eight, sizeof(four));
   four[0] += four[1];
   return (four[0][0] + four[0][2]) + (four[0][1] + four[0][3]);
+}
+
+static inline float largest(Lanes x) {
+  Eight eight[2];
+  memcpy(eight, &x, sizeof(x));
+  eight[0] = eight[0] > eight[1] ? eight[0] : eight[1];
+  Four four[2];
+  memcpy(four, eight, sizeof(four));
+  four[0] = four[0] > four[1] ? four[0] : four[1];
+  float even = four[0][0] > four[0][2] ? four[0][0] : four[0][2];
+  float odd = four[0][1] > four[0][3] ? four[0][1] : four[0][3];
+  return even > odd ? even : odd;
+}
+
+static inline void put(float *place, Lanes x) { memcpy(place, &x, sizeof(x)); }
+
+static inline void put(bf16 *place, Lanes x) {
+  typedef uint16_t Halves __attribute__((vector_size(32)));
+  typedef uint32_t Wholes __attribute__((vector_size(64)));
+  Wholes bits = (Wholes)x;
+  bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  bits = x != x ? Wholes{} + 0x7fc0u : bits;
+  Halves halves = __builtin_convertvector(bits, Halves);
+  memcpy(place, &halves, sizeof(halves));
+}
+
+static inline Lanes exponential(Lanes x) {
+  typedef int32_t Whole __attribute__((vector_size(64)));
+  x = x < -87.0f ? Lanes{} - 87.0f : x;
+  x = x > 88.0f ? Lanes{} + 88.0f : x;
+  Lanes n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;  // to the nearest
+  Lanes r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  Lanes sum = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  sum = sum * r + 8.3334519073e-3f;
+  sum = sum * r + 4.1665795894e-2f;
+  sum = sum * r + 1.6666665459e-1f;
+  sum = sum * r + 5.0000001201e-1f;
+  sum = sum * r * r + r + 1.0f;
+  return sum * (Lanes)((__builtin_convertvector(n, Whole) + 127) << 23);
+}
+
+// Room for so many numbers and whole registers of them.
+static inline long rounded_up(long count) { return (count + LANES - 1) / LANES * LANES; }
+
+// Attention's weights in place of its scores, of a row with room for whole registers; what is behind
+// the scores is written over, and of a row that may see nothing all weights are zero.
+static inline void weigh(float *scores, long count) {
+  for (long j = count; j < rounded_up(count); j++) scores[j] = MASKED;
+  Lanes tops = Lanes{} + MASKED, sums = Lanes{};
+  for (long j = 0; j < count; j += LANES) {
+    Lanes own = lanes(scores + j);
+    tops = own > tops ? own : tops;
+  }
+  float top = largest(tops);
+  for (long j = 0; j < count; j += LANES) {
+    Lanes own = lanes(scores + j);
+    Lanes weights = own == MASKED ? Lanes{} : exponential(own - top);
+    put(scores + j, weights);
+    sums += weights;
+  }
+  float sum = total(sums), factor = sum == 0.0f ? 0.0f : 1.0f / sum;
+  for (long j = 0; j < count; j += LANES) put(scores + j, lanes(scores + j) * factor);
 }
 
 // Attention of one query of one head, of V times LANES numbers. Weights are left in `scores`.
@@ -354,22 +402,23 @@ void softmax(T *scores, const uint8_t *mask, long batch, long heads, long querie
                     long keys, long mask_stride) {
 #pragma omp parallel
   {
-    std::vector<float> work(keys);
+    std::vector<float> work(rounded_up(keys));
 #pragma omp for schedule(static)
     for (long row = 0; row < batch * heads * queries; row++) {
       T *own = scores + row * keys;
       long query = row % queries, count = mask ? keys : keys - queries + query + 1;
+      float *wide = work.data();
+      long whole = keys / LANES * LANES, upto = rounded_up(count) < whole ? rounded_up(count) : whole;
+      for (long j = 0; j < upto; j += LANES) put(wide + j, lanes(own + j));
+      for (long j = upto; j < count; j++) wide[j] = widened(own[j]);
       if (mask) {
         const uint8_t *seen = mask + row / (heads * queries) * mask_stride + query * keys;
 #pragma omp simd
-        for (long j = 0; j < keys; j++) work[j] = seen[j] ? widened(own[j]) : MASKED;
-      } else {
-#pragma omp simd
-        for (long j = 0; j < count; j++) work[j] = widened(own[j]);
+        for (long j = 0; j < keys; j++) wide[j] = seen[j] ? wide[j] : MASKED;
       }
-      weigh(work.data(), count);
-#pragma omp simd
-      for (long j = 0; j < count; j++) put(own + j, work[j]);
+      weigh(wide, count);
+      for (long j = 0; j < upto; j += LANES) put(own + j, lanes(wide + j));
+      for (long j = upto; j < count; j++) put(own + j, wide[j]);
       memset(own + count, 0, (keys - count) * sizeof(T));
     }
   }
@@ -393,7 +442,7 @@ void single_query(const T *query, const T *key, const T *value, const uint8_t *m
                   long batch, long groups, long repeats, long keys, long width) {
 #pragma omp parallel
   {
-    std::vector<float> scores(keys);
+    std::vector<float> scores(rounded_up(keys));
 #pragma omp for schedule(static)
     for (long unit = 0; unit < batch * groups; unit++) {
       const uint8_t *seen = mask ? mask + unit / groups * keys : nullptr;
@@ -404,6 +453,42 @@ void single_query(const T *query, const T *key, const T *value, const uint8_t *m
         attend(q, k, v, seen, o, scores.data(), keys, width);
       }
     }
+  }
+}
+
+// Of each row of logits the log-probability of its token, the entropy of all, and the slope of the
+// first by the logits: (1 at the token) - probabilities. The last two may be missing.
+void word_numbers(const float *logits, const int64_t *tokens, float *logprobs, float *entropies,
+                  T *slopes, long rows, long words) {
+  long whole = words / LANES * LANES;
+#pragma omp parallel for schedule(static)
+  for (long row = 0; row < rows; row++) {
+    const float *own = logits + row * words;
+    Lanes tops = Lanes{} + MASKED, sums = Lanes{}, products = Lanes{};
+    for (long j = 0; j < whole; j += LANES) {
+      Lanes x = lanes(own + j);
+      tops = x > tops ? x : tops;
+    }
+    float top = largest(tops), sum = 0, product = 0;
+    for (long j = whole; j < words; j++) top = own[j] > top ? own[j] : top;
+    for (long j = 0; j < whole; j += LANES) sums += exponential(lanes(own + j) - top);
+    for (long j = whole; j < words; j++) sum += exponential(own[j] - top);
+    float all = top + __builtin_logf(total(sums) + sum), logprob = own[tokens[row]] - all;
+    logprobs[row] = logprob;
+    if (!slopes && !entropies) continue;
+    T *out = slopes ? slopes + row * words : nullptr;
+    for (long j = 0; j < whole; j += LANES) {
+      Lanes nats = lanes(own + j) - all, probability = exponential(nats);
+      products += probability * nats;
+      if (out) put(out + j, -probability);
+    }
+    for (long j = whole; j < words; j++) {
+      float nats = own[j] - all, probability = exponential(nats);
+      product += probability * nats;
+      if (out) put(out + j, -probability);
+    }
+    if (entropies) entropies[row] = -(total(products) + product);
+    if (out) put(out + tokens[row], -__builtin_expm1f(logprob));  // a sure token keeps its digits
   }
 }
 
@@ -436,7 +521,7 @@ void decode(const Layer *layers, long count, const Sizes *sizes, float *states,
     multiply(normed.data(), layer.into, layer.bias, made.data(), batch, width, wide);
 #pragma omp parallel
     {
-      std::vector<float> scores(sizes->place + 1);
+      std::vector<float> scores(rounded_up(sizes->place + 1));
 #pragma omp for schedule(static)
       for (long unit = 0; unit < batch * groups; unit++) {
         long row = unit / groups, group = unit % groups, repeats = heads / groups;

@@ -45,6 +45,7 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "softmax": [_POINTER] * 2 + [_LONG] * 5,
     "softmax_back": [_POINTER] * 3 + [_LONG] * 2,
     "single_query": [_POINTER] * 5 + [_LONG] * 5,
+    "word_numbers": [_POINTER] * 5 + [_LONG] * 2,
     "decode": [_POINTER, _LONG] + [_POINTER] * 5,
 }
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from preceptor.models.fused import takes, word_numbers
 from preceptor.models.products import product
 
 IMPOSSIBLE = -1e4
@@ -186,17 +187,11 @@ class _HeadLogprobs(torch.autograd.Function):
         kept = torch.empty(count, size, dtype=dtype) if keep else None
         for rows in _chunks(count, size):
             logits = _logits(states[rows], weight, bias, finish, temperature)
+            slopes = None if kept is None else kept[rows]
             bend = None if kept is None else _bend(logits, finish, temperature)
-            total = logits.logsumexp(-1)
-            logprobs[rows] = logits.gather(-1, tokens[rows, None])[:, 0] - total
-            if kept is None and not with_entropy:
-                continue
-            every = logits.sub_(total[:, None])
-            probabilities = every.exp() if with_entropy else every.exp_()
-            if with_entropy:
-                entropies[rows] = -torch.linalg.vecdot(probabilities, every)
-            if kept is not None:
-                kept[rows] = _slope(probabilities, logprobs[rows], tokens[rows], bend)
+            logprobs[rows], own = _numbers(logits, tokens[rows], slopes, bend, with_entropy)
+            if own is not None:
+                entropies[rows] = own
         ctx.save_for_backward(states, weight, bias, tokens, kept)
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
@@ -211,11 +206,9 @@ class _HeadLogprobs(torch.autograd.Function):
             if kept is not None:
                 slope = kept
             else:
-                logits = _logits(states[rows], weight, bias, ctx.finish, ctx.temperature)
-                bend = _bend(logits, ctx.finish, ctx.temperature)
-                every = logits.sub_(logits.logsumexp(-1, keepdim=True))
-                own = every.gather(-1, tokens[rows, None])[:, 0]
-                slope = _slope(every.exp_(), own, tokens[rows], bend)
+                slope = _logits(states[rows], weight, bias, ctx.finish, ctx.temperature)
+                bend = _bend(slope, ctx.finish, ctx.temperature)
+                _numbers(slope, tokens[rows], slope, bend, with_entropy=False)
             if ctx.needs_input_grad[0]:
                 of_states[rows] = (slope @ weight.to(slope.dtype)).float() * scale[rows]
             if ctx.needs_input_grad[1]:
@@ -275,11 +268,31 @@ def _bend(logits: Tensor, finish: Finish, temperature: float) -> Tensor | None:
     return (1.0 - (logits * (temperature / finish.cap)).square_()).clamp_(min=0.0)
 
 
-def _slope(probabilities: Tensor, logprobs: Tensor, tokens: Tensor, bend: Tensor | None) -> Tensor:
-    """(1 at the token) - probabilities, in place; 1 - p of a sure token keeps its digits."""
-    slope = probabilities.neg_()
-    slope = slope.scatter_(-1, tokens[:, None], -torch.expm1(logprobs)[:, None])
-    return slope if bend is None else slope.mul_(bend)
+def _numbers(
+    logits: Tensor,
+    tokens: Tensor,
+    slopes: Tensor | None,
+    bend: Tensor | None,
+    with_entropy: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities and entropies as `fused.word_numbers` has them; logits are written over.
+
+    To `slopes` goes (1 at the token) - probabilities; 1 - p of a sure token keeps its digits.
+    """
+    if takes(logits) and (slopes is None or takes(slopes)):
+        logprobs, entropies = word_numbers(logits, tokens, slopes, with_entropy=with_entropy)
+    else:
+        nats = logits.sub_(logits.logsumexp(-1, keepdim=True))
+        logprobs, entropies = nats.gather(-1, tokens[:, None])[:, 0], None
+        if with_entropy or slopes is not None:
+            probabilities = nats.exp() if with_entropy else nats.exp_()
+            entropies = -torch.linalg.vecdot(probabilities, nats) if with_entropy else None
+        if slopes is not None:
+            sure = -torch.expm1(logprobs)[:, None]
+            slopes.copy_(probabilities.neg_().scatter_(-1, tokens[:, None], sure))
+    if slopes is not None and bend is not None:
+        slopes.mul_(bend)
+    return logprobs, entropies
 
 
 def _chunks(count: int, size: int) -> list[slice]:
