@@ -19,8 +19,13 @@ def tensors(length: int, keys: int, groups: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize(("length", "keys"), [(5, 5), (1, 7), (3, 7)])
 @pytest.mark.parametrize("kind", ["boolean", "additive"])
 @pytest.mark.parametrize("few", [0, attention.FEW])
-def test_it_is_pytorchs_attention_gradients_too(groups, length, keys, kind, few, monkeypatch):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_it_is_pytorchs_attention_gradients_too(
+    groups, length, keys, kind, few, compiled, monkeypatch
+):
     monkeypatch.setattr(attention, "FEW", few)
+    if not compiled:
+        monkeypatch.setattr(attention, "takes", lambda *_: False)
     query, key, value = tensors(length, keys, groups)
     mask = torch.rand(2, 1, length, keys, generator=torch.Generator().manual_seed(1)) < 0.6
     mask[..., 0] = True
@@ -113,3 +118,13 @@ def test_a_choice_that_the_user_made_is_kept():
     model.set_attn_implementation("eager")
     prefer_plain_attention(model)
     assert model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("width", [16, 32])
+def test_values_may_be_narrower_than_keys(width):
+    """As multi-head latent attention has them."""
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(2, 4, n, width, generator=generator) for n in (1, 7))
+    value = torch.randn(2, 4, 7, 16, generator=generator)
+    expected = scaled_dot_product_attention(query, key, value)
+    torch.testing.assert_close(plain_attention(query, key, value, None, None), expected)

@@ -199,6 +199,17 @@ def test_numbers_of_words_are_those_of_a_softmax_in_fp64(words, dtype):
         assert torch.equal(logits, slopes)
 
 
+def test_tokens_that_are_none_are_refused_and_others_may_lie_as_they_like():
+    logits = draw(4, 32).detach()
+    for wrong in (32, -1):
+        with pytest.raises(IndexError, match="none of the 32 of the vocabulary"):
+            fused.word_numbers(logits, torch.tensor([0, 1, wrong, 2]), None, with_entropy=False)
+    tokens = torch.arange(8).view(4, 2)[:, 1].int()
+    found, _ = fused.word_numbers(logits, tokens, None, with_entropy=False)
+    expected = logits.log_softmax(-1).gather(-1, tokens.long()[:, None])[:, 0]
+    torch.testing.assert_close(found, expected)
+
+
 def test_no_number_depends_on_how_many_threads_there_are():
     x, y, weight = draw(100, 64), draw(100, 64, seed=1), draw(64, seed=2)
     found = []

@@ -16,7 +16,12 @@ ASK = "from preceptor.models import kernels; import json; print(json.dumps(kerne
 
 def missing(cache: Path, **variables: str) -> str:
     """What a new process says, whose cache and variables are these."""
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), **variables}
+    environment = {
+        **os.environ,
+        "PRECEPTOR_CACHE": str(cache),
+        "PRECEPTOR_KERNELS": "",
+        **variables,
+    }
     done = subprocess.run(
         [sys.executable, "-c", ASK], env=environment, check=True, capture_output=True, text=True
     )
@@ -26,19 +31,19 @@ def missing(cache: Path, **variables: str) -> str:
 @needs_compiler
 def test_they_are_compiled_once_and_for_this_source_alone(tmp_path):
     assert missing(tmp_path) == ""
-    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "preceptor").iterdir()}
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "kernels").iterdir()}
     assert {path.name.split("-")[1] for path in made} == {"bf16", "float"}
     assert missing(tmp_path) == ""
-    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "preceptor").iterdir()}
-    assert (tmp_path / "preceptor").stat().st_mode & 0o777 == 0o700
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "kernels").iterdir()}
+    assert (tmp_path / "kernels").stat().st_mode & 0o777 == 0o700
 
 
 @needs_compiler
 def test_a_folder_that_others_can_write_to_is_not_run_from(tmp_path):
-    (tmp_path / "preceptor").mkdir()
-    (tmp_path / "preceptor").chmod(0o777)
-    assert "others can write to" in missing(tmp_path)
-    assert not list((tmp_path / "preceptor").iterdir())
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels").chmod(0o777)
+    assert "others can write to it" in missing(tmp_path)
+    assert not list((tmp_path / "kernels").iterdir())
 
 
 def test_without_a_compiler_it_is_said_and_nothing_else_happens(tmp_path):
@@ -51,8 +56,43 @@ def test_a_compiler_that_refuses_is_quoted(tmp_path):
     program = tmp_path / "c++"
     program.write_text("#!/bin/sh\necho nothing >&2\necho 'error: no such option' >&2\nexit 1\n")
     program.chmod(0o700)
-    assert missing(tmp_path, CXX=str(program)) == "error: no such option"
-    assert not list((tmp_path / "preceptor").glob("*.so"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    said = missing(tmp_path, CXX=str(program), PATH=str(empty))
+    assert said == f"{program}: error: no such option"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    said = missing(tmp_path, CXX=str(program), PATH=str(empty))
+    assert said == f"{program}: it ends with 1"
+    assert not list((tmp_path / "kernels").glob("*.so"))
+
+
+@needs_compiler
+def test_after_a_compiler_that_refuses_the_next_is_asked(tmp_path):
+    assert missing(tmp_path, CXX="false") == ""
+
+
+@needs_compiler
+def test_a_file_that_was_cut_off_is_not_run_but_made_again(tmp_path):
+    assert missing(tmp_path) == ""
+    files = list((tmp_path / "kernels").iterdir())
+    whole = {path: path.read_bytes() for path in files}
+    for path in files:
+        path.write_bytes(whole[path][:1000])
+    assert missing(tmp_path) == ""
+    assert {path: path.read_bytes() for path in (tmp_path / "kernels").iterdir()} == whole
+
+
+def test_without_a_home_it_is_said(tmp_path):
+    code = (
+        "import pwd\ndef none(*_): raise KeyError\npwd.getpwuid = none\n"
+        "from preceptor.models import kernels; print(kernels.missing())"
+    )
+    gone = ("HOME", "PRECEPTOR_CACHE", "XDG_CACHE_HOME", "PRECEPTOR_KERNELS")
+    environment = {key: value for key, value in os.environ.items() if key not in gone}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    )
+    assert "home" in done.stdout
 
 
 def test_they_can_be_turned_off(tmp_path):

@@ -1,6 +1,8 @@
 """Fused layers must be transformers' own, gradients too, in every kind of pass that there is."""
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -105,7 +107,7 @@ def test_the_last_layer_ends_with_what_is_asked_for(dtype, monkeypatch):
     found = []
     for early in (True, False):
         if not early:
-            monkeypatch.setattr(forward, "ends_with_wanted", lambda _: False)
+            monkeypatch.setattr(forward, "last_layer", lambda _: None)
         model.zero_grad()
         with precision(dtype):
             scores = forward.row_states(model, rows, rows.last)
@@ -136,6 +138,43 @@ def test_adapters_learn_through_them():
         if parameter.requires_grad:
             gap = (learned[name] - parameter.grad).norm() / parameter.grad.norm()
             assert gap < 1e-3, name
+
+
+@needs_compiler
+def test_a_model_that_is_dropped_is_gone_at_once():
+    """A layer that held itself would hold its weights until somebody collects."""
+    _, fused = pair()
+    layer = weakref.ref(fused.model.layers[0])
+    gc.disable()
+    try:
+        del fused
+        assert layer() is None
+    finally:
+        gc.enable()
+
+
+@needs_compiler
+@pytest.mark.parametrize("how", ["layers", "config"])
+def test_a_trunk_of_fewer_layers_than_it_had_ends_with_what_is_asked_for(how):
+    plain, fused = pair()
+    for model in (plain, fused):
+        if how == "layers":
+            model.model.layers = model.model.layers[:1]
+        else:
+            model.config.num_hidden_layers = 1
+    torch.testing.assert_close(packed(fused), packed(plain), atol=1e-4, rtol=1e-4)
+
+
+@needs_compiler
+def test_heads_that_are_turned_in_part_go_transformers_way():
+    plain, fused = pair()
+    for model in (plain, fused):
+        rotary = model.model.rotary_emb
+        real = rotary.forward
+        model.model.rotary_emb.forward = lambda x, position_ids, real=real: tuple(
+            each[..., :1] for each in real(x, position_ids)
+        )
+    torch.testing.assert_close(padded(fused), padded(plain), atol=1e-5, rtol=1e-5)
 
 
 @needs_compiler
@@ -190,4 +229,4 @@ def test_layers_with_a_window_are_left_alone():
 def test_without_kernels_a_model_is_left_alone(monkeypatch):
     monkeypatch.setattr(layers, "available", lambda: False)
     model = tiny_model()
-    assert not [m for m in model.modules() if "forward" in m.__dict__]
+    assert not [m for m in model.modules() if hasattr(m, "plain_forward")]

@@ -28,6 +28,12 @@ from preceptor.models.vocabulary import embedded, head_logits, head_logprobs
 N = 40
 
 
+@pytest.fixture(params=["kernels", "torch"], autouse=True)
+def with_and_without_kernels(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setattr(vocabulary, "takes", lambda *_: False)
+
+
 def states_and_tokens(model, scale=1.0):
     size, width = model.get_output_embeddings().weight.shape
     generator = torch.Generator().manual_seed(5)

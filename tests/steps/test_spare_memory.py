@@ -12,11 +12,11 @@ TINY = Path(__file__).parents[1] / "tiny.yaml"
 
 
 def test_steps_between_the_stages_spare_memory_as_sft_does(tmp_path, monkeypatch):
-    copies, heaps, ordered = [], [], engine.ordered_weights
+    copies, heaps, fast = [], [], engine.fast_steps
     monkeypatch.setattr(
         engine,
-        "ordered_weights",
-        lambda model, spare: copies.append(spare) or ordered(model, spare),
+        "fast_steps",
+        lambda model, spare: copies.append(spare) or fast(model, spare),
     )
     monkeypatch.setattr(
         "preceptor.pipeline.keep_freed_memory", lambda spare=False: heaps.append(spare)

@@ -16,8 +16,8 @@ from transformers import DynamicCache, PreTrainedModel
 from preceptor.generation.cache import RoomyLayer
 from preceptor.generation.weights import ordered_weights
 from preceptor.models.fused import WIDTHS, product_dtype
-from preceptor.models.kernels import LANES, LayerPointers, LayerSizes, decode
-from preceptor.models.layers import is_fused
+from preceptor.models.kernels import LANES, NUMBERS, LayerPointers, LayerSizes, decode
+from preceptor.models.layers import is_fused, running_layers
 from preceptor.models.load import trunk
 
 
@@ -37,8 +37,13 @@ def fast_steps(model: PreTrainedModel, spare_memory: bool = False) -> Iterator["
 
 def decodable(model: PreTrainedModel) -> list[Any]:
     """The model's layers, or none if `Decoder` does not know all that they do."""
-    layers = list(getattr(trunk(model), "layers", []))
-    return layers if layers and all(map(_is_known, layers)) else []
+    whole: Any = trunk(model)
+    layers = running_layers(whole)
+    known = len(layers) == whole.config.num_hidden_layers and all(map(_is_known, layers))
+    if not layers or not known or product_dtype() not in NUMBERS:
+        return []
+    turns_all = 2 * whole.rotary_emb.inv_freq.numel() == layers[0].self_attn.head_dim
+    return layers if turns_all else []
 
 
 def _is_known(layer: Any) -> bool:

@@ -263,10 +263,11 @@ def stream(
     uniforms = row_uniforms(seed, "stream", [(0,)], length)
     end = cast(int, tokenizer.eos_token_id)
     shown = ""
-    for said in _growing(model, [prompt], uniforms, [end], stops, temperature, None):
-        text = stops.cut(text_of_ids(tokenizer, said.responses[0])).lstrip()
-        if not said.finished[0] and len(said.responses[0]) < length:
-            text = stops.settled(text)
-        if not text.endswith("\ufffd") and text.startswith(shown):
-            yield text[len(shown) :]
-            shown = text
+    with fast_steps(model) as decoder:
+        for said in _growing(model, [prompt], uniforms, [end], stops, temperature, decoder):
+            text = stops.cut(text_of_ids(tokenizer, said.responses[0])).lstrip()
+            if not said.finished[0] and len(said.responses[0]) < length:
+                text = stops.settled(text)
+            if not text.endswith("\ufffd") and text.startswith(shown):
+                yield text[len(shown) :]
+                shown = text

@@ -1,8 +1,9 @@
-"""Attention for short sequences and for single queries on a CPU: two plain matrix products.
+"""Attention for short sequences on a CPU by plain products, for single queries by kernels of ours.
 
 PyTorch's fused kernel for CPUs takes longer than the products it replaces at the lengths that small
-recipes have, most of all backwards, and for a single query at any length (docs/log.md). It spares
-memory instead, so it stays in charge of long sequences and of other devices.
+recipes have, most of all backwards (docs/log.md). It spares memory instead, so it stays in charge
+of long sequences and of other devices. Where there are no kernels of ours (kernels.py), single
+queries are answered by plain products too.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ LONGEST = 256
 """Keys [positions] up to which the plain products were measured to be faster for many queries."""
 FEW = 2048
 """Keys of all rows and groups, for each head of a group, up to which the fused kernel answers a
-single query sooner.
+single query sooner than the products, where no kernel of ours does.
 
 The products' own overhead is 0.2 ms a layer then, several times the work (docs/log.md).
 """
@@ -194,7 +195,7 @@ def plain_attention(
     boolean = mask is None or mask.dtype == torch.bool
     if length == 1 and boolean and not _learns(query, key, value):
         query, key = query.to(value.dtype), key.to(value.dtype)
-        if takes(query, key, value) and width in WIDTHS:
+        if takes(query, key, value) and width in WIDTHS and value.shape[3] == width:
             return single_query(query, key, value, mask)
     # The heads that share a key-value head stand in one row, so nothing is copied for them.
     query = query.reshape(batch, groups, heads // groups * length, width)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from preceptor.models.attention import can_pack
-from preceptor.models.layers import ends_with_wanted
+from preceptor.models.layers import last_layer
 from preceptor.models.load import scalar_head, trunk
 from preceptor.models.packing import Packing, as_row, pack, pack_groups, packed, rows_at
 from preceptor.models.precision import precision
@@ -83,16 +83,16 @@ def packed_states(
 
     Of the last layer only they need what comes after attention, which is most of a layer.
     """
-    early = ends_with_wanted(model)
+    last = last_layer(model)
     # With a mask of four axes transformers makes none of its own; attention knows the packing.
-    with packed(packing, places if early else None):
+    with packed(packing, last, places):
         states: Tensor = trunk(model)(
             inputs_embeds=embedded(model, input_ids[None]),
             position_ids=packing.positions[None],
             attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),
             use_cache=False,
         ).last_hidden_state
-    return states[0] if early else rows_at(states[0], places)
+    return rows_at(states[0], places) if last is None else states[0]
 
 
 def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:

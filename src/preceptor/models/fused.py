@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from preceptor.models.kernels import BLOCK, NUMBERS, available, call
 from preceptor.models.packing import Batches
@@ -103,7 +104,13 @@ def word_numbers(
 
     The derivative of the log-probabilities by the logits is written to `slopes` [N, V], which may
     be the logits themselves.
+
+    Raises:
+        IndexError: a token is none of the vocabulary's.
     """
+    tokens = tokens.long().contiguous()
+    if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < logits.shape[1]:
+        raise IndexError(f"a token is none of the {logits.shape[1]} of the vocabulary")
     logprobs = logits.new_empty(len(logits))
     entropies = torch.empty_like(logprobs) if with_entropy else None
     dtype = logits.dtype if slopes is None else slopes.dtype
@@ -149,6 +156,7 @@ class _AddNorm(torch.autograd.Function):
         return total, normed
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
         total, weight, scale = ctx.saved_tensors
         more, grad = grads
@@ -176,6 +184,7 @@ class _Add(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
         return grads[0], grads[0].to(ctx.dtype)
 
@@ -191,6 +200,7 @@ class _SwiGLU(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
         gate, up = (x.contiguous() for x in ctx.saved_tensors)
         of_gate, of_up = torch.empty_like(gate), torch.empty_like(up)
@@ -218,6 +228,7 @@ class _ToHeads(torch.autograd.Function):
         )
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
         rows = _rows_of(grads, ctx.batches, ctx.rotation, ctx.scale)
         return rows.view(ctx.shape), None, None, None, None
@@ -230,6 +241,7 @@ class _FromHeads(torch.autograd.Function):
         return _rows_of(parts, batches, None, 1.0)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
         rows, stride = _rows(grads[0])
         shape = (ctx.batches, ctx.heads, ctx.width)
@@ -252,6 +264,7 @@ class _Softmax(torch.autograd.Function):
         return scores
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
         (weights,) = ctx.saved_tensors
         grad = grads[0].contiguous()

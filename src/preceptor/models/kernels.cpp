@@ -1,9 +1,10 @@
 // What a transformer's layer does between its matrix products, each in one walk over its numbers.
 //
-// PyTorch does it in some thirty operations a layer and direction, each of which fetches its numbers
-// from memory and takes them back. Everything is computed in fp32; products are given and give T,
-// which is NUMBER: float, or bf16 where it is compiled so. Rows are shared out among the threads of
-// PyTorch's own pool, and no sum depends on how many there are. Shapes are in kernels.py.
+// PyTorch does it in some thirty operations a layer and direction, each of which fetches its
+// numbers from memory and takes them back. Everything is computed in fp32; products are given and
+// give T, which is NUMBER: float, or bf16 where it is compiled so. Rows are shared out among the
+// threads of PyTorch's own pool, and no sum depends on how many there are. Shapes are in
+// kernels.py.
 
 #include <cstdint>
 #include <cstring>
@@ -128,8 +129,8 @@ static inline Lanes exponential(Lanes x) {
 // Room for so many numbers and whole registers of them.
 static inline long rounded_up(long count) { return (count + LANES - 1) / LANES * LANES; }
 
-// Attention's weights in place of its scores, of a row with room for whole registers; what is behind
-// the scores is written over, and of a row that may see nothing all weights are zero.
+// Attention's weights in place of its scores, of a row with room for whole registers; what is
+// behind the scores is written over, and of a row that may see nothing all weights are zero.
 static inline void weigh(float *scores, long count) {
   for (long j = count; j < rounded_up(count); j++) scores[j] = MASKED;
   Lanes tops = Lanes{} + MASKED, sums = Lanes{};
@@ -179,7 +180,8 @@ static inline void turn(const T *x, const float *cosines, const float *sines, T 
   }
 }
 
-// The same by the number of lanes that a head of this width fills; other widths are never asked for.
+// The same by the number of lanes that a head of this width fills; other widths are never asked
+// for.
 static void attend(const T *query, const T *key, const T *value, const uint8_t *seen, T *out,
                    float *scores, long keys, long width) {
   switch (width / LANES) {
@@ -220,7 +222,8 @@ static void multiply_rows(const T *x, const T *weight, const float *bias, T *out
   for (long m = 0; m < M; m++) sums[m] = bias ? lanes(bias) : Lanes{};
   for (long k = 0; k < width; k += STEP) {
     __builtin_prefetch(weight + k * LANES + 32 * LANES * STEP);
-    for (long m = 0; m < M; m++) sums[m] = multiplied(x + m * width + k, weight + k * LANES, sums[m]);
+    for (long m = 0; m < M; m++)
+      sums[m] = multiplied(x + m * width + k, weight + k * LANES, sums[m]);
   }
   for (long m = 0; m < M; m++) {
     float found[LANES];
@@ -251,7 +254,7 @@ extern "C" {
 
 // total = x + y, normed = total / sqrt(mean(total^2) + eps) * weight. Without y, total is x.
 void add_norm(const float *x, const T *y, const float *weight, float *total, T *normed,
-                     float *scale, long rows, long width, float eps) {
+              float *scale, long rows, long width, float eps) {
 #pragma omp parallel for schedule(static)
   for (long i = 0; i < rows; i++) {
     const float *a = x + i * width;
@@ -279,9 +282,9 @@ void add_norm(const float *x, const T *y, const float *weight, float *total, T *
 }
 
 // `more` is what total's gradient has from elsewhere; it may be missing, as may of_y and of_weight.
-void add_norm_back(const T *grad, const float *more, const float *total,
-                          const float *weight, const float *scale, float *of_x, T *of_y,
-                          float *of_weight, long rows, long width) {
+void add_norm_back(const T *grad, const float *more, const float *total, const float *weight,
+                   const float *scale, float *of_x, T *of_y, float *of_weight, long rows,
+                   long width) {
   long blocks = (rows + BLOCK - 1) / BLOCK;
 #pragma omp parallel for schedule(static)
   for (long block = 0; block < blocks; block++) {
@@ -320,7 +323,7 @@ void add(const float *x, const T *y, float *total, long count) {
 
 // silu(gate) * up; rows of gate and of up begin so many numbers after one another.
 void swiglu(const T *gate, const T *up, T *out, long rows, long width, long gate_stride,
-                   long up_stride) {
+            long up_stride) {
 #pragma omp parallel for schedule(static)
   for (long i = 0; i < rows; i++) {
     const T *g = gate + i * gate_stride, *u = up + i * up_stride;
@@ -333,8 +336,7 @@ void swiglu(const T *gate, const T *up, T *out, long rows, long width, long gate
   }
 }
 
-void swiglu_back(const T *grad, const T *gate, const T *up, T *of_gate, T *of_up,
-                        long count) {
+void swiglu_back(const T *grad, const T *gate, const T *up, T *of_gate, T *of_up, long count) {
 #pragma omp parallel for simd schedule(static)
   for (long i = 0; i < count; i++) {
     float x = widened(gate[i]), g = widened(grad[i]);
@@ -344,12 +346,12 @@ void swiglu_back(const T *grad, const T *gate, const T *up, T *of_gate, T *of_up
   }
 }
 
-// Rows of H heads to [B, H, L, d], rotated by position and scaled. `index` has the row of each place
-// of the batch, `count` or more where there is none; without it they are in order. Without cosines
-// nothing is rotated; row r has those of r modulo `period`.
-void to_heads(const T *in, const float *cosines, const float *sines, const int64_t *index,
-                     T *out, long batch, long length, long heads, long width, long stride,
-                     long count, long period, float scale) {
+// Rows of H heads to [B, H, L, d], rotated by position and scaled. `index` has the row of each
+// place of the batch, `count` or more where there is none; without it they are in order. Without
+// cosines nothing is rotated; row r has those of r modulo `period`.
+void to_heads(const T *in, const float *cosines, const float *sines, const int64_t *index, T *out,
+              long batch, long length, long heads, long width, long stride, long count, long period,
+              float scale) {
 #pragma omp parallel for schedule(static)
   for (long place = 0; place < batch * length; place++) {
     long row = index ? index[place] : place;
@@ -370,9 +372,9 @@ void to_heads(const T *in, const float *cosines, const float *sines, const int64
 }
 
 // The way back, which is also what takes gradients back: the turn's transpose.
-void from_heads(const T *in, const float *cosines, const float *sines, const int64_t *index,
-                       T *out, long batch, long length, long heads, long width, long count,
-                       long period, float scale) {
+void from_heads(const T *in, const float *cosines, const float *sines, const int64_t *index, T *out,
+                long batch, long length, long heads, long width, long count, long period,
+                float scale) {
   long half = width / 2;
 #pragma omp parallel for schedule(static)
   for (long place = 0; place < batch * length; place++) {
@@ -398,8 +400,8 @@ void from_heads(const T *in, const float *cosines, const float *sines, const int
 }
 
 // In place. Without a mask it is causal, and the last query sees all keys.
-void softmax(T *scores, const uint8_t *mask, long batch, long heads, long queries,
-                    long keys, long mask_stride) {
+void softmax(T *scores, const uint8_t *mask, long batch, long heads, long queries, long keys,
+             long mask_stride) {
 #pragma omp parallel
   {
     std::vector<float> work(rounded_up(keys));
@@ -408,7 +410,8 @@ void softmax(T *scores, const uint8_t *mask, long batch, long heads, long querie
       T *own = scores + row * keys;
       long query = row % queries, count = mask ? keys : keys - queries + query + 1;
       float *wide = work.data();
-      long whole = keys / LANES * LANES, upto = rounded_up(count) < whole ? rounded_up(count) : whole;
+      long whole = keys / LANES * LANES,
+           upto = rounded_up(count) < whole ? rounded_up(count) : whole;
       for (long j = 0; j < upto; j += LANES) put(wide + j, lanes(own + j));
       for (long j = upto; j < count; j++) wide[j] = widened(own[j]);
       if (mask) {
@@ -437,7 +440,8 @@ void softmax_back(const T *weights, const T *grad, T *of_scores, long rows, long
   }
 }
 
-// Attention of one query a head, R heads for each of G that have keys and values, of width 16 to 128.
+// Attention of one query a head, R heads for each of G that have keys and values, of width 16 to
+// 128.
 void single_query(const T *query, const T *key, const T *value, const uint8_t *mask, T *out,
                   long batch, long groups, long repeats, long keys, long width) {
 #pragma omp parallel

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from preceptor.data.packages import cache_folder
+
 SOURCE = Path(__file__).with_name("kernels.cpp")
 FLAGS = (
     *("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC"),
@@ -104,9 +106,8 @@ def missing() -> str:
     try:
         for dtype in NUMBERS:
             _functions(dtype)
-    except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", None) or error).strip().splitlines()
-        return next((line for line in said if "error" in line), said[0])[:200]
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder is known
+        return str(error).strip()[:200] or type(error).__name__
     return ""
 
 
@@ -116,7 +117,7 @@ def _functions(dtype: torch.dtype) -> dict[str, "ctypes._NamedFuncPointer"]:
     library = ctypes.CDLL(str(_library(NUMBERS[dtype])))
     if _thread_pools() - before:
         # Its threads and PyTorch's would wait for work on the same cores, at full speed.
-        raise OSError("it would bring a second pool of OpenMP threads")
+        raise OSError("it would bring a second pool of OpenMP threads; g++ does not")
     found = {}
     for name, arguments in _ARGUMENTS.items():
         found[name] = library[name]
@@ -127,39 +128,52 @@ def _functions(dtype: torch.dtype) -> dict[str, "ctypes._NamedFuncPointer"]:
 def _library(number: str) -> Path:
     """The compiled file: of this source, for this processor, in the user's own cache.
 
+    Its name ends with its hash, so that one that was cut off or changed is not run.
+
     Raises:
-        OSError: no compiler, or nowhere to write.
-        subprocess.SubprocessError: it refuses the source.
+        OSError: no compiler that takes the source, or nowhere to write.
     """
-    compiler = next(filter(None, map(shutil.which, _compilers())), None)
-    if compiler is None:
-        raise FileNotFoundError("no C++ compiler: neither CXX nor c++, g++ or clang++ in PATH")
-    parts = (SOURCE.read_text(encoding="utf-8"), *FLAGS, compiler, number, _processor())
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    path = _folder() / f"kernels-{number}-{key}.so"
-    if not path.is_file():
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
+    source = SOURCE.read_text(encoding="utf-8")
+    key = _hash("\n".join((source, *FLAGS, number, _processor())).encode())
+    folder = _folder()
+    for path in sorted(folder.glob(f"kernels-{number}-{key}-*.so")):
+        if path.stem.endswith(_hash(path.read_bytes())):
+            return path
+    said = "no C++ compiler: neither CXX nor c++, g++ or clang++ in PATH"
+    for compiler in filter(None, map(shutil.which, _compilers())):
+        with tempfile.TemporaryDirectory(dir=folder) as inside:
+            made = Path(inside) / "kernels.so"
             command = [compiler, *FLAGS, f"-DNUMBER={number}", "-o", str(made), str(SOURCE)]
-            subprocess.run(  # noqa: S603 - a compiler of this machine, by a list
-                command, check=True, capture_output=True, text=True, timeout=120
+            done = subprocess.run(  # noqa: S603 - a compiler of this machine, by a list
+                command, check=False, capture_output=True, text=True, errors="replace"
             )
+            if done.returncode or not made.is_file():
+                lines = done.stderr.strip().splitlines() or [f"it ends with {done.returncode}"]
+                told = next((line for line in lines if "error" in line), lines[0])
+                said = f"{compiler}: {told}"
+                continue
+            path = folder / f"kernels-{number}-{key}-{_hash(made.read_bytes())}.so"
             made.replace(path)
-    return path
+            return path
+    raise FileNotFoundError(said)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _compilers() -> list[str]:
-    return [os.environ.get("CXX") or "c++", "c++", "g++", "clang++"]
+    names = (os.environ.get("CXX"), "c++", "g++", "clang++")
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def _folder() -> Path:
     """Where only this user can write, for what lies there is run."""
-    cache_folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(cache_folder) / "preceptor"
+    folder = cache_folder() / "kernels"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"others can write to {folder}: make it yours alone, chmod 700")
+        raise PermissionError(f"{folder} is another user's, or others can write to it")
     return folder
 
 

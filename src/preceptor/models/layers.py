@@ -5,7 +5,6 @@ forwards and backwards, which took more than half of a small model's time (docs/
 layers are still transformers' own, or what was put in their place: adapters, ordered weights.
 """
 
-from types import MethodType
 from typing import Any, cast
 
 import torch
@@ -37,34 +36,39 @@ NORMS = (LlamaRMSNorm, MistralRMSNorm, Qwen2RMSNorm)
 def fuse_layers(model: PreTrainedModel) -> None:
     """Give layers that are known the forward pass of this module, where kernels can be compiled.
 
-    At each call what a layer is asked for decides whether it takes it, or transformers' own.
+    They become of a class of ours: a method kept in the layer itself would keep the layer, and with
+    it the model's weights, until the next collection. At each call what a layer is asked for
+    decides whether it takes that pass, or transformers' own.
     """
     config: Any = model.config.get_text_config()
     if getattr(config, "hidden_act", None) != "silu" or not available():
         return
-    for module in model.modules():
-        if type(module) in NORMS:
-            module.forward = MethodType(norm_forward, module)
-        elif type(module) in LAYERS and _sees_all(module.self_attn):
-            module.forward = MethodType(layer_forward, module)
+    for module in list[Any](model.modules()):
+        if type(module) in NORMS or (type(module) in LAYERS and _sees_all(module.self_attn)):
+            module.__class__ = _FUSED[type(module)]
 
 
 def is_fused(layer: Any) -> bool:
     """Whether a layer was given the forward pass of this module, and may take it."""
-    own = getattr(layer.__dict__.get("forward"), "__func__", None)
-    return own is layer_forward and bool(layer.self_attn.config._attn_implementation == NAME)
+    ours = getattr(type(layer), "forward", None) is layer_forward
+    return ours and bool(layer.self_attn.config._attn_implementation == NAME)
 
 
-def ends_with_wanted(model: PreTrainedModel) -> bool:
-    """Whether the last layer of this model gives the wanted places of a packed row alone."""
-    layers = [module for module in model.modules() if type(module) in LAYERS]
-    return bool(layers) and is_fused(layers[-1])
+def last_layer(model: PreTrainedModel) -> Any:
+    """The last layer that a pass goes through, if it is fused, and so can end with few places."""
+    layers = running_layers(getattr(model, model.base_model_prefix, model))
+    return layers[-1] if layers and is_fused(layers[-1]) else None
+
+
+def running_layers(trunk: Any) -> list[Any]:
+    """The layers of a trunk that its configuration counts; there may be more."""
+    return list(getattr(trunk, "layers", []))[: trunk.config.num_hidden_layers]
 
 
 def norm_forward(norm: Any, hidden_states: Tensor) -> Tensor:
     """A norm that stands alone: [.., D] in fp32."""
     if not takes(hidden_states) or hidden_states.dtype != torch.float32:
-        return cast(Tensor, type(norm).forward(norm, hidden_states))
+        return cast(Tensor, norm.plain_forward(hidden_states))
     return rms_norm(hidden_states, norm.weight, norm.variance_epsilon, torch.float32)
 
 
@@ -81,10 +85,9 @@ def layer_forward(
     """transformers' interface of a layer: [B, L, D] in fp32 to [B, L, D]."""
     attention, mlp = layer.self_attn, layer.mlp
     dtype = product_dtype()
-    wanted = wanted_places() if _is_last(attention) else None
+    wanted = wanted_places(layer)
     if not _fits(attention, hidden_states, attention_mask, position_embeddings, dtype):
-        own = type(layer).forward(
-            layer,
+        own = layer.plain_forward(
             hidden_states,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -133,10 +136,6 @@ def _projections(attention: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
     return attention.q_proj, attention.k_proj, attention.v_proj
 
 
-def _is_last(attention: Any) -> bool:
-    return bool(attention.layer_idx == attention.config.num_hidden_layers - 1)
-
-
 def _in_order(batch: int, length: int) -> Batches:
     return Batches(((batch, length),), (None,), batch * length, batch * length)
 
@@ -164,7 +163,16 @@ def _fits(
     return (
         takes(hidden_states, *position_embeddings)
         and dtype in NUMBERS
+        and position_embeddings[0].shape[-1] == attention.head_dim
         and attention.config._attn_implementation == NAME
         and not (attention.training and attention.attention_dropout)
         and not torch.compiler.is_compiling()
     )
+
+
+_FUSED: dict[Any, Any] = {
+    own: type(own.__name__, (own,), {"forward": forward, "plain_forward": own.forward})
+    for kinds, forward in ((LAYERS, layer_forward), (NORMS, norm_forward))
+    for own in kinds
+}
+"""Their classes with the forward passes of this module, transformers' own beside them."""

@@ -127,15 +127,16 @@ def _packing_of(
 
 
 _packing: ContextVar[Packing | None] = ContextVar("packing", default=None)
-_wanted: ContextVar[Tensor | None] = ContextVar("wanted", default=None)
+_wanted: ContextVar[tuple[object, Tensor] | None] = ContextVar("wanted", default=None)
 
 
 @contextmanager
-def packed(packing: Packing, wanted: Tensor | None = None) -> Iterator[None]:
+def packed(packing: Packing, last: object = None, places: Tensor | None = None) -> Iterator[None]:
     """Within it attention takes its one row for the sequences of this packing.
 
-    A last layer that is ours (layers.py) ends with the `wanted` places of the row alone.
+    A `last` layer of ours (layers.py) ends with these places of the row alone.
     """
+    wanted = None if last is None or places is None else (last, places)
     tokens = _packing.set(packing), _wanted.set(wanted)
     try:
         yield
@@ -149,9 +150,10 @@ def current_packing() -> Packing | None:
     return _packing.get()
 
 
-def wanted_places() -> Tensor | None:
-    """The places [N] of the packed row whose states are asked for, if not all are."""
-    return _wanted.get()
+def wanted_places(layer: object) -> Tensor | None:
+    """The places [N] of the packed row with which this layer is to end, if not with all."""
+    wanted = _wanted.get()
+    return wanted[1] if wanted is not None and wanted[0] is layer else None
 
 
 def as_batch(row: Tensor, packing: Packing) -> Tensor:

@@ -91,7 +91,8 @@ def take_step(
             "optimizer step; the last checkpoint is good. Usual cause: learning rate too high, or "
             "bad data."
         )
-    nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, total)
+    if norm + 1e-6 > max_grad_norm:  # it would multiply every gradient by 1 otherwise
+        nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, total)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     optimizer.step()
