@@ -113,7 +113,7 @@ def test_probes_of_the_reward_model_stand_in_its_folder_and_in_the_results(whole
     assert results["reward_model"]["probes"] == summary["probes"]
     assert set(summary["probes"]) == set(PROBES)
     gamed = {f"probe_{name}" for name, found in summary["probes"].items()
-             if (found["scores_higher"]["mean"] or 0) > 0.5}  # fmt: skip
+             if (found["scores_higher"]["low"] or 0) > 0.5}  # fmt: skip
     assert {a["name"] for a in results["alarms"] if a["stage"] == "reward"} == gamed
 
 

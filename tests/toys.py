@@ -106,7 +106,9 @@ KINDS = {
 }
 
 
-def pair(kind: str = "llama", **options: int) -> tuple[PreTrainedModel, PreTrainedModel]:
+def pair(
+    kind: str = "llama", heads: tuple[int, int] = (4, 2), head_dim: int = 16, **options: int
+) -> tuple[PreTrainedModel, PreTrainedModel]:
     """One model twice: as transformers has it, and with fused layers."""
     cls, config = KINDS[kind]
     torch.manual_seed(0)
@@ -115,8 +117,9 @@ def pair(kind: str = "llama", **options: int) -> tuple[PreTrainedModel, PreTrain
             vocab_size=32,
             hidden_size=64,
             num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
+            num_attention_heads=heads[0],
+            num_key_value_heads=heads[1],
+            head_dim=head_dim,
             intermediate_size=96,
             pad_token_id=0,
             eos_token_id=END,

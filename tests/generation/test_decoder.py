@@ -35,9 +35,12 @@ def without_decoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @needs_compiler
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_draws_what_the_layers_draw(kind, monkeypatch):
-    _, model = pair(kind)
+@pytest.mark.parametrize(
+    ("kind", "heads", "head_dim"),
+    [*((kind, (4, 2), 16) for kind in KINDS), ("llama", (4, 1), 64), ("llama", (2, 2), 96)],
+)
+def test_it_draws_what_the_layers_draw(kind, heads, head_dim, monkeypatch):
+    _, model = pair(kind, heads, head_dim)
     steps = []
     real = decoder.Decoder.step
     monkeypatch.setattr(decoder.Decoder, "step", lambda *a: steps.append(len(a[1])) or real(*a))
