@@ -111,8 +111,8 @@ def test_products_are_six_for_each_weight_and_token(toy):
     last = model.model.layers[-1]
     after = sum(p.numel() for p in (last.self_attn.o_proj.weight, *last.mlp.parameters()))
     assert TOY.after_attention() == after
-    # Policy and value model pass over 4 x (8 + 20) tokens, the head over the 4 x 20 of responses, as
-    # does what comes after the last layer's attention.
+    # Policy and value model pass over 4 x (8 + 20) tokens, the head over the 4 x 20 of responses;
+    # so does what comes after the last layer's attention.
     of_two = blocks * 4 * 28 - after * 4 * 8
     assert update_products(toy, 20.0) == 6 * (2 * of_two + head * 4 * 20)
 
