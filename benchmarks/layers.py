@@ -10,7 +10,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from unittest.mock import patch
 
 import torch
@@ -41,12 +40,14 @@ def model_of(name: str, *, fused: bool) -> PreTrainedModel:
     return model
 
 
-def without_kernels() -> ExitStack:
-    """Within it nobody takes a kernel, nor the decoder, whatever layers a model has."""
-    stack = ExitStack()
-    stack.enter_context(patch("preceptor.models.attention.takes", lambda *_: False))
-    stack.enter_context(patch("preceptor.models.vocabulary.takes", lambda *_: False))
-    return stack
+def plainly(run: Callable[[], object]) -> object:
+    """Where nobody takes a kernel, whatever layers a model has."""
+    with (
+        patch("preceptor.models.attention.takes", lambda *_: False),
+        patch("preceptor.models.attention.available", lambda: False),
+        patch("preceptor.models.vocabulary.takes", lambda *_: False),
+    ):
+        return run()
 
 
 def compared(ways: dict[str, Callable[[], object]], scale: float = 1.0) -> str:
@@ -79,10 +80,6 @@ def main() -> None:
         def states(model: PreTrainedModel, rows=rows, every=every) -> torch.Tensor:
             with precision(dtype):
                 return row_states(model, rows, every)
-
-        def plainly(run: Callable[[], object]) -> object:
-            with without_kernels():
-                return run()
 
         both = {
             "plain": lambda p=plain, s=states: plainly(lambda: s(p).sum().backward()),

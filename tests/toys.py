@@ -46,6 +46,7 @@ def tiny_model(kind: str = "llama", seed: int = 0) -> PreTrainedModel:
                 num_attention_heads=heads[0],
                 num_key_value_heads=heads[1],
                 intermediate_size=32,
+                head_dim=16,  # which the decoder knows
                 max_position_embeddings=64,
                 tie_word_embeddings=True,
                 bos_token_id=None,

@@ -57,6 +57,9 @@ def test_it_draws_what_the_layers_draw(kind, heads, head_dim, monkeypatch):
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_what_it_draws_has_the_log_probabilities_of_the_training_pass(dtype):
     _, model = pair()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.div_(5.0)  # as large as a model's: with larger ones rounding is, too
     prompts = PROMPTS * 4
     with precision(dtype):
         found = drawn(model, 4, 40)
@@ -64,8 +67,7 @@ def test_what_it_draws_has_the_log_probabilities_of_the_training_pass(dtype):
         with torch.no_grad():
             again = response_logprobs(model, rows)[rows.response_mask]
     told = torch.tensor([number for row in found.logprobs for number in row])
-    # These weights are five times as large as any model's, and so is what rounding makes of them.
-    assert float((again - told).abs().mean()) < sampling_tolerance(dtype)
+    assert float((again - told).abs().max()) < sampling_tolerance(dtype)
 
 
 @needs_compiler

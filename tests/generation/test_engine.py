@@ -56,14 +56,14 @@ def test_a_small_cache_changes_nothing_and_is_not_exceeded(any_model, monkeypatc
     given = (any_model, PROMPTS * 5, uniforms_for(20))
     whole = sample(*given, stop_ids=[END])
     positions = []
-    update = RoomyLayer.update
+    extend = RoomyLayer.extend
 
-    def seen(*given):
-        keys, values = update(*given)
-        positions.append(len(keys) * keys.shape[2])
-        return keys, values
+    def seen(layer, count):
+        begin = extend(layer, count)
+        positions.append(len(layer.keys) * layer.keys.shape[2])
+        return begin
 
-    monkeypatch.setattr(RoomyLayer, "update", seen)
+    monkeypatch.setattr(RoomyLayer, "extend", seen)
     monkeypatch.setattr(engine, "CACHE_BYTES", 64 * cached_bytes(any_model))
     small = sample(*given, stop_ids=[END])
     assert 50 < max(positions) <= 64
@@ -92,13 +92,9 @@ def test_a_prompt_is_encoded_once_for_all_its_responses(any_model, monkeypatch):
         for i in range(20)
     ]
     seen = []
-    trunk = engine.trunk
+    embedded = engine.embedded
     monkeypatch.setattr(
-        engine,
-        "trunk",
-        lambda model: (
-            lambda **given: seen.append(given["inputs_embeds"].shape[:2]) or trunk(model)(**given)
-        ),
+        engine, "embedded", lambda model, ids: seen.append(tuple(ids.shape)) or embedded(model, ids)
     )
     together = sample(any_model, PROMPTS * 5, uniforms_for(20), stop_ids=[END])
     assert seen[0] == (4, 7) and seen[1] == (20, 1)

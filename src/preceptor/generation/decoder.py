@@ -39,8 +39,9 @@ def decodable(model: PreTrainedModel) -> list[Any]:
     """The model's layers, or none if `Decoder` does not know all that they do."""
     whole: Any = trunk(model)
     layers = running_layers(whole)
-    known = len(layers) == whole.config.num_hidden_layers and all(map(_is_known, layers))
-    if not layers or not known or product_dtype() not in NUMBERS:
+    if not layers or not all(map(_is_known, layers)) or product_dtype() not in NUMBERS:
+        return []
+    if len(layers) != whole.config.num_hidden_layers:  # the cache would have more
         return []
     turns_all = 2 * whole.rotary_emb.inv_freq.numel() == layers[0].self_attn.head_dim
     return layers if turns_all else []
@@ -108,7 +109,7 @@ class Decoder:
             starts: [B], the place in the cache where each row begins.
             cache: one of `roomy_cache`, with everything before.
         """
-        states = vectors.clone().contiguous()
+        states = vectors.clone()
         cosines, sines = self.trunk.rotary_emb(states, position_ids=positions)
         for pointers, layer in zip(self.pointers, cache.layers, strict=True):
             room = cast(RoomyLayer, layer)

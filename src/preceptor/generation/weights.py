@@ -37,8 +37,8 @@ def ordered_weights(model: PreTrainedModel, spare: bool = False) -> Iterator[Non
     before = [layer.__dict__.get("forward") for layer in layers]  # somebody's own, if any
     try:
         for group in _groups(trunk(model)):
-            for layer, product in zip(group, _ordered_group(group), strict=True):
-                layer.forward = product  # type: ignore[assignment,method-assign]
+            for layer, ours in zip(group, _ordered_group(group), strict=True):
+                layer.forward = ours  # type: ignore[assignment,method-assign]
         yield
     finally:
         for layer, own in zip(layers, before, strict=True):

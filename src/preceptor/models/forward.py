@@ -83,7 +83,7 @@ def packed_states(
 
     Of the last layer only they need what comes after attention, which is most of a layer.
     """
-    last = last_layer(model)
+    last = last_layer(trunk(model))
     # With a mask of four axes transformers makes none of its own; attention knows the packing.
     with packed(packing, last, places):
         states: Tensor = trunk(model)(

@@ -3,8 +3,7 @@
 // PyTorch does it in some thirty operations a layer and direction, each of which fetches its
 // numbers from memory and takes them back. Everything is computed in fp32; products are given and
 // give T, which is NUMBER: float, or bf16 where it is compiled so. Rows are shared out among the
-// threads of PyTorch's own pool, and no sum depends on how many there are. Shapes are in
-// kernels.py.
+// threads of PyTorch's own pool, and no sum depends on how many there are. Shapes are in fused.py.
 
 #include <cstdint>
 #include <cstring>
@@ -34,30 +33,14 @@ static inline void put(bf16 *place, float x) {  // to the nearest, ties to even,
   *place = x != x ? bf16(0x7fc0) : bf16(bits);
 }
 
-// e^x to 2 units in the last place: 2^n e^r, |r| <= ln 2 / 2, by the polynomial of Cephes' expf.
-static inline float exponential(float x) {
-  x = x < -87.0f ? -87.0f : x;
-  x = x > 88.0f ? 88.0f : x;
-  float n = __builtin_rintf(x * 1.44269504088896341f);
-  float r = x - n * 0.693359375f + n * 2.12194440e-4f;
-  float sum = 1.9875691500e-4f;
-  sum = sum * r + 1.3981999507e-3f;
-  sum = sum * r + 8.3334519073e-3f;
-  sum = sum * r + 4.1665795894e-2f;
-  sum = sum * r + 1.6666665459e-1f;
-  sum = sum * r + 5.0000001201e-1f;
-  sum = sum * r * r + r + 1.0f;
-  int32_t bits = (int32_t(n) + 127) << 23;
-  float power;
-  memcpy(&power, &bits, 4);
-  return sum * power;
-}
-
 static const float MASKED = -3e38f;
 static const long BLOCK = 32;  // rows whose part of a norm's weight gradient is one sum
 
 // Sixteen numbers in fp32, in one register where a processor has it.
 typedef float Lanes __attribute__((vector_size(64)));
+typedef int32_t Integers __attribute__((vector_size(64)));
+typedef uint32_t Wholes __attribute__((vector_size(64)));
+typedef uint16_t Halves __attribute__((vector_size(32)));
 static const long LANES = 16;
 
 static inline Lanes lanes(const float *x) {
@@ -67,8 +50,6 @@ static inline Lanes lanes(const float *x) {
 }
 
 static inline Lanes lanes(const bf16 *x) {
-  typedef uint16_t Halves __attribute__((vector_size(32)));
-  typedef uint32_t Wholes __attribute__((vector_size(64)));
   Halves halves;
   memcpy(&halves, x, sizeof(halves));
   return (Lanes)(__builtin_convertvector(halves, Wholes) << 16);
@@ -102,8 +83,6 @@ static inline float largest(Lanes x) {
 static inline void put(float *place, Lanes x) { memcpy(place, &x, sizeof(x)); }
 
 static inline void put(bf16 *place, Lanes x) {
-  typedef uint16_t Halves __attribute__((vector_size(32)));
-  typedef uint32_t Wholes __attribute__((vector_size(64)));
   Wholes bits = (Wholes)x;
   bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   bits = x != x ? Wholes{} + 0x7fc0u : bits;
@@ -111,19 +90,32 @@ static inline void put(bf16 *place, Lanes x) {
   memcpy(place, &halves, sizeof(halves));
 }
 
-static inline Lanes exponential(Lanes x) {
-  typedef int32_t Whole __attribute__((vector_size(64)));
-  x = x < -87.0f ? Lanes{} - 87.0f : x;
-  x = x > 88.0f ? Lanes{} + 88.0f : x;
-  Lanes n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;  // to the nearest
-  Lanes r = x - n * 0.693359375f + n * 2.12194440e-4f;
-  Lanes sum = r * 1.9875691500e-4f + 1.3981999507e-3f;
+// 2^n of a whole number.
+static inline float power(float n) {
+  int32_t bits = (int32_t(n) + 127) << 23;
+  float found;
+  memcpy(&found, &bits, sizeof(found));
+  return found;
+}
+
+static inline Lanes power(Lanes n) {
+  return (Lanes)((__builtin_convertvector(n, Integers) + 127) << 23);
+}
+
+// e^x to 2 units in the last place: 2^n e^r, |r| <= ln 2 / 2, by the polynomial of Cephes' expf.
+template <class X>
+static inline X exponential(X x) {
+  X low = X{} - 87.0f, high = X{} + 88.0f;
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  X n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;  // to the nearest
+  X r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  X sum = r * 1.9875691500e-4f + 1.3981999507e-3f;
   sum = sum * r + 8.3334519073e-3f;
   sum = sum * r + 4.1665795894e-2f;
   sum = sum * r + 1.6666665459e-1f;
   sum = sum * r + 5.0000001201e-1f;
-  sum = sum * r * r + r + 1.0f;
-  return sum * (Lanes)((__builtin_convertvector(n, Whole) + 127) << 23);
+  return (sum * r * r + r + 1.0f) * power(n);
 }
 
 // Room for so many numbers and whole registers of them.
@@ -162,10 +154,10 @@ static void attend(const T *query, const T *key, const T *value, const uint8_t *
   }
   weigh(scores, keys);
   for (long i = 0; i < keys; i++) {
-    Lanes weight = scores[i] - Lanes{};
+    Lanes weight = Lanes{} + scores[i];
     for (long j = 0; j < V; j++) sums[j] += weight * lanes(value + (i * V + j) * LANES);
   }
-  for (long j = 0; j < V * LANES; j++) put(out + j, sums[j / LANES][j % LANES]);
+  for (long j = 0; j < V; j++) put(out + j * LANES, sums[j]);
 }
 
 // A head turned by the cosines and sines of its position, of which its halves are a pair.
@@ -207,7 +199,6 @@ static inline Lanes multiplied(const bf16 *x, const bf16 *weight, Lanes sum) {
   __m512i pairs = _mm512_loadu_si512(weight);
   return (Lanes)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)pairs);
 #else
-  typedef uint32_t Wholes __attribute__((vector_size(64)));
   Wholes pairs;
   memcpy(&pairs, weight, sizeof(pairs));
   return sum + widened(x[0]) * (Lanes)(pairs << 16) + widened(x[1]) * (Lanes)(pairs & 0xffff0000u);
@@ -225,12 +216,7 @@ static void multiply_rows(const T *x, const T *weight, const float *bias, T *out
     for (long m = 0; m < M; m++)
       sums[m] = multiplied(x + m * width + k, weight + k * LANES, sums[m]);
   }
-  for (long m = 0; m < M; m++) {
-    float found[LANES];
-    memcpy(found, &sums[m], sizeof(found));
-#pragma omp simd
-    for (long j = 0; j < LANES; j++) put(out + m * out_width + j, found[j]);
-  }
+  for (long m = 0; m < M; m++) put(out + m * out_width, sums[m]);
 }
 
 // A product for few rows. oneDNN's reads weights out of memory at two thirds of its speed.
@@ -410,8 +396,8 @@ void softmax(T *scores, const uint8_t *mask, long batch, long heads, long querie
       T *own = scores + row * keys;
       long query = row % queries, count = mask ? keys : keys - queries + query + 1;
       float *wide = work.data();
-      long whole = keys / LANES * LANES,
-           upto = rounded_up(count) < whole ? rounded_up(count) : whole;
+      long whole = keys / LANES * LANES, upto = rounded_up(count);
+      upto = upto < whole ? upto : whole;
       for (long j = 0; j < upto; j += LANES) put(wide + j, lanes(own + j));
       for (long j = upto; j < count; j++) wide[j] = widened(own[j]);
       if (mask) {

@@ -54,15 +54,16 @@ def is_fused(layer: Any) -> bool:
     return ours and bool(layer.self_attn.config._attn_implementation == NAME)
 
 
-def last_layer(model: PreTrainedModel) -> Any:
+def last_layer(trunk: nn.Module) -> Any:
     """The last layer that a pass goes through, if it is fused, and so can end with few places."""
-    layers = running_layers(getattr(model, model.base_model_prefix, model))
+    layers = running_layers(trunk)
     return layers[-1] if layers and is_fused(layers[-1]) else None
 
 
 def running_layers(trunk: Any) -> list[Any]:
     """The layers of a trunk that its configuration counts; there may be more."""
-    return list(getattr(trunk, "layers", []))[: trunk.config.num_hidden_layers]
+    layers = getattr(trunk, "layers", [])
+    return list(layers)[: trunk.config.get_text_config().num_hidden_layers] if len(layers) else []
 
 
 def norm_forward(norm: Any, hidden_states: Tensor) -> Tensor:
@@ -105,10 +106,10 @@ def layer_forward(
     # 1. Queries, keys and values of the normed states, turned by their positions.
     norm = layer.input_layernorm
     normed = rms_norm(hidden_states, norm.weight, norm.variance_epsilon, dtype)
-    queries, keys, values = (p(normed).to(dtype) for p in _projections(attention))
+    queries = attention.q_proj(normed).to(dtype)
     query = to_heads(queries, batches, heads, position_embeddings, attention.scaling)
-    key = to_heads(keys, batches, groups, position_embeddings)
-    value = to_heads(values, batches, groups, None)
+    key = to_heads(attention.k_proj(normed).to(dtype), batches, groups, position_embeddings)
+    value = to_heads(attention.v_proj(normed).to(dtype), batches, groups, None)
 
     # 2. Attention, of each sequence of a packed row to itself, or to what a cache holds besides.
     if past_key_values is not None:
@@ -130,10 +131,6 @@ def layer_forward(
     )
     inner = swiglu(mlp.gate_proj(normed).to(dtype), mlp.up_proj(normed).to(dtype))
     return add(total, mlp.down_proj(inner).to(dtype))
-
-
-def _projections(attention: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
-    return attention.q_proj, attention.k_proj, attention.v_proj
 
 
 def _in_order(batch: int, length: int) -> Batches:
