@@ -179,6 +179,7 @@ def test_numbers_of_words_are_those_of_a_softmax_in_fp64(words, dtype):
     logits = draw(9, words).detach() * 5
     logits[0, 0], logits[1] = 60.0, -1e4  # a sure token; and such as are impossible but for one
     logits[1, -1] = 3.0
+    logits[2] += 5000.0  # softmax does not see it
     tokens = torch.randint(words, (9,), generator=torch.Generator().manual_seed(1))
     tokens[0] = 0
     wide = logits.double().requires_grad_()
@@ -197,6 +198,16 @@ def test_numbers_of_words_are_those_of_a_softmax_in_fp64(words, dtype):
     if dtype == torch.float32:
         fused.word_numbers(logits, tokens, logits, with_entropy=False)
         assert torch.equal(logits, slopes)
+
+
+def test_more_queries_than_keys_leave_the_first_with_nothing():
+    weights = fused.masked_softmax(torch.zeros(1, 1, 4, 2), None, 4)
+    assert weights[0, 0].tolist() == [[0, 0], [0, 0], [1, 0], [0.5, 0.5]]
+
+
+def test_a_head_of_another_width_is_refused():
+    with pytest.raises(ValueError, match="width is 48"):
+        fused.single_query(*(torch.zeros(1, 1, n, 48) for n in (1, 3, 3)), None)
 
 
 def test_tokens_that_are_none_are_refused_and_others_may_lie_as_they_like():

@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from preceptor.config import LoRAConfig
 from preceptor.generation import row_uniforms, sample
+from preceptor.generation.decoder import Decoder
 from preceptor.models import halves, mapped, vocabulary
 from preceptor.models.forward import make_rows, response_logprobs, row_states
 from preceptor.models.load import (
@@ -218,7 +219,7 @@ def test_parts_of_a_weight_make_the_whole(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_residual_stream_stays_fp32_over_halved_embeddings(tmp_path, kind):
+def test_the_residual_stream_stays_fp32_over_halved_embeddings(tmp_path, kind, monkeypatch):
     """In bf16 every sum of the stream would be rounded, in all passes."""
     model, _ = load_policy(saved(tmp_path, kind), "all")
     kinds = []
@@ -226,8 +227,15 @@ def test_the_residual_stream_stays_fp32_over_halved_embeddings(tmp_path, kind):
     first.register_forward_pre_hook(lambda _, given: kinds.append(given[0].dtype))
     with precision("bf16"), torch.no_grad():
         row_states(model, ROWS, ROWS.predicts)
-        sample(model, [[6, 7]], row_uniforms(0, "t", [(0,)], 2), stop_ids=[1], spare_memory=True)
-    assert len(kinds) == 3 and set(kinds) == {torch.float32}
+        uniforms = row_uniforms(0, "t", [(0,)], 2)
+        sample(model, [[6, 7]], uniforms, stop_ids=[1], spare_memory=True)
+        assert len(kinds) == 3
+        step = Decoder.step
+        monkeypatch.setattr(
+            Decoder, "step", lambda *given: kinds.append(given[1].dtype) or step(*given)
+        )
+        sample(model, [[6, 7]], uniforms, stop_ids=[1])
+    assert len(kinds) == 5 and set(kinds) == {torch.float32}
 
 
 @pytest.mark.parametrize("parts", [1, 5])

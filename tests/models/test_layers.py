@@ -63,12 +63,16 @@ def test_what_they_say_and_learn_is_what_transformers_layers_do(
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("longest", [4, 256])
-def test_with_a_cache_they_draw_what_transformers_layers_draw(dtype, longest, monkeypatch):
+@pytest.mark.parametrize("spare", [True, False])  # token by token through these layers, or not
+def test_with_a_cache_they_draw_what_transformers_layers_draw(dtype, longest, spare, monkeypatch):
     monkeypatch.setattr("preceptor.models.attention.LONGEST", longest)
     plain, fused = pair()
     uniforms = row_uniforms(0, "x", [(row,) for row in range(12)], 40)
     with precision(dtype):
-        expected, found = (sample(m, PROMPTS * 4, uniforms, stop_ids=[END]) for m in (plain, fused))
+        expected, found = (
+            sample(m, PROMPTS * 4, uniforms, stop_ids=[END], spare_memory=spare)
+            for m in (plain, fused)
+        )
     told, drawn = (
         torch.tensor([x for row in each.logprobs for x in row[:5]]) for each in (expected, found)
     )

@@ -85,9 +85,14 @@ def single_query(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None)
     """Attention [B, H, 1, d] of one query a row that sees all keys, or those of mask [B, 1, 1, S].
 
     key, value: [B, G, S, d], d one of WIDTHS. It has no gradient.
+
+    Raises:
+        ValueError: a head of another width.
     """
     batch, heads, _, width = query.shape
     groups, keys = key.shape[1:3]
+    if width not in WIDTHS:
+        raise ValueError(f"a head's width is {width}; it must be one of {WIDTHS}")
     query, key, value = (x.contiguous() for x in (query, key, value))
     mask = None if mask is None else mask.expand(batch, -1, -1, keys).contiguous()
     out = torch.empty_like(query)

@@ -141,6 +141,18 @@ static inline void weigh(float *scores, long count) {
   for (long j = 0; j < count; j += LANES) put(scores + j, lanes(scores + j) * factor);
 }
 
+// A head turned by the cosines and sines of its position, of which its halves are a pair.
+static inline void turn(const T *x, const float *cosines, const float *sines, T *out, long width,
+                        float scale) {
+  long half = width / 2;
+#pragma omp simd
+  for (long j = 0; j < half; j++) {
+    float a = widened(x[j]), b = widened(x[j + half]);
+    put(out + j, (a * cosines[j] - b * sines[j]) * scale);
+    put(out + j + half, (b * cosines[j + half] + a * sines[j + half]) * scale);
+  }
+}
+
 // Attention of one query of one head, of V times LANES numbers. Weights are left in `scores`.
 template <long V>
 static void attend(const T *query, const T *key, const T *value, const uint8_t *seen, T *out,
@@ -160,20 +172,7 @@ static void attend(const T *query, const T *key, const T *value, const uint8_t *
   for (long j = 0; j < V; j++) put(out + j * LANES, sums[j]);
 }
 
-// A head turned by the cosines and sines of its position, of which its halves are a pair.
-static inline void turn(const T *x, const float *cosines, const float *sines, T *out, long width,
-                        float scale) {
-  long half = width / 2;
-#pragma omp simd
-  for (long j = 0; j < half; j++) {
-    float a = widened(x[j]), b = widened(x[j + half]);
-    put(out + j, (a * cosines[j] - b * sines[j]) * scale);
-    put(out + j + half, (b * cosines[j + half] + a * sines[j + half]) * scale);
-  }
-}
-
-// The same by the number of lanes that a head of this width fills; other widths are never asked
-// for.
+// The same by the number of lanes that a head of this width fills, which is one of fused.WIDTHS.
 static void attend(const T *query, const T *key, const T *value, const uint8_t *seen, T *out,
                    float *scores, long keys, long width) {
   switch (width / LANES) {
@@ -395,6 +394,7 @@ void softmax(T *scores, const uint8_t *mask, long batch, long heads, long querie
     for (long row = 0; row < batch * heads * queries; row++) {
       T *own = scores + row * keys;
       long query = row % queries, count = mask ? keys : keys - queries + query + 1;
+      count = count < 0 ? 0 : count;  // more queries than keys: the first see nothing
       float *wide = work.data();
       long whole = keys / LANES * LANES, upto = rounded_up(count);
       upto = upto < whole ? upto : whole;
@@ -426,8 +426,7 @@ void softmax_back(const T *weights, const T *grad, T *of_scores, long rows, long
   }
 }
 
-// Attention of one query a head, R heads for each of G that have keys and values, of width 16 to
-// 128.
+// Attention of one query a head, R heads for each of G that have keys and values.
 void single_query(const T *query, const T *key, const T *value, const uint8_t *mask, T *out,
                   long batch, long groups, long repeats, long keys, long width) {
 #pragma omp parallel
@@ -454,7 +453,7 @@ void word_numbers(const float *logits, const int64_t *tokens, float *logprobs, f
 #pragma omp parallel for schedule(static)
   for (long row = 0; row < rows; row++) {
     const float *own = logits + row * words;
-    Lanes tops = Lanes{} + MASKED, sums = Lanes{}, products = Lanes{};
+    Lanes tops = Lanes{} - __builtin_inff(), sums = Lanes{}, products = Lanes{};
     for (long j = 0; j < whole; j += LANES) {
       Lanes x = lanes(own + j);
       tops = x > tops ? x : tops;
@@ -463,17 +462,18 @@ void word_numbers(const float *logits, const int64_t *tokens, float *logprobs, f
     for (long j = whole; j < words; j++) top = own[j] > top ? own[j] : top;
     for (long j = 0; j < whole; j += LANES) sums += exponential(lanes(own + j) - top);
     for (long j = whole; j < words; j++) sum += exponential(own[j] - top);
-    float all = top + __builtin_logf(total(sums) + sum), logprob = own[tokens[row]] - all;
+    // Not less their sum: beside a logit of thousands the logarithm would lose its digits.
+    float rest = __builtin_logf(total(sums) + sum), logprob = own[tokens[row]] - top - rest;
     logprobs[row] = logprob;
     if (!slopes && !entropies) continue;
     T *out = slopes ? slopes + row * words : nullptr;
     for (long j = 0; j < whole; j += LANES) {
-      Lanes nats = lanes(own + j) - all, probability = exponential(nats);
+      Lanes nats = lanes(own + j) - top - rest, probability = exponential(nats);
       products += probability * nats;
       if (out) put(out + j, -probability);
     }
     for (long j = whole; j < words; j++) {
-      float nats = own[j] - all, probability = exponential(nats);
+      float nats = own[j] - top - rest, probability = exponential(nats);
       product += probability * nats;
       if (out) put(out + j, -probability);
     }

@@ -282,7 +282,8 @@ def _numbers(
     if takes(logits) and (slopes is None or takes(slopes)):
         logprobs, entropies = word_numbers(logits, tokens, slopes, with_entropy=with_entropy)
     else:
-        nats = logits.sub_(logits.logsumexp(-1, keepdim=True))
+        nats = logits.sub_(logits.amax(-1, keepdim=True))  # first: beside thousands digits are lost
+        nats = nats.sub_(nats.logsumexp(-1, keepdim=True))
         logprobs, entropies = nats.gather(-1, tokens[:, None])[:, 0], None
         if with_entropy or slopes is not None:
             probabilities = nats.exp() if with_entropy else nats.exp_()
