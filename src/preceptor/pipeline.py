@@ -104,9 +104,7 @@ def at_work(recipe: Recipe, out: Path) -> Iterator[None]:
         torch.set_flush_denormal(True)
         keep_freed_memory()
         if why := kernels.missing():
-            say(
-                f"note: no compiled kernels ({why}), so this takes a quarter longer; g++ makes them"
-            )
+            say(f"note: no compiled kernels ({why}), so this takes a third longer; g++ makes them")
         try:
             yield
         finally:
