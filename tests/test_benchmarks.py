@@ -13,9 +13,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import compare  # noqa: E402
-import corpus_memory  # noqa: E402
 import english_small  # noqa: E402
 import growth  # noqa: E402
+import input_memory  # noqa: E402
 import works  # noqa: E402
 from gguf import GGMLQuantizationType  # noqa: E402
 from gguf_file import write_gguf  # noqa: E402
@@ -297,9 +297,11 @@ def test_growth_tells_the_powers_of_seconds_and_of_memory(monkeypatch, capsys):
     ("script", "given", "said"),
     [
         (growth, ["foo"], "foo: no such axis. There are model, response, batch, k."),
-        (corpus_memory, [], "give sizes in MB, such as 10 50 200."),
-        (corpus_memory, ["0"], "give sizes in MB"),
-        (corpus_memory, ["ten"], "invalid int value: 'ten'"),
+        (input_memory, [], "the following arguments are required: kind"),
+        (input_memory, ["prompts"], "give sizes in MB, such as 10 50 200."),
+        (input_memory, ["prompts", "0"], "give sizes in MB"),
+        (input_memory, ["prompts", "ten"], "invalid int value: 'ten'"),
+        (input_memory, ["labels", "10"], "invalid choice: 'labels'"),
     ],
 )
 def test_a_wrong_argument_is_a_message(script, given, said, capsys):
@@ -307,6 +309,17 @@ def test_a_wrong_argument_is_a_message(script, given, said, capsys):
         script.main(given)
     assert left.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", input_memory.RECORDS)
+def test_the_memory_of_every_kind_of_file_can_be_measured(kind, tmp_path, capsys):
+    input_memory.write_model(tmp_path / "model")
+    input_memory.write_file(tmp_path / f"{kind}.jsonl", kind, 60_000, seed=2)
+    input_memory.read(kind, tmp_path)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["peak"] >= found["before"] > 10**8 and found["data"] > 0
+    num_lines = len((tmp_path / f"{kind}.jsonl").read_text().splitlines())
+    assert found["items"] > num_lines / 4 or kind == "corpus"
 
 
 @pytest.mark.slow

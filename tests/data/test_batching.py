@@ -16,7 +16,13 @@ from preceptor.data.batching import (
 )
 from preceptor.data.records import Demonstration, Document, Prompt
 from preceptor.errors import DataError
-from preceptor.models.tokenizers import encode_prompt, encode_response
+from preceptor.models import tokenizers
+from preceptor.models.tokenizers import (
+    encode_prompt,
+    encode_prompts,
+    encode_response,
+    encode_responses,
+)
 from preceptor.randomness import batch_indices
 
 
@@ -28,9 +34,9 @@ def test_the_end_token_stands_once_and_last(tokenizer):
 
 def test_prompts_over_the_limit_leave_whole(tokenizer):
     prompts = [Prompt("a"), Prompt("a b c d e f g h i j"), Prompt("b")]
-    kept, ids = fit_prompts(prompts, tokenizer, 7, "prompts.jsonl")
-    assert kept == [prompts[0], prompts[2]]
-    assert all(len(i) <= 7 for i in ids)
+    kept = fit_prompts(prompts, tokenizer, 7, "prompts.jsonl")
+    assert list(kept) == [prompts[0], prompts[2]]
+    assert list(fit_prompts([], tokenizer, 7, "prompts.jsonl")) == []
     with pytest.raises(DataError, match=r"prompts.jsonl: every prompt is longer.*14 tokens"):
         fit_prompts(prompts[1:2], tokenizer, 7, "prompts.jsonl")
 
@@ -46,6 +52,37 @@ def test_a_response_over_the_limit_is_never_cut(tokenizer):
         encode_demonstrations(
             items[1:], tokenizer, max_prompt_tokens=20, max_response_tokens=5, where="d"
         )
+
+
+def test_demonstrations_are_the_same_whether_a_limit_is_the_prompts_or_the_responses(tokenizer):
+    items = [Demonstration("a " * (i % 9 + 1), "b " * (i % 7 + 1)) for i in range(60)]
+    found = encode_demonstrations(
+        items, tokenizer, max_prompt_tokens=9, max_response_tokens=6, where="d"
+    )
+    pairs = [
+        (encode_prompt(tokenizer, d.prompt), encode_response(tokenizer, d.response)) for d in items
+    ]
+    kept = [(p, r) for p, r in pairs if len(p) <= 9 and len(r) <= 6]
+    assert list(zip(*found, strict=True)) == kept and 0 < len(kept) < 60
+    with pytest.raises(DataError, match="every prompt is longer than max_prompt_tokens 2"):
+        encode_demonstrations(
+            items, tokenizer, max_prompt_tokens=2, max_response_tokens=1, where="d"
+        )
+
+
+@pytest.mark.parametrize("at_once", [(1000, 10**6), (3, 10**6), (1000, 20)])
+def test_many_at_once_are_encoded_as_each_alone(tokenizer, monkeypatch, at_once):
+    monkeypatch.setattr(tokenizers, "TEXTS_AT_ONCE", at_once[0])
+    monkeypatch.setattr(tokenizers, "CHARS_AT_ONCE", at_once[1])
+    texts = ["a b " * (i % 4) + "c" for i in range(11)]
+    prompts = [*texts, [{"role": "system", "content": "a"}, {"role": "user", "content": "b c"}]]
+    assert list(encode_prompts(tokenizer, iter(prompts))) == [
+        encode_prompt(tokenizer, prompt) for prompt in prompts
+    ]
+    assert list(encode_responses(tokenizer, iter(texts))) == [
+        encode_response(tokenizer, text) for text in texts
+    ]
+    assert list(encode_prompts(tokenizer, [])) == []
 
 
 def test_every_document_survives_packing_once(tmp_path):

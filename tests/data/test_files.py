@@ -7,18 +7,23 @@ import tracemalloc
 import pytest
 from toys import tiny_tokenizer
 
-from preceptor.data.batching import pack_documents
+from preceptor.data.batching import fit_prompts, pack_documents
 from preceptor.data.files import (
     PROMPT_SPLITS,
     Reading,
+    Split,
     prompts_of,
     read_demonstrations,
     read_documents,
     read_prompts,
     read_rankings,
+    split_items,
 )
-from preceptor.data.records import Demonstration, messages_of
+from preceptor.data.records import Demonstration, Prompt, messages_of, write_records
+from preceptor.data.stored import open_records, store_ids
 from preceptor.errors import DataError
+from preceptor.models import tokenizers
+from preceptor.models.tokenizers import encode_prompts
 
 
 def write(path, rows):
@@ -56,6 +61,34 @@ def test_every_part_gets_something(tmp_path, count):
     assert set(parts) == {split.name for split in PROMPT_SPLITS}
     assert all(parts.values())
     assert sum(len(part) for part in parts.values()) == count
+
+
+def test_what_only_measures_gets_no_more_than_it_needs():
+    items = [Prompt(f"p{i}", meta={"n": i}) for i in range(200)]
+    splits = (Split("train", 0.5), Split("valid", 0.3, most=7), Split("other", 0.2, most=1000))
+    parts = split_items(items, splits, "p.jsonl")
+    assert {name: len(part) for name, part in parts.items()} == {
+        "train": 153,
+        "valid": 7,
+        "other": 40,
+    }
+    assert sorted(p.meta["n"] for part in parts.values() for p in part) == list(range(200))
+    assert all(split.most for split in PROMPT_SPLITS if split.name not in ("reward_train", "ppo"))
+
+
+def test_a_part_is_in_the_order_of_the_file(tmp_path):
+    rows = [{"prompt": f"p{i % 37}", "n": i} for i in range(100)]
+    for part in read_prompts(write(tmp_path / "p.jsonl", rows)).values():
+        numbers = [p.meta["n"] for p in part]
+        assert numbers == sorted(numbers)
+
+
+def test_a_file_is_split_by_users_from_twenty_on(tmp_path):
+    for users, is_split in ((19, True), (20, False)):
+        rows = [{"prompt": f"p{i}", "user": f"u{i % users}"} for i in range(400)]
+        parts = read_prompts(write(tmp_path / "p.jsonl", rows))
+        sides = [{p.user for p in part} for part in parts.values()]
+        assert (sum(map(len, sides)) > users) == is_split
 
 
 def test_too_few_prompts_are_refused(tmp_path):
@@ -118,6 +151,31 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
         assert (len(train), len(valid)) == (0.9 * count, 0.1 * count)
     grown = 10_000 * (8 + 8 + 8 + 2)  # hashes, sorted once, cut once, and a part for each document
     assert peaks[1] - peaks[0] < 2 * grown
+
+
+def test_memory_does_not_grow_with_a_file_of_prompts(tmp_path, monkeypatch):
+    """Of six times the prompts a few numbers stay, nothing of their texts and ids."""
+    monkeypatch.setattr(tokenizers, "TEXTS_AT_ONCE", 100)  # as full a batch of either file
+    peaks = []
+    for name, count in (("small", 2_000), ("large", 12_000)):
+        rows = ({"prompt": f"{i} " + "a b c d e f g h " * 30, "k": "v" * 400} for i in range(count))
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        folder = tmp_path / name
+        folder.mkdir()
+        tracemalloc.start()
+        parts = read_prompts(str(path), Reading(scratch=folder))
+        fitting = fit_prompts(parts["ppo"], tiny_tokenizer(), 1000, "p")
+        write_records(folder / "p.jsonl", fitting)
+        prompts = open_records(folder / "p.jsonl", Prompt)
+        ids = store_ids(encode_prompts(tiny_tokenizer(), (p.prompt for p in prompts)), folder)
+        batch = [ids[i] for i in range(0, len(ids), 100)]
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(batch[-1]) > 240 and len(prompts) == len(fitting) == len(parts["ppo"])
+    # Where it begins, two hashes and its part: some forty bytes a prompt, which has 900 in its file
+    # and 240 ids, in lists 2 KB.
+    assert peaks[1] - peaks[0] < 10_000 * 60
 
 
 def test_prompts_of_demonstrations_are_split_the_same_way(tmp_path):

@@ -8,7 +8,7 @@ from preceptor.data.records import Prompt, prompt_keys, read_records, write_reco
 from preceptor.evaluation.run import answer_prompts
 from preceptor.models import load_policy, save_model
 from preceptor.models.tokenizers import encode_prompt
-from preceptor.steps import best_of_n
+from preceptor.steps import best_of_n, labels
 from preceptor.steps.labels import sample_responses
 from preceptor.steps.responses import responses_of_models
 
@@ -35,11 +35,11 @@ def recipe(tmp_path):
 
 
 def test_a_key_is_of_the_content_and_counts_equal_ones():
-    keys = prompt_keys(prompt.prompt for prompt in PROMPTS)
+    keys = prompt_keys(prompt.prompt for prompt in PROMPTS).tolist()
     assert len(set(keys)) == 5
     assert keys[0][0] == keys[2][0] and [keys[0][1], keys[2][1]] == [0, 1]
-    assert moved(prompt_keys(prompt.prompt for prompt in MORE)) == keys
-    [text, turn] = prompt_keys(["a", [{"content": "a", "role": "user"}]])
+    assert moved(prompt_keys(prompt.prompt for prompt in MORE).tolist()) == keys
+    [text, turn] = prompt_keys(["a", [{"content": "a", "role": "user"}]]).tolist()
     assert text[0] == turn[0]
 
 
@@ -54,6 +54,18 @@ def test_samples_and_their_number_are_a_prompts_own(recipe, tmp_path):
     assert len({len(responses) for responses in found[0][0]}) > 1
     assert found[0][0][0] != found[0][0][2]  # two users' equal prompts are answered by themselves
     assert found[0][0] != found[0][1]
+
+
+def test_samples_are_the_same_however_many_prompts_are_answered_together(
+    recipe, tmp_path, monkeypatch
+):
+    for part in ("train", "valid"):
+        write_records(tmp_path / "data" / f"prompts-reward-{part}.jsonl", PROMPTS)
+    found = []
+    for at_once in (100, 2):
+        monkeypatch.setattr(labels, "PROMPTS_AT_ONCE", at_once)
+        found.append([read_records(path, Prompt) for path in sample_responses(recipe, tmp_path)])
+    assert found[0] == found[1]
 
 
 def test_answers_in_evaluation_are(recipe, tmp_path):

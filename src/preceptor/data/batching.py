@@ -1,6 +1,7 @@
 """From records to token rows: encoding with limits, packing, microbatches by token budget."""
 
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -11,36 +12,33 @@ from transformers import PreTrainedTokenizerBase
 
 from preceptor.data.records import Demonstration, Document, Prompt, Ranking
 from preceptor.data.shards import PackedText, ShardedText, write_header
+from preceptor.data.stored import Chosen, store_ids
 from preceptor.errors import DataError
 from preceptor.models.tokenizers import (
-    encode_prompt,
-    encode_response,
+    batches_of_texts,
+    encode_prompts,
+    encode_responses,
     encode_text,
     encode_texts,
     separator_id,
 )
 
 Item = TypeVar("Item", Prompt, Demonstration, Ranking)
-TEXTS_AT_ONCE, CHARS_AT_ONCE = 1000, 4_000_000
 
 
 def fit_prompts(
     items: Sequence[Item], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int, where: str
-) -> tuple[list[Item], list[list[int]]]:
-    """Items whose prompt fits, with the prompts' ids. InstructGPT drops longer ones, never cuts.
+) -> Chosen[Item]:
+    """Items whose prompt fits. InstructGPT drops longer ones, never cuts.
 
     Raises:
         DataError: none fits.
     """
-    encoded = [encode_prompt(tokenizer, item.prompt) for item in items]
-    kept = [i for i, ids in enumerate(encoded) if len(ids) <= max_prompt_tokens]
-    if items and not kept:
-        shortest = min(len(ids) for ids in encoded)
-        raise DataError(
-            f"{where}: every prompt is longer than max_prompt_tokens {max_prompt_tokens}; the "
-            f"shortest has {shortest} tokens. Raise max_prompt_tokens or shorten the prompts."
-        )
-    return [items[i] for i in kept], [encoded[i] for i in kept]
+    encoded = encode_prompts(tokenizer, (item.prompt for item in items))
+    lengths = np.fromiter(map(len, encoded), dtype=np.int32)
+    if len(items) and lengths.min() > max_prompt_tokens:
+        raise _all_too_long(where, "prompt", max_prompt_tokens, lengths)
+    return Chosen(items, np.flatnonzero(lengths <= max_prompt_tokens))
 
 
 def encode_demonstrations(
@@ -50,21 +48,43 @@ def encode_demonstrations(
     max_prompt_tokens: int,
     max_response_tokens: int,
     where: str,
-) -> tuple[list[list[int]], list[list[int]]]:
+    scratch: Path | None = None,
+) -> tuple[Sequence[list[int]], Sequence[list[int]]]:
     """Ids of prompts and responses; a response over the limit leaves with its prompt.
 
-    Cutting a response would teach the model to stop in mid-sentence, or never to.
+    Cutting a response would teach the model to stop in mid-sentence, or never to. The ids wait on
+    disk, in the folder `scratch`, for whoever asks for them.
+
+    Raises:
+        DataError: none fits.
     """
-    kept, prompts = fit_prompts(items, tokenizer, max_prompt_tokens, where)
-    responses = [encode_response(tokenizer, item.response) for item in kept]
-    fits = [i for i, ids in enumerate(responses) if len(ids) <= max_response_tokens]
-    if kept and not fits:
-        shortest = min(len(ids) for ids in responses)
-        raise DataError(
-            f"{where}: every response is longer than max_response_tokens {max_response_tokens}; "
-            f"the shortest has {shortest}. Raise max_response_tokens or shorten the responses."
-        )
-    return [prompts[i] for i in fits], [responses[i] for i in fits]
+    lengths = array("i"), array("i")
+
+    def fitting() -> Iterator[list[int]]:
+        prompts = encode_prompts(tokenizer, (item.prompt for item in items))
+        responses = encode_responses(tokenizer, (item.response for item in items))
+        for prompt, response in zip(prompts, responses, strict=True):
+            lengths[0].append(len(prompt))
+            lengths[1].append(len(response))
+            if len(prompt) <= max_prompt_tokens and len(response) <= max_response_tokens:
+                yield from (prompt, response)
+
+    rows = store_ids(fitting(), scratch)
+    if len(items) and not len(rows):
+        prompt_lengths, response_lengths = (np.asarray(own, dtype=np.int32) for own in lengths)
+        if prompt_lengths.min() > max_prompt_tokens:
+            raise _all_too_long(where, "prompt", max_prompt_tokens, prompt_lengths)
+        kept = response_lengths[prompt_lengths <= max_prompt_tokens]
+        raise _all_too_long(where, "response", max_response_tokens, kept)
+    return rows[0::2], rows[1::2]
+
+
+def _all_too_long(where: str, what: str, limit: int, lengths: npt.NDArray[np.int32]) -> DataError:
+    key = f"max_{what}_tokens"
+    return DataError(
+        f"{where}: every {what} is longer than {key} {limit}; the shortest has {lengths.min()} "
+        f"tokens. Raise {key} or shorten the {what}s."
+    )
 
 
 def pack_documents(
@@ -81,7 +101,7 @@ def pack_documents(
     count = 0
     with partial.open("wb") as file:
         write_header(file, 0)
-        for texts in batches_of_texts(documents):
+        for texts in batches_of_texts(document.text for document in documents):
             for ids in encode_texts(tokenizer, texts):
                 file.write(np.asarray([*ids, separator], dtype=np.int32).tobytes())
                 count += len(ids) + 1
@@ -89,20 +109,6 @@ def pack_documents(
         write_header(file, count)
     partial.replace(path)
     return count
-
-
-def batches_of_texts(documents: Iterable[Document]) -> Iterator[list[str]]:
-    """Texts, many at once so that all threads tokenize, and not too many for memory."""
-    texts: list[str] = []
-    chars = 0
-    for document in documents:
-        texts.append(document.text)
-        chars += len(document.text)
-        if len(texts) == TEXTS_AT_ONCE or chars >= CHARS_AT_ONCE:
-            yield texts
-            texts, chars = [], 0
-    if texts:
-        yield texts
 
 
 def packed_text(folder: Path, part: str) -> Path | None:

@@ -1,6 +1,6 @@
 """What a source (the miniature, the embedded real text, a user's files) hands to the pipeline."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,19 +22,22 @@ class Choice:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything the stages read. A set that a source cannot give is empty."""
+    """Everything the stages read. A set that a source cannot give is empty.
+
+    What a user's files hold stays on disk: it is read where it is asked for.
+    """
 
     corpus_train: list[Document] | Documents = field(default_factory=list)
     corpus_valid: list[Document] | Documents = field(default_factory=list)
-    demonstrations_train: list[Demonstration] = field(default_factory=list)
-    demonstrations_valid: list[Demonstration] = field(default_factory=list)
-    prompts_reward_train: list[Prompt] = field(default_factory=list)
-    prompts_reward_valid: list[Prompt] = field(default_factory=list)
-    prompts_ppo: list[Prompt] = field(default_factory=list)
-    prompts_valid: list[Prompt] = field(default_factory=list)  # choose checkpoints here
-    prompts_test: list[Prompt] = field(default_factory=list)  # reported figures only
-    rankings_train: list[Ranking] = field(default_factory=list)
-    rankings_valid: list[Ranking] = field(default_factory=list)
+    demonstrations_train: Sequence[Demonstration] = field(default_factory=list)
+    demonstrations_valid: Sequence[Demonstration] = field(default_factory=list)
+    prompts_reward_train: Sequence[Prompt] = field(default_factory=list)
+    prompts_reward_valid: Sequence[Prompt] = field(default_factory=list)
+    prompts_ppo: Sequence[Prompt] = field(default_factory=list)
+    prompts_valid: Sequence[Prompt] = field(default_factory=list)  # choose checkpoints here
+    prompts_test: Sequence[Prompt] = field(default_factory=list)  # reported figures only
+    rankings_train: Sequence[Ranking] = field(default_factory=list)
+    rankings_valid: Sequence[Ranking] = field(default_factory=list)
     tasks: Mapping[str, list[Choice]] = field(default_factory=dict)
     attribution: str = ""  # markdown; written beside the data when not empty
     notes: list[str] = field(default_factory=list)  # what of a user's files was left out, and why

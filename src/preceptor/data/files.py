@@ -2,8 +2,9 @@
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from preceptor.data.conversations import GROUP
 from preceptor.data.formats import (
     Loaded,
     OnError,
-    load_records,
+    kind_name,
     nothing_in,
     stream_records,
 )
@@ -25,27 +26,32 @@ from preceptor.data.records import (
     Record,
     compared_text,
 )
+from preceptor.data.stored import Chosen, store_records
 from preceptor.errors import DataError
 
-Item = TypeVar("Item")
 Asked = TypeVar("Asked", Prompt, Demonstration, Ranking)
 
 
 @dataclass(frozen=True)
 class Split:
-    """A named share of the items."""
+    """A named share of the users or prompts, and at most so many of them."""
 
     name: str
     share: float
+    most: int | None = None
 
 
+MOST_HELD_OUT = 2000
+"""What only measures gets no more users or prompts: a share is then known to 1.1 percent points."""
 PROMPT_SPLITS = (
     Split("reward_train", 0.4),
-    Split("reward_valid", 0.08),
+    Split("reward_valid", 0.08, MOST_HELD_OUT),
     Split("ppo", 0.36),
-    Split("valid", 0.06),
-    Split("test", 0.1),
+    Split("valid", 0.06, MOST_HELD_OUT),
+    Split("test", 0.1, MOST_HELD_OUT),
 )
+MANY_USERS = 20
+"""With so many different ones a file is split by its users."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +59,27 @@ class Reading:
     """How a user's file is read: its format (None: told by its keys) and what a broken row does.
 
     `notes` collects what was left out, a line for each reason, for whoever tells it to people.
+    `scratch` is a folder for records while they are split; None is the system's for such files.
     """
 
     format: str | None = None
     on_error: OnError = "refuse"
     notes: list[str] = field(default_factory=list)
+    scratch: Path | None = None
 
-    def load(self, path: str, kind: type[Record]) -> list[Record]:
-        """The file's records of one kind."""
-        loaded = load_records(path, kind, format=self.format, on_error=self.on_error)
-        self.notes.extend(loaded.lines(path))
-        return loaded.records
+    def store(self, path: str, kind: type[Record]) -> Sequence[Record]:
+        """The file's records of one kind, read once; they wait on disk for whoever asks for one.
+
+        Raises:
+            DataError: a row is broken and `on_error` is "refuse"; or nothing of the file is left.
+        """
+        left_out: Loaded[Record] = Loaded([])
+        found = self.stream(path, kind, left_out)
+        records = store_records(found, kind, self.scratch, f"{kind_name(kind)} of {path}")
+        if not records:
+            raise nothing_in(path, kind, left_out)
+        self.notes.extend(left_out.lines(path))
+        return records
 
     def stream(self, path: str, kind: type[Record], left_out: Loaded[Record]) -> Iterator[Record]:
         """The same one after another, without a note."""
@@ -103,7 +119,7 @@ def read_documents(
     left_out: Loaded[Document] = Loaded([])
     drawn = array("Q")  # eight bytes a document
     for document in reading.stream(path, Document, left_out):
-        drawn.append(int.from_bytes(_draw(document.text)[:8], "big"))
+        drawn.append(_draw(document.text))
     if not drawn:
         raise nothing_in(path, Document, left_out)
     reading.notes.extend(left_out.lines(path))
@@ -120,69 +136,74 @@ def read_documents(
 
 def read_demonstrations(
     path: str, reading: Reading | None = None
-) -> tuple[list[Demonstration], list[Demonstration]]:
+) -> tuple[Chosen[Demonstration], Chosen[Demonstration]]:
     """Demonstrations of a file: training and held-out part, split by user or else by prompt."""
-    parts = split_items(
-        (reading or Reading()).load(path, Demonstration),
-        (Split("train", 0.9), Split("valid", 0.1)),
-        path,
-    )
+    records = (reading or Reading()).store(path, Demonstration)
+    parts = split_items(records, (Split("train", 0.9), Split("valid", 0.1, MOST_HELD_OUT)), path)
     return parts["train"], parts["valid"]
 
 
-def read_rankings(path: str, reading: Reading | None = None) -> tuple[list[Ranking], list[Ranking]]:
+def read_rankings(
+    path: str, reading: Reading | None = None
+) -> tuple[Chosen[Ranking], Chosen[Ranking]]:
     """Rankings of a file: training and held-out part; all labelers of a prompt on one side."""
-    parts = split_items(
-        (reading or Reading()).load(path, Ranking),
-        (Split("train", 0.88), Split("valid", 0.12)),
-        path,
-    )
+    records = (reading or Reading()).store(path, Ranking)
+    parts = split_items(records, (Split("train", 0.88), Split("valid", 0.12, MOST_HELD_OUT)), path)
     return parts["train"], parts["valid"]
 
 
-def read_prompts(path: str, reading: Reading | None = None) -> dict[str, list[Prompt]]:
+def read_prompts(path: str, reading: Reading | None = None) -> dict[str, Chosen[Prompt]]:
     """Prompts of a file in the five parts that the stages need."""
-    return split_items((reading or Reading()).load(path, Prompt), PROMPT_SPLITS, path)
+    return split_items((reading or Reading()).store(path, Prompt), PROMPT_SPLITS, path)
 
 
-def prompts_of(demonstrations: Sequence[Demonstration], where: str) -> dict[str, list[Prompt]]:
+def prompts_of(
+    demonstrations: Sequence[Demonstration], where: str, scratch: Path | None = None
+) -> dict[str, Chosen[Prompt]]:
     """The prompts of demonstrations, for a user who has no other prompts."""
-    prompts = [Prompt(d.prompt, d.user, d.use_case, d.meta) for d in demonstrations]
-    return split_items(prompts, PROMPT_SPLITS, where)
+    prompts = (Prompt(d.prompt, d.user, d.use_case, d.meta) for d in demonstrations)
+    return split_items(store_records(prompts, Prompt, scratch, where), PROMPT_SPLITS, where)
 
 
 def split_items(
     items: Sequence[Asked], splits: Sequence[Split], where: str
-) -> dict[str, list[Asked]]:
+) -> dict[str, Chosen[Asked]]:
     """Cut items into parts by a hash of the user (or the prompt), stable under reordering.
 
-    Turns of one conversation, and examples of one few-shot prompt, go together.
+    Turns of one conversation, and examples of one few-shot prompt, go together. Of the items
+    nothing stays in memory but two hashes.
 
     Raises:
         DataError: fewer distinct users or prompts than parts.
     """
-    by_user = len({item.user for item in items if item.user}) >= 20
-    key: Callable[[Asked], str] = (
-        (lambda item: item.user or origin_of(item)) if by_user else origin_of
-    )
-    groups = sorted({key(item) for item in items}, key=_draw)
+    origins, by_user, users = array("Q"), array("Q"), set[str]()
+    for item in items:
+        origin = origin_of(item)
+        origins.append(_draw(origin))
+        by_user.append(_draw(item.user or origin))
+        if item.user and len(users) < MANY_USERS:
+            users.add(item.user)
+    keys = np.frombuffer(by_user if len(users) == MANY_USERS else origins, dtype=np.uint64)
+    groups = np.unique(keys)
     if len(groups) < len(splits):
         raise DataError(
             f"{where}: {len(groups)} different prompts; at least {len(splits)} are needed, so that "
             "what is tested is never trained on."
         )
-    # Every part gets at least one group; what rounding leaves goes to the largest part.
+    # Every part gets at least one group; what rounding and limits leave goes to the largest part.
     counts = [max(1, int(split.share * len(groups))) for split in splits]
+    counts = [min(n, split.most or n) for n, split in zip(counts, splits, strict=True)]
     largest = max(range(len(splits)), key=lambda i: splits[i].share)
     while sum(counts) > len(groups):
         counts[max(range(len(counts)), key=lambda i: counts[i])] -= 1
     counts[largest] += len(groups) - sum(counts)
-    names = [s.name for s, count in zip(splits, counts, strict=True) for _ in range(count)]
-    edges = dict(zip(groups, names, strict=True))
-    parts: dict[str, list[Asked]] = {split.name: [] for split in splits}
-    for item in items:
-        parts[edges[key(item)]].append(item)
-    return parts
+    # Groups are in the order of their draws, so a part is all keys up to that of its last group.
+    last = groups[np.cumsum(counts) - 1]
+    parts = np.searchsorted(last, keys).astype(np.int8)
+    return {
+        split.name: Chosen(items, np.flatnonzero(parts == number))
+        for number, split in enumerate(splits)
+    }
 
 
 def origin_of(item: Prompt | Demonstration | Ranking) -> str:
@@ -191,5 +212,14 @@ def origin_of(item: Prompt | Demonstration | Ranking) -> str:
     return f"{GROUP}:{group}" if isinstance(group, str) else compared_text(item.prompt)
 
 
-def _draw(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+def hashes(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """A number of 64 bits for each text; two that differ share one in no set that there is."""
+    drawn = array("Q")
+    for text in texts:
+        drawn.append(_draw(text))
+    return np.frombuffer(drawn, dtype=np.uint64)
+
+
+def _draw(text: str) -> int:
+    """The first 8 bytes of the hash, which come in the order of the whole."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest()[:8], "big")

@@ -12,11 +12,14 @@ import hashlib
 import json
 import os
 import re
-from collections import Counter
+from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from preceptor.errors import DataError
 
@@ -105,18 +108,28 @@ def compared_text(prompt: str | Messages) -> str:
 def read_records(path: str | Path, kind: type[Record]) -> list[Record]:
     """Read a JSONL file; a broken line is a `DataError` that names file, line and rule."""
     path = Path(path)
-    if not path.is_file():
-        raise DataError(
-            f"{path}: no such file. A JSONL file of {kind.__name__.lower()}s is needed."
-        )
+    require_records_file(path, kind)
     records = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if line.strip():
             where = f"{path}:{number}"
             records.append(parse_record(parse_line(line, where), kind, where))
     if not records:
-        raise DataError(f"{path}: no records in it. Each line must be a {kind.__name__.lower()}.")
+        raise no_records_in(path, kind)
     return records
+
+
+def require_records_file(path: Path, kind: type) -> None:
+    """Refuse a path where no file is."""
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file. A JSONL file of {kind.__name__.lower()}s is needed."
+        )
+
+
+def no_records_in(path: Path, kind: type) -> DataError:
+    """The error for a file without a line."""
+    return DataError(f"{path}: no records in it. Each line must be a {kind.__name__.lower()}.")
 
 
 def parse_line(line: bytes, where: str) -> Any:
@@ -195,16 +208,21 @@ def write_records(path: str | Path, records: Iterable[Any]) -> str:
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         for record in records:
-            row = dict(record) if isinstance(record, Mapping) else asdict(record)
-            if row.get("meta") == {}:
-                del row["meta"]
-            line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+            line = json_line(record)
             digest.update(line)
             file.write(line)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
     return digest.hexdigest()
+
+
+def json_line(record: Any) -> bytes:
+    """A record, or a mapping, as a line of JSONL."""
+    row = dict(record if isinstance(record, Mapping) else vars(record))
+    if row.get("meta") == {}:
+        del row["meta"]
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
 
 
 def manifest_path(path: Path) -> Path:
@@ -239,17 +257,22 @@ def ranking_key(ranking: Ranking) -> str:
     return json.dumps([ranking.prompt, ranking.responses])
 
 
-def prompt_keys(prompts: Iterable[str | Messages]) -> list[tuple[int, int]]:
+def prompt_keys(prompts: Iterable[str | Messages]) -> npt.NDArray[np.void]:
     """What a prompt's random draws are named by: its content, and how many equal ones came before.
 
-    Not its place among the others: one more in front changes none of them.
+    Not its place among the others: one more in front changes none of them. 16 bytes a prompt;
+    `tolist()` makes pairs of numbers of them.
     """
-    found, met = [], Counter[int]()
+    drawn = array("Q")
     for prompt in prompts:
         text = json.dumps(messages_of(prompt), sort_keys=True).encode()
-        own = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
-        found.append((own, met[own]))
-        met[own] += 1
+        drawn.append(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big"))
+    found = np.empty(len(drawn), dtype=[("content", np.uint64), ("nth", np.uint64)])
+    found["content"] = drawn
+    # Equal ones stand together once they are sorted, and in their order.
+    order = np.argsort(found["content"], kind="stable")
+    _, first, counts = np.unique(found["content"][order], return_index=True, return_counts=True)
+    found["nth"][order] = np.arange(len(order)) - np.repeat(first, counts)
     return found
 
 

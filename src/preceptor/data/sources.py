@@ -1,6 +1,12 @@
 """Where a run's data comes from: the miniature, the embedded packages, files, or a mixture."""
 
 import dataclasses
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from preceptor.config import Recipe
 from preceptor.data import files
@@ -8,21 +14,25 @@ from preceptor.data.dataset import Dataset
 from preceptor.data.mixture import make_mixture
 from preceptor.data.records import compared_text
 from preceptor.data.shards import is_built
+from preceptor.data.stored import Chosen
 from preceptor.errors import DataError, RecipeError
 
 GENERATED = ("miniature", "packages")
 TRAINING_PARTS = ("demonstrations_train", "rankings_train", "prompts_reward_train", "prompts_ppo")
 
 
-def assemble(recipe: Recipe) -> Dataset:
-    """The data set of a recipe; each kind comes from the source that the recipe names for it."""
+def assemble(recipe: Recipe, scratch: Path | None = None) -> Dataset:
+    """The data set of a recipe; each kind comes from the source that the recipe names for it.
+
+    Records of the user's own files wait on disk, in the folder `scratch`, as long as they are used.
+    """
     sources = {name: _generate(name, recipe) for name in _named(recipe)}
     fields: dict[str, object] = {}
     notes: list[str] = []
 
     def reading(part: str) -> files.Reading:
         named = getattr(recipe.data, f"{part}_format", None)
-        return files.Reading(named, recipe.data.on_error, notes)
+        return files.Reading(named, recipe.data.on_error, notes, scratch)
 
     def take(source: str, *names: str) -> None:
         fields.update({name: getattr(sources[source], name) for name in names})
@@ -53,13 +63,12 @@ def assemble(recipe: Recipe) -> Dataset:
         if recipe.prompts:
             parts = files.read_prompts(recipe.prompts, reading("prompts"))
         else:
-            parts = files.prompts_of([*train, *valid], recipe.demonstrations)
+            both = train + valid
+            parts = files.prompts_of(both, recipe.demonstrations, scratch)
             # The same prompts choose checkpoints in every stage; those of the test choose nothing.
-            chosen = {compared_text(p.prompt) for p in parts["valid"]}
-            fields["demonstrations_train"] = [*train, *valid]
-            fields["demonstrations_valid"] = [
-                d for d in (*train, *valid) if compared_text(d.prompt) in chosen
-            ]
+            chosen = np.isin(_asked(both), _asked(parts["valid"]))
+            fields["demonstrations_train"] = both
+            fields["demonstrations_valid"] = Chosen(both, np.flatnonzero(chosen))
         fields.update({f"prompts_{name}": part for name, part in parts.items()})
 
     if recipe.rankings:
@@ -83,32 +92,36 @@ def without_tested(dataset: Dataset) -> Dataset:
     Raises:
         DataError: nothing is left of a part.
     """
-    held_out = (*dataset.prompts_test, *dataset.prompts_valid)
-    prompts = {compared_text(p.prompt) for p in (*held_out, *dataset.prompts_reward_valid)}
-    prompts |= {compared_text(r.prompt) for r in dataset.rankings_valid}
-    users = {p.user for p in held_out if p.user}
-    if users & {p.user for p in (*dataset.prompts_reward_train, *dataset.prompts_ppo)}:
-        users = set()  # too few users to split by
-    refused: dict[str, tuple[set[str], set[str]]] = dict.fromkeys(TRAINING_PARTS, (prompts, users))
-    refused["demonstrations_valid"] = (
-        {compared_text(p.prompt) for p in dataset.prompts_test},
-        set(),
-    )
+    tested, choosing = dataset.prompts_test, dataset.prompts_valid
+    prompts = _asked(tested, choosing, dataset.prompts_reward_valid, dataset.rankings_valid)
+    users = _users(tested, choosing)
+    if np.isin(_users(dataset.prompts_reward_train, dataset.prompts_ppo), users).any():
+        users = users[:0]  # too few users to split by
+    refused = {name: (prompts, users) for name in TRAINING_PARTS}
+    refused["demonstrations_valid"] = (_asked(tested), users[:0])
     kept: dict[str, object] = {}
     for name, (not_prompts, not_users) in refused.items():
         records = getattr(dataset, name)
-        left = [
-            r
-            for r in records
-            if compared_text(r.prompt) not in not_prompts and r.user not in not_users
-        ]
-        if records and not left:
+        is_tested = np.isin(_asked(records), not_prompts)
+        if len(not_users):
+            is_tested |= np.isin(files.hashes(record.user for record in records), not_users)
+        if len(records) and is_tested.all():
             raise DataError(
                 f"{name}: all {len(records)} have a prompt or a user that is tested. Give prompts "
                 "or users that differ from those of the training data."
             )
-        kept[name] = left
+        kept[name] = Chosen(records, np.flatnonzero(~is_tested))
     return dataclasses.replace(dataset, **kept)  # type: ignore[arg-type]
+
+
+def _asked(*parts: Sequence[Any]) -> Any:
+    """Hashes of all prompts of these parts, in their order."""
+    return files.hashes(compared_text(record.prompt) for record in chain(*parts))
+
+
+def _users(*parts: Sequence[Any]) -> Any:
+    """Hashes of the users that are named in them."""
+    return files.hashes(record.user for record in chain(*parts) if record.user)
 
 
 def _named(recipe: Recipe) -> list[str]:

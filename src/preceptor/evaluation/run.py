@@ -32,12 +32,12 @@ ScoreIds = Callable[[list[list[int]], list[list[int]]], list[float]]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that evaluation reads, already in memory."""
+    """Everything that evaluation reads."""
 
-    test: list[Prompt]
-    valid: list[Prompt]
-    demonstrations: list[Demonstration]
-    rankings: list[Ranking]
+    test: Sequence[Prompt]
+    valid: Sequence[Prompt]
+    demonstrations: Sequence[Demonstration]
+    rankings: Sequence[Ranking]
     ranking_scores: list[list[float]]
     tasks: Mapping[str, list[Choice]]
     text: Path | None
@@ -58,7 +58,7 @@ def evaluate(
 
     `models` has `gpt` and `sft` at least; `gpt_prompted` is made from `gpt` here.
     """
-    test = inputs.test[: recipe.evaluate.num_prompts]
+    test = list(inputs.test[: recipe.evaluate.num_prompts])
     answers: dict[str, list[dict[str, Any]]] = {}
     measures: dict[str, Any] = {}
     tax: dict[str, Any] = {"pretraining_loss": {}, "tasks": {task: {} for task in inputs.tasks}}
@@ -139,7 +139,7 @@ def best_prefix(
     InstructGPT section 3.5 chose the prefix of "GPT-3 prompted" in this way.
     """
     room = few_shot_room(model, recipe.max_response_tokens)
-    asked = inputs.valid[:64]
+    asked = list(inputs.valid[:64])
     plain = [encode_prompt(tokenizer, p.prompt) for p in asked]
     best: tuple[float, Sequence[Demonstration]] | None = None
     for number in range(recipe.evaluate.num_prefixes):
@@ -170,7 +170,7 @@ def answer_prompts(
         model,
         tokenizer,
         asked,
-        keys=prompt_keys(prompt.prompt for prompt in prompts),
+        keys=prompt_keys(prompt.prompt for prompt in prompts).tolist(),
         max_response_tokens=recipe.max_response_tokens,
         temperature=recipe.evaluate.temperature,
         continues_text=continues_text,

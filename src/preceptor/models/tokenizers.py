@@ -7,7 +7,7 @@ has it, so that a pretrained model knows already what an end is; `<|pad|>` is no
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from jinja2.exceptions import TemplateError
@@ -22,6 +22,8 @@ from preceptor.errors import DataError
 END_OF_TEXT, PAD = SPECIAL = ("<|endoftext|>", "<|pad|>")
 LEAST_VOCABULARY = 256 + len(SPECIAL)
 """A token for each byte; below that some text could not be written."""
+TEXTS_AT_ONCE, CHARS_AT_ONCE = 1000, 4_000_000
+"""So much goes to the tokenizer in one call, at most."""
 _HAS_A_MEANING = {END_OF_TEXT, "<|im_start|>"}
 """Special tokens that are never taken for padding, though they may be no model's end."""
 
@@ -166,6 +168,19 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str | Messages) ->
     Raises:
         DataError: the model's own template refuses the conversation.
     """
+    return encode_text(tokenizer, _in_template(tokenizer, prompt))
+
+
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: Iterable[str | Messages]
+) -> Iterator[list[int]]:
+    """As `encode_prompt`, one after another, many at once so that all threads tokenize."""
+    texts = (_in_template(tokenizer, prompt) for prompt in prompts)
+    for group in batches_of_texts(texts):
+        yield from encode_texts(tokenizer, group)
+
+
+def _in_template(tokenizer: PreTrainedTokenizerBase, prompt: str | Messages) -> str:
     try:
         text = tokenizer.apply_chat_template(
             cast(Any, messages_of(prompt)), add_generation_prompt=True, tokenize=False
@@ -176,13 +191,39 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str | Messages) ->
             f"the model's chat template refuses a conversation of {roles}: {error}. Leave such "
             "prompts out, or give the model folder another chat_template.jinja."
         ) from None
-    return encode_text(tokenizer, cast(str, text))
+    return cast(str, text)
 
 
 def encode_response(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
     """A response as the model should write it; the end token is part of it, once."""
-    lead = " " if is_plain(tokenizer) else ""
-    return [*encode_text(tokenizer, lead + response), cast(int, tokenizer.eos_token_id)]
+    return [*encode_text(tokenizer, _lead(tokenizer) + response), cast(int, tokenizer.eos_token_id)]
+
+
+def encode_responses(
+    tokenizer: PreTrainedTokenizerBase, responses: Iterable[str]
+) -> Iterator[list[int]]:
+    """As `encode_response`, one after another, many at once."""
+    lead, end = _lead(tokenizer), cast(int, tokenizer.eos_token_id)
+    for group in batches_of_texts(lead + response for response in responses):
+        yield from ([*ids, end] for ids in encode_texts(tokenizer, group))
+
+
+def _lead(tokenizer: PreTrainedTokenizerBase) -> str:
+    return " " if is_plain(tokenizer) else ""
+
+
+def batches_of_texts(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts, many at once so that all threads tokenize, and not too many for memory."""
+    batch: list[str] = []
+    chars = 0
+    for text in texts:
+        batch.append(text)
+        chars += len(text)
+        if len(batch) == TEXTS_AT_ONCE or chars >= CHARS_AT_ONCE:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
 
 
 def text_of_ids(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:

@@ -73,7 +73,7 @@ from preceptor.training.progress import Progress, say
 WRONG = 4
 """So many times its tolerance the sampler can be off by no rounding; the run stops."""
 
-Score = Callable[[Sequence[Prompt], list[list[int]], list[list[int]], list[str]], Tensor]
+Score = Callable[[Sequence[Prompt], Sequence[list[int]], list[list[int]], list[str]], Tensor]
 """(prompts, prompts as ids, responses as ids, responses as texts) -> scores [B]."""
 
 
@@ -81,8 +81,8 @@ Score = Callable[[Sequence[Prompt], list[list[int]], list[list[int]], list[str]]
 class HeldOut:
     """What the looks at held-out data need."""
 
-    prompts: list[Prompt]
-    prompt_ids: list[list[int]]
+    prompts: Sequence[Prompt]
+    prompt_ids: Sequence[list[int]]
     judge: Judge
     sequences: Sequences | None
 
@@ -96,8 +96,8 @@ def run_ppo(
     value_model: PreTrainedModel,
     score: Score,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: list[Prompt],
-    prompt_ids: list[list[int]],
+    prompts: Sequence[Prompt],
+    prompt_ids: Sequence[list[int]],
     pretraining: PackedText | None,
     held_out: HeldOut,
     max_response_tokens: int,

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.config import RewardConfig, TrainConfig
 from preceptor.data.batching import split_by_tokens
+from preceptor.data.stored import Chosen
 from preceptor.functional import ranking_loss
 from preceptor.models.forward import grouped_scores, make_rows, response_scores
 from preceptor.models.load import save_model, scalar_head
@@ -65,7 +67,7 @@ def run_reward(
     tokenizer: PreTrainedTokenizerBase,
     train: Sequence[RankedPrompt],
     valid: Sequence[RankedPrompt],
-    demonstrations: tuple[list[list[int]], list[list[int]]],
+    demonstrations: tuple[Sequence[list[int]], Sequence[list[int]]],
     probes: Probes,
     seed: int,
 ) -> None:
@@ -75,8 +77,8 @@ def run_reward(
     and `probes` tampers with them to see whether the model can be gamed.
     """
     # Ties make no pair; a prompt of ties alone teaches nothing and is not counted in a batch.
-    train = [kept for item in train if (kept := item.informative()).rankings]
-    valid = [kept for item in valid if (kept := item.informative()).rankings]
+    train = Chosen(train, np.flatnonzero([item.pairs for item in train]))
+    valid = [item.informative() for item in valid if item.pairs]
     score = choose_scoring(model, train[:2], config)
     optimizer = make_optimizer(model, config)
     start = 0
@@ -90,7 +92,7 @@ def run_reward(
         began = time.monotonic()
         # 1. All pairs of a prompt stay in one batch element: shuffled apart they overfit.
         picks = batch_indices(len(train), config.batch_prompts, step, seed=seed, purpose="reward")
-        batch = [train[i] for i in picks]
+        batch = [train[i].informative() for i in picks]
 
         # 2. One forward per response, the loss over all pairs of each prompt, one step.
         where = f"{folder.stage} step {step + 1}"

@@ -30,7 +30,7 @@ from preceptor.training.optimization import (
 )
 from preceptor.training.progress import Progress
 
-Pairs = tuple[list[list[int]], list[list[int]]]
+Pairs = tuple[Sequence[list[int]], Sequence[list[int]]]
 """Prompts and responses as ids; a response ends with the end token."""
 
 
@@ -42,7 +42,7 @@ def run_sft(
     tokenizer: PreTrainedTokenizerBase,
     train: Pairs,
     valid: Pairs,
-    valid_prompts: list[list[int]],
+    valid_prompts: Sequence[list[int]],
     pretraining: PackedText | None,
     max_response_tokens: int,
     seed: int,
@@ -176,7 +176,7 @@ def measure_epoch(
     policy: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     valid: Pairs,
-    valid_prompts: list[list[int]],
+    valid_prompts: Sequence[list[int]],
     max_response_tokens: int,
     seed: int,
 ) -> dict[str, float]:

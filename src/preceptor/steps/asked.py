@@ -1,7 +1,7 @@
 """What a run asks of labelers through the store, and its answers as the records of its own rows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -54,7 +54,7 @@ def _rankings_wanted(recipe: Recipe, folder: Path, step: str, part: Part) -> Wor
     kept = [i for i, row in enumerate(rows) if len(texts_of(row.meta["responses"])) > 1]
     if left_out := len(rows) - len(kept):
         say(f"{step} {part}: {left_out} of {len(rows):,} prompts left out, all responses equal")
-    chosen = turns(recipe, step, part, len(rows))
+    chosen = list(turns(recipe, step, part, len(rows)))
     return Work(
         title=f"{step} {part}",
         part=part,
@@ -88,8 +88,8 @@ def rankings_of_rows(rows: Sequence[Prompt], exported: Sequence[Ranking]) -> lis
 
 
 def demonstrations_from_store(
-    recipe: Recipe, out: Path, records: dict[Part, list[Demonstration]]
-) -> dict[Part, list[Demonstration]]:
+    recipe: Recipe, out: Path, records: Mapping[Part, Sequence[Demonstration]]
+) -> dict[Part, Sequence[Demonstration]]:
     """Have the prompts answered by people, or by simulated labelers with what the source has.
 
     Raises:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from preceptor.config import Recipe
-from preceptor.data.records import Prompt, prompt_keys, read_records
+from preceptor.data.records import Prompt, prompt_keys
+from preceptor.data.stored import open_records
 from preceptor.evaluation.judges import judge_of
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_frozen_policy
@@ -24,10 +25,10 @@ def best_of_n(recipe: Recipe, out: Path, model: str, largest: int) -> list[dict[
     score and judgement of what the reward model likes best, with intervals over prompts.
     """
     policy, tokenizer = load_frozen_policy(out / model / "model", recipe.sft.precision)
-    prompts = read_records(out / "data" / "prompts-test.jsonl", Prompt)
-    prompts = prompts[: recipe.evaluate.num_prompts]
+    given = open_records(out / "data" / "prompts-test.jsonl", Prompt)
+    prompts = list(given[: recipe.evaluate.num_prompts])
     places = [(i, k) for i in range(len(prompts)) for k in range(largest)]
-    own = prompt_keys(prompt.prompt for prompt in prompts)
+    own = prompt_keys(prompt.prompt for prompt in prompts).tolist()
     keys = [(*own[i], k) for i, k in places]
     say(f"best of {largest}: {len(keys):,} responses of {model} to {len(prompts):,} prompts")
     encoded = [encode_prompt(tokenizer, prompt.prompt) for prompt in prompts]

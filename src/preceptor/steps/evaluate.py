@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from preceptor.config import Recipe
 from preceptor.data.batching import packed_text
 from preceptor.data.records import Demonstration as Demo
-from preceptor.data.records import Prompt, Ranking, ranking_key, read_records, write_records
+from preceptor.data.records import Prompt, Ranking, write_records
+from preceptor.data.stored import open_records
 from preceptor.evaluation.answers import response_rows
 from preceptor.evaluation.judges import judge_of
 from preceptor.evaluation.results import Rows, compare, gold_scores
@@ -36,8 +38,8 @@ def compare_models(recipe: Recipe, out: Path) -> dict[str, Any]:
         if getattr(recipe, name) is not None:
             models[name] = out / name / "model"
     score = scorer(recipe, out)
-    test = read_records(data / "prompts-test.jsonl", Prompt)
-    rankings = inputs.read_rankings(homes_up_to(recipe, out, "reward"), "valid")
+    test = open_records(data / "prompts-test.jsonl", Prompt)
+    rankings = list(inputs.read_rankings(homes_up_to(recipe, out, "reward"), "valid"))
     tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
     ranking_scores = score_rankings(recipe, rankings, tokenizer, score)
     found = evaluate(
@@ -45,8 +47,8 @@ def compare_models(recipe: Recipe, out: Path) -> dict[str, Any]:
         models,
         Inputs(
             test=test,
-            valid=read_records(data / "prompts-valid.jsonl", Prompt),
-            demonstrations=read_records(data / "demonstrations-train.jsonl", Demo),
+            valid=open_records(data / "prompts-valid.jsonl", Prompt),
+            demonstrations=open_records(data / "demonstrations-train.jsonl", Demo),
             rankings=rankings,
             ranking_scores=ranking_scores,
             tasks=inputs.read_tasks(out),
@@ -136,13 +138,11 @@ def score_rankings(
     score: ScoreIds,
 ) -> list[list[float]]:
     """The reward model's scores of each ranking's responses; several labelers' share theirs."""
-    ranked = inputs.ranked_ids(recipe, rankings, tokenizer)
+    ranked, numbers = inputs.ranked_ids(recipe, rankings, tokenizer)
+    items = list(ranked)
     flat = score(
-        [item.prompt for item in ranked.values() for _ in item.responses],
-        [response for item in ranked.values() for response in item.responses],
+        [item.prompt for item in items for _ in item.responses],
+        [response for item in items for response in item.responses],
     )
-    found, offset = {}, 0
-    for key, item in ranked.items():
-        found[key] = flat[offset : offset + len(item.responses)]
-        offset += len(item.responses)
-    return [found[ranking_key(ranking)] for ranking in rankings]
+    starts = np.cumsum([0, *(len(item.responses) for item in items)]).tolist()
+    return [flat[starts[number] : starts[number + 1]] for number in numbers.tolist()]

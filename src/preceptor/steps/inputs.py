@@ -1,25 +1,28 @@
 """What the steps read: the starting model, the tokenizer, records as ids, tasks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import overload
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from preceptor.config import Architecture, Recipe, TokenizerConfig
-from preceptor.data.batching import (
-    encode_demonstrations,
-)
+from preceptor.data.batching import encode_demonstrations
 from preceptor.data.dataset import Choice
-from preceptor.data.records import (
-    Demonstration,
-    Ranking,
-    ranking_key,
-    read_records,
-)
+from preceptor.data.files import hashes
+from preceptor.data.records import Demonstration, Prompt, Ranking, ranking_key
+from preceptor.data.stored import Chosen, Numbers, open_records, store_ids, store_records
 from preceptor.evaluation.probes import ENGLISH, MINIATURE, PROBES, tamper
 from preceptor.models.load import load_tokenizer, open_tokenizer
-from preceptor.models.tokenizers import decode, encode_prompt, encode_response
+from preceptor.models.tokenizers import (
+    decode,
+    encode_prompts,
+    encode_response,
+    encode_responses,
+)
 from preceptor.randomness import python_random
 from preceptor.stages.reward import RankedPrompt
 from preceptor.training.progress import say
@@ -59,18 +62,28 @@ def tokenizer_of(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:
     return open_tokenizer(recipe.tokenizer)
 
 
+def prompts_with_ids(
+    out: Path, part: str, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Sequence[Prompt], Sequence[list[int]]]:
+    """Prompts of the run and their ids; both stay on disk, and a batch is read when it is due."""
+    folder = out / "data"
+    prompts = open_records(folder / f"prompts-{part}.jsonl", Prompt)
+    return prompts, store_ids(encode_prompts(tokenizer, (p.prompt for p in prompts)), folder)
+
+
 def demonstration_ids(
     recipe: Recipe, out: Path, tokenizer: PreTrainedTokenizerBase, part: str
-) -> tuple[list[list[int]], list[list[int]]]:
+) -> tuple[Sequence[list[int]], Sequence[list[int]]]:
     """Demonstrations as ids; the miniature, the packages and files all come this way."""
     path = out / "data" / f"demonstrations-{part}.jsonl"
-    records = read_records(path, Demonstration)
+    records = open_records(path, Demonstration)
     prompts, responses = encode_demonstrations(
         records,
         tokenizer,
         max_prompt_tokens=recipe.max_prompt_tokens,
         max_response_tokens=recipe.max_response_tokens,
         where=str(path),
+        scratch=path.parent,
     )
     if left_out := len(records) - len(prompts):
         say(
@@ -103,39 +116,102 @@ def probe_ids(
     return found
 
 
-def ranked_ids(
-    recipe: Recipe, rankings: Sequence[Ranking], tokenizer: PreTrainedTokenizerBase
-) -> dict[str, RankedPrompt]:
-    """Rankings as ids, those of the same responses together.
+class RankedPrompts(Sequence[RankedPrompt]):
+    """Prompts with their ranked responses as ids; one is put together when it is asked for.
 
-    A response that did not end when it was sampled gets no end token.
+    rows         ids of a prompt, then those of its responses, then those of the next prompt
+    row_starts   [N + 1] the row of each prompt
+    ranks        a row of ranks for each ranking, those of one prompt together
+    rank_starts  [N + 1] the first ranking of each prompt
     """
-    limit = recipe.max_response_tokens
-    found: dict[str, RankedPrompt] = {}
-    for ranking in rankings:
-        key = ranking_key(ranking)
-        if key in found:  # another labeler's view of the same responses
-            found[key].rankings.append(ranking.ranks)
-            continue
-        finished = ranking.meta.get("finished")
-        if not isinstance(finished, list) or len(finished) != len(ranking.responses):
-            finished = [True] * len(ranking.responses)  # a user's own file may mean something else
-        responses = [encode_response(tokenizer, text) for text in ranking.responses]
-        responses = [
-            ids if ended else ids[:-1] or ids
-            for ids, ended in zip(responses, finished, strict=True)
-        ]
-        # A user's own long response is cut like one that was sampled too long: no end token.
-        responses = [ids[:limit] for ids in responses]
-        prompt = encode_prompt(tokenizer, ranking.prompt)
-        found[key] = RankedPrompt(prompt, responses, [ranking.ranks])
-    return found
+
+    def __init__(
+        self,
+        rows: Sequence[list[int]],
+        row_starts: Numbers,
+        ranks: Sequence[list[int]],
+        rank_starts: Numbers,
+    ) -> None:
+        self._rows, self._row_starts = rows, row_starts
+        self._ranks, self._rank_starts = ranks, rank_starts
+
+    def __len__(self) -> int:
+        return len(self._row_starts) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> RankedPrompt: ...
+    @overload
+    def __getitem__(self, at: slice) -> Chosen[RankedPrompt]: ...
+    def __getitem__(self, at: int | slice) -> RankedPrompt | Chosen[RankedPrompt]:
+        if isinstance(at, slice):
+            return Chosen(self, np.arange(*at.indices(len(self))))
+        number = range(len(self))[at]
+        first, end = self._row_starts[number : number + 2].tolist()
+        prompt, *responses = self._rows[first:end]
+        first, end = self._rank_starts[number : number + 2].tolist()
+        return RankedPrompt(prompt, responses, list(self._ranks[first:end]))
 
 
-def read_rankings(homes: Sequence[Path], part: str) -> list[Ranking]:
+def ranked_ids(
+    recipe: Recipe,
+    rankings: Sequence[Ranking],
+    tokenizer: PreTrainedTokenizerBase,
+    scratch: Path | None = None,
+) -> tuple[RankedPrompts, Numbers]:
+    """Rankings as ids, those of the same responses together; and the prompt's number of each [R].
+
+    A response that did not end when it was sampled gets no end token. The ids wait on disk, in the
+    folder `scratch`, for whoever asks for them.
+    """
+    # Another labeler's view of the same responses goes to those who came first.
+    _, first, group = np.unique(
+        hashes(ranking_key(ranking) for ranking in rankings),
+        return_index=True,
+        return_inverse=True,
+    )
+    met = np.argsort(first)
+    first, number = first[met], np.argsort(met)[group]
+    asked = Chosen(rankings, first)
+    prompts = encode_prompts(tokenizer, (r.prompt for r in asked))
+    responses = encode_responses(tokenizer, (text for r in asked for text in r.responses))
+    counts = np.fromiter((1 + len(r.responses) for r in asked), dtype=np.int64)
+
+    def rows() -> Iterator[list[int]]:
+        for ranking, prompt in zip(asked, prompts, strict=True):
+            yield prompt
+            for ended in are_finished(ranking):
+                ids = next(responses)
+                # A user's own long response is cut like one that was sampled too long: no end.
+                yield (ids if ended else ids[:-1] or ids)[: recipe.max_response_tokens]
+
+    return (
+        RankedPrompts(
+            store_ids(rows(), scratch),
+            np.concatenate([[0], np.cumsum(counts)]),
+            Chosen(
+                store_ids((r.ranks for r in rankings), scratch), np.argsort(number, kind="stable")
+            ),
+            np.concatenate([[0], np.cumsum(np.bincount(number, minlength=len(asked)))]),
+        ),
+        number,
+    )
+
+
+def are_finished(ranking: Ranking) -> list[bool]:
+    """Which of its responses ended by themselves; all, where it does not tell of each."""
+    finished = ranking.meta.get("finished")
+    if not isinstance(finished, list) or len(finished) != len(ranking.responses):
+        return [True] * len(ranking.responses)  # a user's own file may mean something else
+    return finished
+
+
+def read_rankings(homes: Sequence[Path], part: str) -> Sequence[Ranking]:
     """The rankings of one part, by simulated labelers or the user's own, of all these rounds."""
     paths = [home / "data" / f"rankings-{part}.jsonl" for home in homes]
-    return [ranking for path in paths for ranking in read_records(path, Ranking)]
+    found = [open_records(path, Ranking) for path in paths]
+    if len(found) == 1:
+        return found[0]
+    return store_records(chain(*found), Ranking, paths[-1].parent, f"rankings-{part}")
 
 
 def read_tasks(out: Path) -> dict[str, list[Choice]]:

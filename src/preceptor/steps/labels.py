@@ -2,41 +2,43 @@
 
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from transformers import PreTrainedTokenizerBase
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preceptor.config import Recipe, TokenizerConfig
-from preceptor.data.batching import (
-    fit_prompts,
-    pack_documents,
-)
+from preceptor.data.batching import fit_prompts, pack_documents
 from preceptor.data.dataset import Dataset, Judge, Judgement
 from preceptor.data.records import (
     Prompt,
     Ranking,
     prompt_keys,
-    read_records,
     write_records,
     write_text,
 )
 from preceptor.data.shard_checks import require_undamaged
 from preceptor.data.shards import is_built, read_card
 from preceptor.data.sources import GENERATED, assemble
+from preceptor.data.stored import open_records
 from preceptor.errors import DataError
 from preceptor.evaluation.judges import judge_of, labelers_of
 from preceptor.evaluation.labelers import Labeler, rank_responses, stream_of_look, texts_of
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.load import load_frozen_policy
 from preceptor.models.precision import precision
-from preceptor.models.tokenizers import decode, encode_prompt, fingerprint, train_tokenizer
+from preceptor.models.tokenizers import decode, encode_prompts, fingerprint, train_tokenizer
 from preceptor.randomness import numpy_generator
 from preceptor.recipes.rounds import home_of, policy_of, round_of, step_name
 from preceptor.steps.inputs import OWN_TOKENIZER, tokenizer_of
 from preceptor.training.progress import say
 
+PROMPTS_AT_ONCE = 4096
+"""So many are answered together, then written; more would gain nothing and fill memory."""
 PARTS: tuple[Literal["train", "valid"], ...] = ("train", "valid")
 """Of every set of records."""
 
@@ -52,13 +54,14 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
             )
     else:
         tokenizer = tokenizer_of(recipe, out)  # what is none is told before anything is read
-    dataset = assemble(recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = assemble(recipe, folder)
     for note in dataset.notes:
         say(f"data: {note}")
     if asks_for_demonstrations(recipe):
         dataset = _with_demonstrations_of_labelers(recipe, out, dataset)
     corpus = {"train": dataset.corpus_train, "valid": dataset.corpus_valid}
-    sets: dict[str, list[Any]] = {
+    sets: dict[str, Sequence[Any]] = {
         "demonstrations-train": dataset.demonstrations_train,
         "demonstrations-valid": dataset.demonstrations_valid,
         "prompts-reward-train": dataset.prompts_reward_train,
@@ -84,7 +87,7 @@ def make_data(recipe: Recipe, out: Path) -> list[Path]:
         tokenizer = tokenizer_of(recipe, out)
     for name, records in sets.items():
         if name.startswith(("prompts", "rankings")):
-            records, _ = fit_prompts(records, tokenizer, recipe.max_prompt_tokens, name)
+            records = fit_prompts(records, tokenizer, recipe.max_prompt_tokens, name)
             left_out = len(sets[name]) - len(records)
             if left_out:
                 say(
@@ -184,42 +187,79 @@ def sample_responses(recipe: Recipe, out: Path, step: str = "sample") -> list[Pa
     stream = stream_of(recipe, step)
     written = []
     for part in PARTS:
-        prompts = read_records(out / "data" / f"prompts-reward-{part}.jsonl", Prompt)
-        prompts = prompts[number - 1 :: recipe.rounds]
-        encoded = [encode_prompt(tokenizer, p.prompt) for p in prompts]
-        own = prompt_keys(p.prompt for p in prompts)
-        low, high = recipe.sample.min_responses, recipe.sample.max_responses
+        given = open_records(out / "data" / f"prompts-reward-{part}.jsonl", Prompt)
+        prompts = given[number - 1 :: recipe.rounds]
         purpose = f"{stream}sample/{part}"
-        counts = [
-            int(numpy_generator(recipe.seed, f"{purpose}/k", *key).integers(low, high + 1))
-            for key in own
-        ]
-        places = [(i, k) for i, count in enumerate(counts) for k in range(count)]
-        keys = [(*own[i], k) for i, k in places]
-        uniforms = row_uniforms(recipe.seed, purpose, keys, recipe.max_response_tokens)
-        say(f"sample {part}: {len(keys):,} responses of {source} to {len(prompts):,} prompts")
-        with precision(recipe.sft.precision):
-            generated = sample(
-                policy,
-                [encoded[i] for i, _ in places],
-                uniforms,
-                stop_ids=[int(tokenizer.eos_token_id)],
-                temperature=recipe.sample.temperature,
-                spare_memory=recipe.sft.spare_memory,
-            )
-        texts = [decode(tokenizer, tokens) for tokens in generated.responses]
-        rows: list[dict[str, Any]] = [
-            asdict(prompt) | {"responses": [], "finished": [], "sources": []} for prompt in prompts
-        ]
-        for (i, _), text, finished in zip(places, texts, generated.finished, strict=True):
-            rows[i]["responses"].append(text)
-            rows[i]["finished"].append(finished)
-            rows[i]["sources"].append(source)
+        keys = prompt_keys(p.prompt for p in prompts)
+        counts = numbers_of_responses(recipe, purpose, keys)
+        say(f"sample {part}: {counts.sum():,} responses of {source} to {len(prompts):,} prompts")
         path = home_of(out, step) / "data" / f"responses-{part}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = (
+            row
+            for start in range(0, len(prompts), PROMPTS_AT_ONCE)
+            for row in answered(
+                recipe,
+                policy,
+                tokenizer,
+                prompts[start : start + PROMPTS_AT_ONCE],
+                keys[start : start + PROMPTS_AT_ONCE].tolist(),
+                counts[start : start + PROMPTS_AT_ONCE].tolist(),
+                purpose=purpose,
+                source=source,
+            )
+        )
         write_records(path, rows)
         written.append(path)
     return written
+
+
+def numbers_of_responses(
+    recipe: Recipe, purpose: str, keys: npt.NDArray[np.void]
+) -> npt.NDArray[np.int8]:
+    """How many responses each prompt gets, drawn by its own key [N]."""
+    low, high = recipe.sample.min_responses, recipe.sample.max_responses
+    drawn = (
+        numpy_generator(recipe.seed, f"{purpose}/k", *key.item()).integers(low, high + 1)
+        for key in keys
+    )
+    return np.fromiter(drawn, dtype=np.int8, count=len(keys))
+
+
+def answered(
+    recipe: Recipe,
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    keys: Sequence[tuple[int, int]],
+    counts: Sequence[int],
+    *,
+    purpose: str,
+    source: str,
+) -> list[dict[str, Any]]:
+    """Rows of these prompts with so many sampled responses each, all sampled together."""
+    encoded = list(encode_prompts(tokenizer, (p.prompt for p in prompts)))
+    places = [(i, k) for i, count in enumerate(counts) for k in range(count)]
+    uniforms = row_uniforms(
+        recipe.seed, purpose, [(*keys[i], k) for i, k in places], recipe.max_response_tokens
+    )
+    with precision(recipe.sft.precision):
+        generated = sample(
+            policy,
+            [encoded[i] for i, _ in places],
+            uniforms,
+            stop_ids=[int(tokenizer.eos_token_id)],
+            temperature=recipe.sample.temperature,
+            spare_memory=recipe.sft.spare_memory,
+        )
+    texts = [decode(tokenizer, tokens) for tokens in generated.responses]
+    rows: list[dict[str, Any]] = [
+        asdict(prompt) | {"responses": [], "finished": [], "sources": []} for prompt in prompts
+    ]
+    for (i, _), text, finished in zip(places, texts, generated.finished, strict=True):
+        rows[i]["responses"].append(text)
+        rows[i]["finished"].append(finished)
+        rows[i]["sources"].append(source)
+    return rows
 
 
 def rank(recipe: Recipe, out: Path, step: str = "rank") -> list[Path]:
@@ -232,28 +272,36 @@ def rank(recipe: Recipe, out: Path, step: str = "rank") -> list[Path]:
     written = []
     for part in PARTS:
         members = team(recipe, part)
-        rows = read_records(folder / f"responses-{part}.jsonl", Prompt)
-        rankings = []
-        for row, chosen in zip(rows, turns(recipe, step, part, len(rows)), strict=True):
-            meta = dict(row.meta)
-            responses = meta.pop("responses")
-            if len(texts_of(responses)) < 2:
-                continue
-            prompt = Prompt(row.prompt, row.user, row.use_case, meta)
-            seen = judging_once(judge)
-            for labeler in (members[place] for place in chosen):
-                draws = stream_of_look(recipe.seed, labeler.name, prompt, responses)
-                ranks = rank_responses(labeler, prompt, responses, seen, draws)
-                rankings.append(
-                    Ranking(
-                        row.prompt, responses, ranks, labeler.name, row.user, row.use_case, meta
-                    )
-                )
+        rows = open_records(folder / f"responses-{part}.jsonl", Prompt)
+        chosen = turns(recipe, step, part, len(rows))
+        rankings = (
+            ranking
+            for row, places in zip(rows, chosen, strict=True)
+            for ranking in ranked(recipe, judge, row, [members[place] for place in places])
+        )
         path = folder / f"rankings-{part}.jsonl"
         write_records(path, rankings)
-        say(f"rank {part}: {len(rankings):,} rankings by {len(members)} labelers")
+        with path.open("rb") as file:
+            num_rankings = sum(1 for _ in file)
+        say(f"rank {part}: {num_rankings:,} rankings by {len(members)} labelers")
         written.append(path)
     return written
+
+
+def ranked(
+    recipe: Recipe, judge: Judge, row: Prompt, labelers: Sequence[Labeler]
+) -> Iterator[Ranking]:
+    """Each of these labelers' ranking of a row's responses; none where they are all equal."""
+    meta = dict(row.meta)
+    responses = meta.pop("responses")
+    if len(texts_of(responses)) < 2:
+        return
+    prompt = Prompt(row.prompt, row.user, row.use_case, meta)
+    seen = judging_once(judge)
+    for labeler in labelers:
+        draws = stream_of_look(recipe.seed, labeler.name, prompt, responses)
+        ranks = rank_responses(labeler, prompt, responses, seen, draws)
+        yield Ranking(row.prompt, responses, ranks, labeler.name, row.user, row.use_case, meta)
 
 
 def team(recipe: Recipe, part: str) -> list[Labeler]:
@@ -269,16 +317,14 @@ def labels_wanted(recipe: Recipe, part: str) -> int:
     return noise.labels_per_prompt if part == "train" else noise.labels_per_valid_prompt
 
 
-def turns(recipe: Recipe, step: str, part: str, num_prompts: int) -> list[list[int]]:
-    """Who of the team ranks each prompt, drawn from the seed."""
+def turns(recipe: Recipe, step: str, part: str, num_prompts: int) -> Iterator[list[int]]:
+    """Who of the team ranks each prompt, one prompt after another, drawn from the seed."""
     noise = recipe.rank
     size = noise.num_labelers if part == "train" else noise.num_heldout_labelers
-    found = []
     for number in range(num_prompts):
         draws = numpy_generator(recipe.seed, f"{stream_of(recipe, step)}rank/{part}", number)
         chosen = draws.choice(size, size=labels_wanted(recipe, part), replace=False)
-        found.append([int(place) for place in chosen])
-    return found
+        yield [int(place) for place in chosen]
 
 
 def stream_of(recipe: Recipe, step: str) -> str:

@@ -80,7 +80,7 @@ def _responses(
     if not fitting:
         return [[] for _ in prompts]
     places = [(i, number) for i in fitting for number in numbers]
-    own = prompt_keys(prompts)
+    own = prompt_keys(prompts).tolist()
     keys = [(*own[i], number) for i, number in places]
     say(f"{name}: {len(keys):,} responses to {len(fitting):,} prompts")
     stops = stop_strings(tokenizer, turn_ends(tokenizer, continues_text=name == "gpt"))

@@ -44,7 +44,7 @@ def score_function(recipe: Recipe, config: PPOConfig, home: Path) -> Score:
 
     def by_function(
         prompts: Sequence[Prompt],
-        prompt_ids: list[list[int]],
+        prompt_ids: Sequence[list[int]],
         response_ids: list[list[int]],
         texts: list[str],
     ) -> torch.Tensor:
@@ -64,7 +64,7 @@ def model_scores(
 
     def by_model(
         prompts: Sequence[Prompt],
-        prompt_ids: list[list[int]],
+        prompt_ids: Sequence[list[int]],
         response_ids: list[list[int]],
         texts: list[str],
     ) -> torch.Tensor:

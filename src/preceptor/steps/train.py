@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from preceptor.config import Architecture, PPOConfig, Recipe, SFTConfig
 from preceptor.data.batching import beginnings, open_sequences, packed_text, sequences_by_source
 from preceptor.data.formats import Loaded, stream_records
-from preceptor.data.records import Document, Prompt, read_records
+from preceptor.data.records import Document
 from preceptor.data.shards import PackedText
 from preceptor.errors import DataError, RecipeError
 from preceptor.evaluation.judges import judge_of
@@ -24,7 +24,6 @@ from preceptor.models.load import (
     scalar_head,
     with_lora,
 )
-from preceptor.models.tokenizers import encode_prompt
 from preceptor.randomness import derived_seed
 from preceptor.recipes.rounds import home_of, homes_up_to, kind_of
 from preceptor.stages.ppo import HeldOut, run_ppo
@@ -36,6 +35,7 @@ from preceptor.steps.inputs import (
     demonstration_ids,
     given_model,
     probe_ids,
+    prompts_with_ids,
     ranked_ids,
     read_rankings,
     tokenizer_of,
@@ -93,7 +93,6 @@ def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> No
     if config.reward_model is not None:
         require_same_tokens(tokenizer, config.reward_model, name)
     policy = with_lora(policy, config.lora, derived_seed(recipe.seed, f"{name}/lora"))
-    valid_prompts = read_records(out / "data" / "prompts-valid.jsonl", Prompt)
     run_sft(
         config,
         folder,
@@ -101,7 +100,7 @@ def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> No
         tokenizer=tokenizer,
         train=demonstration_ids(recipe, out, tokenizer, "train"),
         valid=demonstration_ids(recipe, out, tokenizer, "valid"),
-        valid_prompts=[encode_prompt(tokenizer, p.prompt) for p in valid_prompts],
+        valid_prompts=prompts_with_ids(out, "valid", tokenizer)[1],
         pretraining=_text(out, "train", config.ptx_sequence_length)
         if config.ptx_fraction
         else None,
@@ -133,7 +132,7 @@ def reward(recipe: Recipe, out: Path, folder: StageFolder, step: str = "reward")
     tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
     homes = homes_up_to(recipe, out, step)
     parts = {
-        part: list(ranked_ids(recipe, read_rankings(homes, part), tokenizer).values())
+        part: ranked_ids(recipe, read_rankings(homes, part), tokenizer, out / "data")[0]
         for part in ("train", "valid")
     }
     for part, items in parts.items():
@@ -197,8 +196,8 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, step: str) -> None:
         score = model_scores(value_model, recipe.reward, head)
     else:
         score = score_function(recipe, config, home)
-    prompts = read_records(out / "data" / "prompts-ppo.jsonl", Prompt)
-    looked = read_records(out / "data" / "prompts-valid.jsonl", Prompt)
+    prompts, prompt_ids = prompts_with_ids(out, "ppo", tokenizer)
+    looked, looked_ids = prompts_with_ids(out, "valid", tokenizer)
     length = config.ptx_sequence_length
     looked_text = None
     if packed_text(out / "data", "valid"):
@@ -212,14 +211,9 @@ def ppo(recipe: Recipe, out: Path, folder: StageFolder, step: str) -> None:
         score=score,
         tokenizer=tokenizer,
         prompts=prompts,
-        prompt_ids=[encode_prompt(tokenizer, p.prompt) for p in prompts],
+        prompt_ids=prompt_ids,
         pretraining=_text(out, "train", length) if config.ptx_coef else None,
-        held_out=HeldOut(
-            looked,
-            [encode_prompt(tokenizer, p.prompt) for p in looked],
-            judge_of(recipe),
-            looked_text,
-        ),
+        held_out=HeldOut(looked, looked_ids, judge_of(recipe), looked_text),
         max_response_tokens=recipe.max_response_tokens,
         seed=recipe.seed,
     )

@@ -1,0 +1,143 @@
+"""Records and token ids that stay on disk behind a sequence, so that files of any size can be used.
+
+What is asked for is read, and nothing else. Of a record or a row of ids the place stays in memory,
+8 bytes, however long it is.
+"""
+
+import os
+import tempfile
+import weakref
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from preceptor.data.records import (
+    Record,
+    json_line,
+    no_records_in,
+    parse_line,
+    parse_record,
+    require_records_file,
+)
+
+Item = TypeVar("Item", covariant=True)
+Numbers = npt.NDArray[np.int64]
+
+
+class Chosen(Sequence[Item]):
+    """Some items of a sequence, in the order of their `numbers` [N]; the items stay where they are.
+
+    A slice is such a choice too. Two choices out of one sequence can be added.
+    """
+
+    def __init__(self, items: Sequence[Item], numbers: Numbers) -> None:
+        self.items, self.numbers = items, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> Item: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Chosen[Item]": ...
+    def __getitem__(self, at: int | slice) -> "Item | Chosen[Item]":
+        if isinstance(at, slice):
+            return Chosen(self.items, self.numbers[at])
+        return self.items[int(self.numbers[at])]
+
+    def __add__(self, other: "Chosen[Any]") -> "Chosen[Item]":
+        if self.items is not other.items:
+            raise ValueError("only choices out of one sequence can be added.")
+        return Chosen(self.items, np.concatenate([self.numbers, other.numbers]))
+
+
+class Stored(Sequence[Item]):
+    """Items in an open file; `starts` [N + 1] says where each begins, and at last where they end.
+
+    `parse` makes an item of its bytes and its number. The file is closed with the last use.
+    """
+
+    def __init__(
+        self, file: IO[bytes], starts: Numbers, parse: Callable[[bytes, int], Item]
+    ) -> None:
+        self._file, self._starts, self._parse = file, starts, parse
+        weakref.finalize(self, file.close)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> Item: ...
+    @overload
+    def __getitem__(self, at: slice) -> Chosen[Item]: ...
+    def __getitem__(self, at: int | slice) -> Item | Chosen[Item]:
+        if isinstance(at, slice):
+            return Chosen(self, np.arange(*at.indices(len(self)), dtype=np.int64))
+        number = range(len(self))[at]
+        start, end = int(self._starts[number]), int(self._starts[number + 1])
+        return self._parse(os.pread(self._file.fileno(), end - start, start), number)
+
+
+def store_records(
+    records: Iterable[Record], kind: type[Record], folder: Path | None, name: str
+) -> Stored[Record]:
+    """Write records into a file of the folder that has no name there, and is gone after its use.
+
+    Without a folder it lies where the system has temporary files. `name` is for errors.
+    """
+    lines = (json_line(record) for record in records)
+    return _stored(lines, folder, _parser(kind, name))
+
+
+def open_records(path: Path, kind: type[Record]) -> Stored[Record]:
+    """The records of a JSONL file that a step of the run wrote.
+
+    Raises:
+        DataError: no such file, or nothing in it; of a broken line when that one is read.
+    """
+    require_records_file(path, kind)
+    starts, at = array("q"), 0
+    file = path.open("rb")
+    for line in file:
+        if line.strip():
+            starts.append(at)
+        at += len(line)
+    starts.append(at)
+    found = Stored(file, np.frombuffer(starts, dtype=np.int64), _parser(kind, str(path)))
+    if not len(found):
+        raise no_records_in(path, kind)
+    return found
+
+
+def store_ids(rows: Iterable[Sequence[int]], folder: Path | None) -> Stored[list[int]]:
+    """Write rows of token ids, 4 bytes an id, into a file as `store_records` has it."""
+    pieces = (np.asarray(row, dtype=np.int32).tobytes() for row in rows)
+    return _stored(pieces, folder, lambda found, _: np.frombuffer(found, np.int32).tolist())
+
+
+def _stored(
+    pieces: Iterable[bytes], folder: Path | None, parse: Callable[[bytes, int], Item]
+) -> Stored[Item]:
+    starts, at = array("q", [0]), 0
+    with ExitStack() as unless_written:
+        file = unless_written.enter_context(tempfile.TemporaryFile(dir=folder))
+        for piece in pieces:
+            file.write(piece)
+            at += len(piece)
+            starts.append(at)
+        file.flush()
+        unless_written.pop_all()  # it stays open as long as it is used
+    return Stored(file, np.frombuffer(starts, dtype=np.int64), parse)
+
+
+def _parser(kind: type[Record], name: str) -> Callable[[bytes, int], Record]:
+    def parse(line: bytes, number: int) -> Record:
+        where = f"{name}:{number + 1}"
+        return parse_record(parse_line(line, where), kind, where)
+
+    return parse
