@@ -1,92 +1,54 @@
-"""Rankings as ids: those of the same responses together, in the order in which they are met."""
-
-import random
+"""Probes as ids: what is encoded, what finds no room, and how many demonstrations are taken."""
 
 import pytest
-from toys import END, tiny_tokenizer
+from toys import END, WORDS, tiny_tokenizer
 
 from preceptor.config import Recipe
-from preceptor.data.records import Ranking, ranking_key, write_records
-from preceptor.models.tokenizers import encode_prompt, encode_response
-from preceptor.steps.inputs import prompts_with_ids, ranked_ids, read_rankings
+from preceptor.evaluation.probes import PROBES
+from preceptor.miniature.tokenizer import UNK, miniature_tokenizer
+from preceptor.steps.inputs import MOST_PROBED, probe_ids
 
-LIMIT = 5
-
-
-@pytest.fixture
-def recipe():
-    return Recipe(model="m", demonstrations="d.jsonl", max_response_tokens=LIMIT)
+A, B, C = (WORDS.index(letter) for letter in "abc")
 
 
-def rankings_of_labelers(count: int) -> list[Ranking]:
-    """By three labelers, mixed up; the same prompt comes with other responses, too."""
-    draws = random.Random(0)
-    found = []
-    for labeler in ("x", "y", "z"):
-        for number in range(count):
-            if draws.random() < 0.7:
-                responses = ["a " * (number % 6 + 1), "b c", "d"][: 2 + number % 2]
-                ranks = [draws.randrange(1, 4) for _ in responses]
-                prompt = "e " * (number % 5 + 1)
-                found.append(Ranking(prompt, responses, ranks, labeler))
-    draws.shuffle(found)
-    return found
+def recipe(**options) -> Recipe:
+    return Recipe.model_validate(
+        {"model": "some/model", "demonstrations": "d.jsonl", "max_response_tokens": 64} | options
+    )
 
 
-def test_labelers_of_the_same_responses_share_one_item(recipe, tmp_path):
-    rankings, tokenizer = rankings_of_labelers(40), tiny_tokenizer()
-    together: dict[str, list[Ranking]] = {}
-    for ranking in rankings:
-        together.setdefault(ranking_key(ranking), []).append(ranking)
-    items, numbers = ranked_ids(recipe, rankings, tokenizer, tmp_path)
-    assert len(items) == len(together) < len(rankings)
-    for item, own in zip(items, together.values(), strict=True):
-        assert item.prompt == encode_prompt(tokenizer, own[0].prompt)
-        assert item.responses == [
-            encode_response(tokenizer, text)[:LIMIT] for text in own[0].responses
-        ]
-        assert item.rankings == [ranking.ranks for ranking in own]
-    place = {key: number for number, key in enumerate(together)}
-    assert numbers.tolist() == [place[ranking_key(ranking)] for ranking in rankings]
-    assert list(items[2:5]) == [items[2], items[3], items[4]] and items[-1] == items[len(items) - 1]
-    with pytest.raises(IndexError):
-        items[len(items)]
+def test_tampered_ids_end_once_and_say_what_their_name_says():
+    found = probe_ids(recipe(), tiny_tokenizer(), [[A, B, C, END]])
+    assert tuple(found) == PROBES
+    assert found["repeated"] == {0: [A, B, C, A, B, C, END]}
+    assert found["cut"] == {0: [A, END]}
+    assert found["empty"] == {0: [END]}
+    assert all(ids.count(END) == 1 for rows in found.values() for ids in rows.values())
 
 
-@pytest.mark.parametrize(
-    ("finished", "ends"),
-    [
-        ([True, False, True], [True, False, False]),  # the third is over the limit
-        ([False, False, False], [False, False, False]),
-        (None, [True, True, False]),
-        ([False], [True, True, False]),  # not one for each: a user's own word for something else
-        ("no", [True, True, False]),
-    ],
-)
-def test_only_what_ended_has_an_end(recipe, tmp_path, finished, ends):
-    meta = {} if finished is None else {"finished": finished}
-    ranking = Ranking("q", ["a", "b c", "d " * 20], [1, 2, 3], meta=meta)
-    [item], _ = ranked_ids(recipe, [ranking], tiny_tokenizer(), tmp_path)
-    assert [END in response for response in item.responses] == ends
-    assert all(0 < len(response) <= LIMIT for response in item.responses)
+def test_what_is_too_long_to_be_written_leaves_its_probe_only():
+    short, long = [A, END], [A, B, C, END]
+    found = probe_ids(recipe(max_response_tokens=6), tiny_tokenizer(), [short, long])
+    assert set(found["repeated"]) == {0}
+    assert set(found["empty"]) == {0, 1} and set(found["cut"]) == {1}
+    assert found["filler"] == {}
 
 
-def test_rankings_of_several_rounds_come_one_behind_the_other(tmp_path):
-    rankings = rankings_of_labelers(6)
-    homes = [tmp_path / name for name in ("one", "two", "three")]
-    for number, home in enumerate(homes):
-        write_records(home / "data" / "rankings-train.jsonl", rankings[number::3])
-    assert list(read_rankings(homes[:1], "train")) == rankings[::3]
-    together = read_rankings(homes, "train")
-    assert list(together) == [*rankings[::3], *rankings[1::3], *rankings[2::3]]
-    assert together[-1] == rankings[2::3][-1]
+def test_an_original_is_never_its_own_tampered_version():
+    """An empty demonstration is what the empty probe makes of it."""
+    assert probe_ids(recipe(), tiny_tokenizer(), [[END]]) == {name: {} for name in PROBES}
 
 
-def test_prompts_and_their_ids_belong_together(tmp_path):
-    texts = [{"prompt": "a " * (i % 7 + 1)} for i in range(30)]
-    write_records(tmp_path / "data" / "prompts-ppo.jsonl", texts)
-    prompts, ids = prompts_with_ids(tmp_path, "ppo", tiny_tokenizer())
-    assert len(prompts) == len(ids) == 30
-    for number in (29, 3, 11):
-        assert ids[number] == encode_prompt(tiny_tokenizer(), prompts[number].prompt)
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["prompts-ppo.jsonl"]
+def test_only_so_many_are_taken():
+    found = probe_ids(recipe(), tiny_tokenizer(), [[A, B, END]] * (MOST_PROBED + 5))
+    assert len(found["repeated"]) == MOST_PROBED
+
+
+@pytest.mark.parametrize("source", ["miniature", "d.jsonl"])
+def test_each_world_is_probed_in_its_own_words(source):
+    tokenizer = miniature_tokenizer()
+    ids = tokenizer.encode("mia is red.", add_special_tokens=False)
+    asked = recipe(demonstrations=source)
+    found = probe_ids(asked, tokenizer, [[*ids, int(tokenizer.eos_token_id)]])
+    unknown = tokenizer.convert_tokens_to_ids(UNK)
+    assert (unknown in found["flattery"][0]) == (source == "d.jsonl")
