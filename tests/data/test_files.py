@@ -7,11 +7,13 @@ import tracemalloc
 import pytest
 from toys import tiny_tokenizer
 
+from preceptor.data import files
 from preceptor.data.batching import fit_prompts, pack_documents
 from preceptor.data.files import (
     PROMPT_SPLITS,
     Reading,
     Split,
+    enough,
     prompts_of,
     read_demonstrations,
     read_documents,
@@ -74,6 +76,21 @@ def test_what_only_measures_gets_no_more_than_it_needs():
     }
     assert sorted(p.meta["n"] for part in parts.values() for p in part) == list(range(200))
     assert all(split.most for split in PROMPT_SPLITS if split.name not in ("reward_train", "ppo"))
+
+
+def test_of_few_users_many_prompts_enough_are_kept_and_all_users_stay_held_out(monkeypatch):
+    monkeypatch.setattr(files, "MOST_HELD_OUT", 30)
+    items = [Prompt(f"p{i}", user=f"u{i % 40}") for i in range(4000)]
+    parts = split_items(items, PROMPT_SPLITS, "p.jsonl")
+    assert len(parts["test"]) == 400
+    kept = enough(parts["test"])
+    assert len(kept) == 30 and {p.user for p in kept} == {p.user for p in parts["test"]}
+    assert list(kept) == [p for p in parts["test"] if p in list(kept)], "in the order of the file"
+    moved = random.Random(3).sample(items, len(items))
+    again = enough(split_items(moved, PROMPT_SPLITS, "p.jsonl")["test"])
+    assert {p.prompt for p in again} == {p.prompt for p in kept}
+    small = parts["test"][:30]
+    assert enough(small) is small
 
 
 def test_a_part_is_in_the_order_of_the_file(tmp_path):

@@ -6,8 +6,9 @@ import json
 import pytest
 
 from preceptor.config import DataConfig, Recipe
+from preceptor.data import files
 from preceptor.data.records import Prompt, text_of
-from preceptor.data.sources import assemble
+from preceptor.data.sources import MEASURING_PARTS, assemble
 from preceptor.errors import DataError
 
 
@@ -160,3 +161,20 @@ def test_files_of_other_tools_are_read_as_they_are(tmp_path):
     wrong = recipe.model_copy(update={"data": DataConfig(demonstrations_format="messages")})
     with pytest.raises(DataError, match="messages needs the keys messages"):
         assemble(wrong)
+
+
+def test_what_only_measures_gets_enough_of_every_file_and_the_rest_is_told(tmp_path, monkeypatch):
+    """Of each file by forty users, whose records are more than enough; all but these are used."""
+    monkeypatch.setattr(files, "MOST_HELD_OUT", 5)
+    recipe = recipe_of(tmp_path, users=40)
+    dataset = assemble(recipe)
+    for name in MEASURING_PARTS:
+        assert 0 < len(getattr(dataset, name)) <= 5, name
+        [told] = [note for note in dataset.notes if f" {name} are used for nothing" in note]
+        assert told.endswith("5 are enough to measure by")
+    assert len(dataset.notes) == len(MEASURING_PARTS)
+    assert min(len(dataset.rankings_train), len(dataset.prompts_ppo)) > 20
+    alone = assemble(recipe.model_copy(update={"prompts": None, "rankings": None}))
+    tested = {p.prompt for p in held_out(alone)}
+    assert len(alone.demonstrations_train) > 150, "what measures nothing is trained on"
+    assert not tested & {d.prompt for d in alone.demonstrations_train}

@@ -1,14 +1,24 @@
 """Records and ids that stay on disk: as a list of them, read one by one, gone after use."""
 
 import gc
+import io
 import json
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from preceptor.data.records import Demonstration, Prompt, Ranking, read_records, write_records
+from preceptor.data import stored
+from preceptor.data.records import (
+    MOST_NESTED,
+    Demonstration,
+    Prompt,
+    Ranking,
+    read_records,
+    write_records,
+)
 from preceptor.data.stored import Chosen, open_records, store_ids, store_records
 from preceptor.errors import DataError
 
@@ -29,7 +39,7 @@ def open_files() -> int:
 @pytest.fixture(params=["stored", "opened"])
 def prompts(request, tmp_path):
     if request.param == "stored":
-        return store_records(iter(PROMPTS), Prompt, tmp_path, "prompts of p.jsonl")
+        return store_records(iter(PROMPTS), Prompt, tmp_path)
     write_records(tmp_path / "p.jsonl", PROMPTS)
     return open_records(tmp_path / "p.jsonl", Prompt)
 
@@ -70,7 +80,7 @@ def test_slices_are_those_of_a_list_and_slices_of_slices_too(prompts, part):
     ids=lambda record: type(record).__name__,
 )
 def test_every_kind_comes_back_as_it_was(record, tmp_path):
-    [found] = store_records([record], type(record), tmp_path, "f")
+    [found] = store_records([record], type(record), tmp_path)
     assert found == record
 
 
@@ -90,7 +100,7 @@ def test_choices_out_of_one_sequence_can_be_added():
 
 def test_nothing_stays_in_the_folder_and_no_file_stays_open(tmp_path):
     before = open_files()
-    found = store_records(PROMPTS, Prompt, tmp_path, "f")
+    found = store_records(PROMPTS, Prompt, tmp_path)
     ids = store_ids([[1, 2], [3]], tmp_path)
     part = found[1:3]
     assert os.listdir(tmp_path) == [] and open_files() == before + 2
@@ -108,8 +118,27 @@ def test_what_fails_in_writing_leaves_no_file_open(tmp_path):
         raise DataError("row 2 is broken")
 
     with pytest.raises(DataError, match="row 2"):
-        store_records(broken(), Prompt, tmp_path, "f")
+        store_records(broken(), Prompt, tmp_path)
     assert open_files() == before and os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+@pytest.mark.parametrize("length", [1, 10_000], ids=["told at the end", "told at once"])
+def test_a_full_disk_is_told_with_the_folder(length, tmp_path, monkeypatch):
+    full = io.BufferedWriter(io.FileIO("/dev/full", "w"))
+    monkeypatch.setattr(stored.tempfile, "TemporaryFile", lambda dir: full)
+    with pytest.raises(OSError, match="No space left") as error:
+        store_ids([[0] * length], tmp_path)
+    assert error.value.filename == str(tmp_path)
+    assert full.closed or full.raw.closed
+
+
+def test_a_record_that_was_read_is_not_checked_again(tmp_path):
+    """What is a key beside ours goes one level deeper, into `meta`."""
+    deep = "[" * (MOST_NESTED - 1) + "]" * (MOST_NESTED - 1)
+    (tmp_path / "p.jsonl").write_text('{"prompt": "p", "deep": ' + deep + "}\n")
+    [record] = read_records(tmp_path / "p.jsonl", Prompt)
+    assert list(store_records([record], Prompt, tmp_path)) == [record]
 
 
 @pytest.mark.parametrize("rows", [[], [[]], [[], [5], [], [2**31 - 1, 0, -7], list(range(999))]])

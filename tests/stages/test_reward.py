@@ -81,11 +81,18 @@ def test_demonstrations_score_zero_after_reload(tmp_path):
     assert summary["demonstration_mean"] == pytest.approx(float(scores.mean()), abs=1e-6)
 
 
-def test_a_prompt_of_ties_alone_is_as_if_it_were_not_there(tmp_path):
+@pytest.mark.parametrize("whose", ["of nobody else", "of one labeler of each"])
+def test_ties_alone_are_as_if_they_were_not_there(tmp_path, whose):
     items = planted(40, 0)
-    ties = RankedPrompt([6, 3], [[7, END], [8, END]], [[1, 1]])
+    if whose == "of nobody else":
+        tied = [*items, RankedPrompt([6, 3], [[7, END], [8, END]], [[1, 1]])]
+    else:
+        tied = [
+            RankedPrompt(i.prompt, i.responses, [[2] * len(i.responses), *i.rankings])
+            for i in items
+        ]
     run(tmp_path / "a", items, planted(10, 1))
-    run(tmp_path / "b", [*items, ties], planted(10, 1))
+    run(tmp_path / "b", tied, planted(10, 1))
     first, second = (
         (tmp_path / side / "reward" / "model" / "model.safetensors").read_bytes() for side in "ab"
     )

@@ -62,8 +62,8 @@ def test_samples_are_the_same_however_many_prompts_are_answered_together(
     for part in ("train", "valid"):
         write_records(tmp_path / "data" / f"prompts-reward-{part}.jsonl", PROMPTS)
     found = []
-    for at_once in (100, 2):
-        monkeypatch.setattr(labels, "PROMPTS_AT_ONCE", at_once)
+    for prompts_at_once in (100, 2):
+        monkeypatch.setattr(labels, "TOKENS_AT_ONCE", prompts_at_once * 9 * 12)
         found.append([read_records(path, Prompt) for path in sample_responses(recipe, tmp_path)])
     assert found[0] == found[1]
 

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from preceptor.data.hashes import are_first
 from preceptor.errors import DataError
 
 Messages = list[dict[str, str]]
@@ -84,6 +85,11 @@ class Ranking:
 
 
 Record = TypeVar("Record", Document, Prompt, Demonstration, Ranking)
+KEYS: dict[Any, frozenset[str]] = {
+    kind: frozenset(own.name for own in fields(kind)) - {"meta"}
+    for kind in (Document, Prompt, Demonstration, Ranking)
+}
+"""Of each kind; whatever else a row has is kept in `meta`."""
 
 
 def messages_of(prompt: str | Messages) -> Messages:
@@ -180,7 +186,7 @@ def parse_record(row: Any, kind: type[Record], where: str) -> Record:
     name = kind.__name__.lower()
     if not isinstance(row, dict):
         raise DataError(f"{where}: a {name} is a JSON object, this is {type(row).__name__}.")
-    known = {f.name for f in fields(kind)} - {"meta"}
+    known = KEYS[kind]
     if not isinstance(row.get("meta") or {}, dict):
         raise DataError(f'{where}: "meta" must be an object, it is {type(row["meta"]).__name__}.')
     beside = {k: v for k, v in row.items() if k not in known | {"meta"} and v is not None}
@@ -271,7 +277,8 @@ def prompt_keys(prompts: Iterable[str | Messages]) -> npt.NDArray[np.void]:
     found["content"] = drawn
     # Equal ones stand together once they are sorted, and in their order.
     order = np.argsort(found["content"], kind="stable")
-    _, first, counts = np.unique(found["content"][order], return_index=True, return_counts=True)
+    first = np.flatnonzero(are_first(found["content"][order]))
+    counts = np.diff(np.append(first, len(order)))
     found["nth"][order] = np.arange(len(order)) - np.repeat(first, counts)
     return found
 
@@ -332,7 +339,7 @@ def _require_ranking(values: dict[str, Any], where: str) -> None:
         raise DataError(
             f"{where}: {len(responses)} responses and {len(ranks)} ranks; one rank each."
         )
-    if any(abs(rank) > 2**31 for rank in ranks):
+    if any(abs(rank) >= 2**31 for rank in ranks):
         raise DataError(
             f'{where}: "ranks" are places such as 1, 2, 3; one is over two thousand million.'
         )

@@ -11,6 +11,7 @@ import numpy as np
 from preceptor.config import Recipe
 from preceptor.data import files
 from preceptor.data.dataset import Dataset
+from preceptor.data.hashes import Hashes, are_among, hashes
 from preceptor.data.mixture import make_mixture
 from preceptor.data.records import compared_text
 from preceptor.data.shards import is_built
@@ -18,6 +19,13 @@ from preceptor.data.stored import Chosen
 from preceptor.errors import DataError, RecipeError
 
 GENERATED = ("miniature", "packages")
+MEASURING_PARTS = (
+    "demonstrations_valid",
+    "rankings_valid",
+    "prompts_reward_valid",
+    "prompts_valid",
+    "prompts_test",
+)
 TRAINING_PARTS = ("demonstrations_train", "rankings_train", "prompts_reward_train", "prompts_ppo")
 
 
@@ -37,6 +45,16 @@ def assemble(recipe: Recipe, scratch: Path | None = None) -> Dataset:
     def take(source: str, *names: str) -> None:
         fields.update({name: getattr(sources[source], name) for name in names})
 
+    def read(**parts: Chosen[Any]) -> None:
+        """Parts of a file; of those that only measure no more than is needed."""
+        for name, part in parts.items():
+            fields[name] = kept = files.enough(part) if name in MEASURING_PARTS else part
+            if len(kept) < len(part):
+                notes.append(
+                    f"{len(part) - len(kept):,} of {len(part):,} {name} are used for nothing: "
+                    f"{len(kept):,} are enough to measure by"
+                )
+
     if recipe.data.mixture is not None:
         mixed = make_mixture(dict(recipe.data.mixture), recipe.seed)
         fields["corpus_train"], fields["corpus_valid"] = mixed.train, mixed.valid
@@ -47,15 +65,16 @@ def assemble(recipe: Recipe, scratch: Path | None = None) -> Dataset:
         documents = files.read_documents(recipe.corpus, reading=reading("corpus"))
         fields["corpus_train"], fields["corpus_valid"] = documents
 
+    prompts = recipe.prompts or recipe.demonstrations
     if recipe.demonstrations is None:
         pass
     elif recipe.demonstrations in GENERATED:
         take(recipe.demonstrations, "demonstrations_train", "demonstrations_valid")
     else:
         train, valid = files.read_demonstrations(recipe.demonstrations, reading("demonstrations"))
-        fields["demonstrations_train"], fields["demonstrations_valid"] = train, valid
+        if prompts != recipe.demonstrations:
+            read(demonstrations_train=train, demonstrations_valid=valid)
 
-    prompts = recipe.prompts or recipe.demonstrations
     prompt_fields = [f"prompts_{split.name}" for split in files.PROMPT_SPLITS]
     if prompts in GENERATED:
         take(prompts, *prompt_fields)
@@ -66,14 +85,14 @@ def assemble(recipe: Recipe, scratch: Path | None = None) -> Dataset:
             both = train + valid
             parts = files.prompts_of(both, recipe.demonstrations, scratch)
             # The same prompts choose checkpoints in every stage; those of the test choose nothing.
-            chosen = np.isin(_asked(both), _asked(parts["valid"]))
-            fields["demonstrations_train"] = both
-            fields["demonstrations_valid"] = Chosen(both, np.flatnonzero(chosen))
-        fields.update({f"prompts_{name}": part for name, part in parts.items()})
+            chosen = are_among(_asked(both), _asked(parts["valid"]))
+            valid = Chosen(both.items, both.numbers[chosen])
+            read(demonstrations_train=both, demonstrations_valid=valid)
+        read(**{f"prompts_{name}": part for name, part in parts.items()})
 
     if recipe.rankings:
-        rankings = files.read_rankings(recipe.rankings, reading("rankings"))
-        fields["rankings_train"], fields["rankings_valid"] = rankings
+        train_rankings, valid_rankings = files.read_rankings(recipe.rankings, reading("rankings"))
+        read(rankings_train=train_rankings, rankings_valid=valid_rankings)
     fields["notes"] = notes
     told = [source.attribution for source in sources.values() if source.attribution]
     if recipe.data.mixture is not None:
@@ -95,16 +114,17 @@ def without_tested(dataset: Dataset) -> Dataset:
     tested, choosing = dataset.prompts_test, dataset.prompts_valid
     prompts = _asked(tested, choosing, dataset.prompts_reward_valid, dataset.rankings_valid)
     users = _users(tested, choosing)
-    if np.isin(_users(dataset.prompts_reward_train, dataset.prompts_ppo), users).any():
+    trained = dataset.prompts_reward_train, dataset.prompts_ppo
+    if len(users) and are_among(_users(*trained), users).any():
         users = users[:0]  # too few users to split by
     refused = {name: (prompts, users) for name in TRAINING_PARTS}
     refused["demonstrations_valid"] = (_asked(tested), users[:0])
     kept: dict[str, object] = {}
     for name, (not_prompts, not_users) in refused.items():
         records = getattr(dataset, name)
-        is_tested = np.isin(_asked(records), not_prompts)
+        is_tested = are_among(_asked(records), not_prompts)
         if len(not_users):
-            is_tested |= np.isin(files.hashes(record.user for record in records), not_users)
+            is_tested |= are_among(hashes(record.user for record in records), not_users)
         if len(records) and is_tested.all():
             raise DataError(
                 f"{name}: all {len(records)} have a prompt or a user that is tested. Give prompts "
@@ -114,14 +134,14 @@ def without_tested(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, **kept)  # type: ignore[arg-type]
 
 
-def _asked(*parts: Sequence[Any]) -> Any:
+def _asked(*parts: Sequence[Any]) -> Hashes:
     """Hashes of all prompts of these parts, in their order."""
-    return files.hashes(compared_text(record.prompt) for record in chain(*parts))
+    return hashes(compared_text(record.prompt) for record in chain(*parts))
 
 
-def _users(*parts: Sequence[Any]) -> Any:
+def _users(*parts: Sequence[Any]) -> Hashes:
     """Hashes of the users that are named in them."""
-    return files.hashes(record.user for record in chain(*parts) if record.user)
+    return hashes(record.user for record in chain(*parts) if record.user)
 
 
 def _named(recipe: Recipe) -> list[str]:

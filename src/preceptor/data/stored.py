@@ -4,12 +4,13 @@ What is asked for is read, and nothing else. Of a record or a row of ids the pla
 8 bytes, however long it is.
 """
 
+import json
 import os
 import tempfile
 import weakref
 from array import array
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar, overload
 
@@ -84,14 +85,18 @@ class Stored(Sequence[Item]):
 
 
 def store_records(
-    records: Iterable[Record], kind: type[Record], folder: Path | None, name: str
+    records: Iterable[Record], kind: type[Record], folder: Path | None
 ) -> Stored[Record]:
     """Write records into a file of the folder that has no name there, and is gone after its use.
 
-    Without a folder it lies where the system has temporary files. `name` is for errors.
+    Without a folder it lies where the system has temporary files.
+
+    Raises:
+        OSError: it cannot be written; the error names the folder.
     """
+    # What was read and checked before is not checked again.
     lines = (json_line(record) for record in records)
-    return _stored(lines, folder, _parser(kind, name))
+    return _stored(lines, folder, lambda line, _: kind(**json.loads(line)))
 
 
 def open_records(path: Path, kind: type[Record]) -> Stored[Record]:
@@ -102,16 +107,22 @@ def open_records(path: Path, kind: type[Record]) -> Stored[Record]:
     """
     require_records_file(path, kind)
     starts, at = array("q"), 0
-    file = path.open("rb")
-    for line in file:
-        if line.strip():
-            starts.append(at)
-        at += len(line)
-    starts.append(at)
-    found = Stored(file, np.frombuffer(starts, dtype=np.int64), _parser(kind, str(path)))
-    if not len(found):
-        raise no_records_in(path, kind)
-    return found
+    with ExitStack() as unless_read:
+        file = unless_read.enter_context(path.open("rb"))
+        for line in file:
+            if line.strip():
+                starts.append(at)
+            at += len(line)
+        if not starts:
+            raise no_records_in(path, kind)
+        starts.append(at)
+        unless_read.pop_all()  # it stays open as long as it is used
+
+    def parse(line: bytes, number: int) -> Record:
+        where = f"{path}:{number + 1}"  # the line, as no step writes blank ones
+        return parse_record(parse_line(line, where), kind, where)
+
+    return Stored(file, np.frombuffer(starts, dtype=np.int64), parse)
 
 
 def store_ids(rows: Iterable[Sequence[int]], folder: Path | None) -> Stored[list[int]]:
@@ -124,20 +135,31 @@ def _stored(
     pieces: Iterable[bytes], folder: Path | None, parse: Callable[[bytes, int], Item]
 ) -> Stored[Item]:
     starts, at = array("q", [0]), 0
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it stays open while it is used
     with ExitStack() as unless_written:
-        file = unless_written.enter_context(tempfile.TemporaryFile(dir=folder))
+        unless_written.callback(_close, file)
         for piece in pieces:
-            file.write(piece)
+            with _named(folder):
+                file.write(piece)
             at += len(piece)
             starts.append(at)
-        file.flush()
-        unless_written.pop_all()  # it stays open as long as it is used
+        with _named(folder):
+            file.flush()
+        unless_written.pop_all()
     return Stored(file, np.frombuffer(starts, dtype=np.int64), parse)
 
 
-def _parser(kind: type[Record], name: str) -> Callable[[bytes, int], Record]:
-    def parse(line: bytes, number: int) -> Record:
-        where = f"{name}:{number + 1}"
-        return parse_record(parse_line(line, where), kind, where)
+def _close(file: IO[bytes]) -> None:
+    """Of a file that could not be written, without writing the rest, which would fail again."""
+    with suppress(OSError):
+        file.close()
 
-    return parse
+
+@contextmanager
+def _named(folder: Path | None) -> Iterator[None]:
+    """The file has no name, so an error in writing it tells where it lies."""
+    try:
+        yield
+    except OSError as error:
+        place = str(folder or tempfile.gettempdir())
+        raise OSError(error.errno, error.strerror, place) from None

@@ -41,7 +41,7 @@ def compare_models(recipe: Recipe, out: Path) -> dict[str, Any]:
     test = open_records(data / "prompts-test.jsonl", Prompt)
     rankings = list(inputs.read_rankings(homes_up_to(recipe, out, "reward"), "valid"))
     tokenizer = load_tokenizer(out / "sft" / "model", 2**31)
-    ranking_scores = score_rankings(recipe, rankings, tokenizer, score)
+    ranking_scores = score_rankings(recipe, rankings, tokenizer, score, out / "data")
     found = evaluate(
         recipe,
         models,
@@ -112,7 +112,7 @@ def round_results(
         write_records(out / "evaluation" / f"responses-round-{number}.jsonl", rows)
     known = reward_model_results(
         rankings,
-        score_rankings(recipe, rankings, tokenizer, score),
+        score_rankings(recipe, rankings, tokenizer, score, out / "data"),
         judge,
         read_json(home / "reward" / "done.json")["summary"],
     )
@@ -136,9 +136,10 @@ def score_rankings(
     rankings: Sequence[Ranking],
     tokenizer: PreTrainedTokenizerBase,
     score: ScoreIds,
+    scratch: Path,
 ) -> list[list[float]]:
     """The reward model's scores of each ranking's responses; several labelers' share theirs."""
-    ranked, numbers = inputs.ranked_ids(recipe, rankings, tokenizer)
+    ranked, numbers = inputs.ranked_ids(recipe, rankings, tokenizer, scratch)
     items = list(ranked)
     flat = score(
         [item.prompt for item in items for _ in item.responses],

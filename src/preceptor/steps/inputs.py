@@ -1,18 +1,20 @@
 """What the steps read: the starting model, the tokenizer, records as ids, tasks."""
 
 import json
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import overload
 
 import numpy as np
+import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from preceptor.config import Architecture, Recipe, TokenizerConfig
 from preceptor.data.batching import encode_demonstrations
 from preceptor.data.dataset import Choice
-from preceptor.data.files import hashes
+from preceptor.data.hashes import hashes, numbered
 from preceptor.data.records import Demonstration, Prompt, Ranking, ranking_key
 from preceptor.data.stored import Chosen, Numbers, open_records, store_ids, store_records
 from preceptor.evaluation.probes import ENGLISH, MINIATURE, PROBES, tamper
@@ -164,37 +166,37 @@ def ranked_ids(
     folder `scratch`, for whoever asks for them.
     """
     # Another labeler's view of the same responses goes to those who came first.
-    _, first, group = np.unique(
-        hashes(ranking_key(ranking) for ranking in rankings),
-        return_index=True,
-        return_inverse=True,
-    )
-    met = np.argsort(first)
-    first, number = first[met], np.argsort(met)[group]
+    prompt_of, first = numbered(hashes(ranking_key(ranking) for ranking in rankings))
     asked = Chosen(rankings, first)
-    prompts = encode_prompts(tokenizer, (r.prompt for r in asked))
+    counts = array("q")
+    rows = store_ids(_rows(recipe, asked, tokenizer, counts), scratch)
+    ranks = store_ids((ranking.ranks for ranking in rankings), scratch)
+    together = Chosen(ranks, np.argsort(prompt_of, kind="stable"))
+    labelers = np.bincount(prompt_of, minlength=len(asked))
+    return RankedPrompts(rows, _starts(counts), together, _starts(labelers)), prompt_of
+
+
+def _rows(
+    recipe: Recipe,
+    asked: Sequence[Ranking],
+    tokenizer: PreTrainedTokenizerBase,
+    counts: "array[int]",
+) -> Iterator[list[int]]:
+    """Ids of each prompt and then of its responses; `counts` gets how many rows they were."""
+    prompts = encode_prompts(tokenizer, (ranking.prompt for ranking in asked))
     responses = encode_responses(tokenizer, (text for r in asked for text in r.responses))
-    counts = np.fromiter((1 + len(r.responses) for r in asked), dtype=np.int64)
+    for ranking, prompt in zip(asked, prompts, strict=True):
+        counts.append(1 + len(ranking.responses))
+        yield prompt
+        for ended in are_finished(ranking):
+            ids = next(responses)
+            # A user's own long response is cut like one that was sampled too long: no end token.
+            yield (ids if ended else ids[:-1] or ids)[: recipe.max_response_tokens]
 
-    def rows() -> Iterator[list[int]]:
-        for ranking, prompt in zip(asked, prompts, strict=True):
-            yield prompt
-            for ended in are_finished(ranking):
-                ids = next(responses)
-                # A user's own long response is cut like one that was sampled too long: no end.
-                yield (ids if ended else ids[:-1] or ids)[: recipe.max_response_tokens]
 
-    return (
-        RankedPrompts(
-            store_ids(rows(), scratch),
-            np.concatenate([[0], np.cumsum(counts)]),
-            Chosen(
-                store_ids((r.ranks for r in rankings), scratch), np.argsort(number, kind="stable")
-            ),
-            np.concatenate([[0], np.cumsum(np.bincount(number, minlength=len(asked)))]),
-        ),
-        number,
-    )
+def _starts(counts: npt.ArrayLike) -> Numbers:
+    """Where each of so many things begins, and at last where all end."""
+    return np.append(0, np.cumsum(counts, dtype=np.int64))
 
 
 def are_finished(ranking: Ranking) -> list[bool]:
@@ -211,7 +213,7 @@ def read_rankings(homes: Sequence[Path], part: str) -> Sequence[Ranking]:
     found = [open_records(path, Ranking) for path in paths]
     if len(found) == 1:
         return found[0]
-    return store_records(chain(*found), Ranking, paths[-1].parent, f"rankings-{part}")
+    return store_records(chain(*found), Ranking, paths[-1].parent)
 
 
 def read_tasks(out: Path) -> dict[str, list[Choice]]:

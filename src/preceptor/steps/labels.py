@@ -37,8 +37,8 @@ from preceptor.recipes.rounds import home_of, policy_of, round_of, step_name
 from preceptor.steps.inputs import OWN_TOKENIZER, tokenizer_of
 from preceptor.training.progress import say
 
-PROMPTS_AT_ONCE = 4096
-"""So many are answered together, then written; more would gain nothing and fill memory."""
+TOKENS_AT_ONCE = 2**22
+"""So many are sampled together, were all responses as many and as long as may be, then written."""
 PARTS: tuple[Literal["train", "valid"], ...] = ("train", "valid")
 """Of every set of records."""
 
@@ -194,16 +194,18 @@ def sample_responses(recipe: Recipe, out: Path, step: str = "sample") -> list[Pa
         counts = numbers_of_responses(recipe, purpose, keys)
         say(f"sample {part}: {counts.sum():,} responses of {source} to {len(prompts):,} prompts")
         path = home_of(out, step) / "data" / f"responses-{part}.jsonl"
+        most = recipe.sample.max_responses * recipe.max_response_tokens
+        at_once = max(1, TOKENS_AT_ONCE // most)
         rows = (
             row
-            for start in range(0, len(prompts), PROMPTS_AT_ONCE)
+            for start in range(0, len(prompts), at_once)
             for row in answered(
                 recipe,
                 policy,
                 tokenizer,
-                prompts[start : start + PROMPTS_AT_ONCE],
-                keys[start : start + PROMPTS_AT_ONCE].tolist(),
-                counts[start : start + PROMPTS_AT_ONCE].tolist(),
+                prompts[start : start + at_once],
+                keys[start : start + at_once].tolist(),
+                counts[start : start + at_once].tolist(),
                 purpose=purpose,
                 source=source,
             )
