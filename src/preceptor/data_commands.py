@@ -146,7 +146,7 @@ def make_tokenizer(
     if (model is None) == (not files):
         raise DataError("name FILES to train a tokenizer on, or --model to take one, not both.")
     from preceptor.data.folders import folder_to_fill
-    from preceptor.data.formats import Loaded, stream_records
+    from preceptor.data.formats import LeftOut, stream_records
     from preceptor.data.records import Document
 
     with folder_to_fill(out, must_be_empty=True):
@@ -160,7 +160,7 @@ def make_tokenizer(
             texts = (
                 document.text
                 for file in files or ()
-                for document in stream_records(file, Document, left_out=Loaded([]))
+                for document in stream_records(file, Document, left_out=LeftOut())
             )
             tokenizer = train_tokenizer(texts, vocabulary_size)
         tokenizer.save_pretrained(out)
@@ -297,7 +297,7 @@ def clean(
     """
     from preceptor.data import hygiene
     from preceptor.data.folders import try_folder
-    from preceptor.data.formats import Loaded, nothing_in, refuse_own_input, stream_records
+    from preceptor.data.formats import LeftOut, nothing_in, refuse_own_input, stream_records
     from preceptor.data.personal import check_region
     from preceptor.data.records import Prompt, write_records
 
@@ -306,11 +306,11 @@ def clean(
     dropped = out / "dropped.jsonl"
     refuse_own_input(files, [*splits.values(), dropped])
     try_folder(out)
-    left_out: dict[str, Loaded[Any]] = {}
+    left_out: dict[str, LeftOut] = {}
 
     def prompts() -> "Iterator[Prompt]":
         for file in files:
-            left_out[file] = Loaded([])
+            left_out[file] = LeftOut()
             count = 0
             for prompt in stream_records(
                 file, Prompt, format=format_name, on_error=on_error, left_out=left_out[file]

@@ -233,7 +233,7 @@ def test_a_later_turn_of_a_conversation_of_the_training_file_is_a_leak(tmp_path:
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    from preceptor.data.formats import load_records
+    from loading import load_records
 
     return load_records(path, Prompt).records
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loading import load_records
 from typer.testing import CliRunner, Result
 
 from preceptor.cli import app
-from preceptor.data.formats import load_records
 from preceptor.data.records import Demonstration, Ranking
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from loading import load_records
 
 from preceptor.config import FormatName
 from preceptor.data.conversations import GROUP
@@ -14,7 +15,6 @@ from preceptor.data.formats import (
     FORMATS,
     KINDS,
     format_names,
-    load_records,
     read_file,
     rows_of,
     tell_format,

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loading import load_records
 from typer.testing import CliRunner, Result
 
 from preceptor.cli import app
 from preceptor.data import duplicates
 from preceptor.data.conversations import GROUP
 from preceptor.data.duplicates import DuplicateIndex, jaccard, normal_form, shingles
-from preceptor.data.formats import load_records
 from preceptor.data.hygiene import (
     cap_per_user,
     carried_out,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from loading import load_records
 from toys import END, tiny_model, tiny_tokenizer
 
 from preceptor.config import LoRAConfig, SFTConfig
 from preceptor.data.batching import encode_demonstrations
-from preceptor.data.formats import load_records
 from preceptor.data.records import Demonstration
 from preceptor.generation import row_uniforms, sample
 from preceptor.models.halves import halve_frozen

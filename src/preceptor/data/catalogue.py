@@ -15,7 +15,7 @@ from preceptor.data import package_labels as labels
 from preceptor.data import package_text as text
 from preceptor.data.attribution import attribution_of_set, hub_attribution
 from preceptor.data.files import origin_of
-from preceptor.data.formats import Kind, Loaded, kind_name, stream_records, tell_format
+from preceptor.data.formats import Kind, LeftOut, kind_name, stream_records, tell_format
 from preceptor.data.heldout import is_heldout
 from preceptor.data.hub import HUB
 from preceptor.data.package_terms import PACKAGES, Package
@@ -224,7 +224,7 @@ def write_set(name: str, folder: Path) -> dict[Path, int]:
 
 def write_hub_set(
     name: str, folder: Path, kind: Kind | None, format: str | None
-) -> tuple[dict[Path, int], Loaded[Any]]:
+) -> tuple[dict[Path, int], LeftOut]:
     """The same of a data set of the hub, `hf:NAME[:CONFIG][@SPLIT]`; its card has its terms.
 
     Also returns what was left out: a set may hold rows without records of this kind.
@@ -238,7 +238,7 @@ def write_hub_set(
         path = folder / f"{kind_name(kind)}-{side}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         chosen: Any = kind
-        left_out: Loaded[Any] = Loaded([])
+        left_out = LeftOut()
         found: Iterator[Any] = stream_records(name, chosen, format=format, left_out=left_out)
         write_records(path, _of_side(found, side, written, path))
     write_text(folder / "ATTRIBUTION.md", hub_attribution(name, written))

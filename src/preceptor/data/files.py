@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from preceptor.data.conversations import GROUP
 from preceptor.data.formats import (
-    Loaded,
+    LeftOut,
     OnError,
     nothing_in,
     stream_records,
@@ -72,7 +72,7 @@ class Reading:
         Raises:
             DataError: a row is broken and `on_error` is "refuse"; or nothing of the file is left.
         """
-        left_out: Loaded[Record] = Loaded([])
+        left_out = LeftOut()
         found = self.stream(path, kind, left_out)
         records = store_records(found, kind, self.scratch)
         if not records:
@@ -80,7 +80,7 @@ class Reading:
         self.notes.extend(left_out.lines(path))
         return records
 
-    def stream(self, path: str, kind: type[Record], left_out: Loaded[Record]) -> Iterator[Record]:
+    def stream(self, path: str, kind: type[Record], left_out: LeftOut) -> Iterator[Record]:
         """The same one after another, without a note."""
         return stream_records(
             path, kind, format=self.format, on_error=self.on_error, left_out=left_out
@@ -102,7 +102,7 @@ class Documents:
         return int(self.is_mine.sum())
 
     def __iter__(self) -> Iterator[Document]:
-        found = self.reading.stream(self.path, Document, Loaded([]))
+        found = self.reading.stream(self.path, Document, LeftOut())
         return (document for document, mine in zip(found, self.is_mine, strict=True) if mine)
 
 
@@ -115,7 +115,7 @@ def read_documents(
     that none stands in both, be it in the file twice.
     """
     reading = reading or Reading()
-    left_out: Loaded[Document] = Loaded([])
+    left_out = LeftOut()
     drawn = array("Q")  # eight bytes a document
     for document in reading.stream(path, Document, left_out):
         drawn.append(text_hash(document.text))

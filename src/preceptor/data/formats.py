@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal
+from typing import Any, Literal
 
 from preceptor.data import conversations, exports, preferences, trees
 from preceptor.data.hub import is_hub
@@ -280,10 +280,9 @@ def _kind_in(path: str | Path, found: Format, format: str | None) -> Kind:
 
 
 @dataclass
-class Loaded(Generic[Record]):
-    """A file's records, and what of it was left out: reasons and their counts."""
+class LeftOut:
+    """What of a file was left out: reasons and their counts."""
 
-    records: list[Record]
     skipped: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)  # reason -> where it was met first
 
@@ -299,30 +298,15 @@ class Loaded(Generic[Record]):
             yield f"{path}: {count} left out, the first at {self.first[reason]}: {reason}"
 
 
-def load_records(
-    path: str | Path, kind: type[Record], *, format: str | None = None, on_error: OnError = "refuse"
-) -> Loaded[Record]:
-    """All records of one kind in a file of any known format.
-
-    Raises:
-        DataError: a row is broken and `on_error` is "refuse"; or nothing of the file is left.
-    """
-    loaded: Loaded[Record] = Loaded([])
-    loaded.records += stream_records(path, kind, format=format, on_error=on_error, left_out=loaded)
-    if not loaded.records:
-        raise nothing_in(path, kind, loaded)
-    return loaded
-
-
 def stream_records(
     path: str | Path,
     kind: type[Record],
     *,
     format: str | None = None,
     on_error: OnError = "refuse",
-    left_out: Loaded[Any],
+    left_out: LeftOut,
 ) -> Iterator[Record]:
-    """The same records one after another; what is left out is counted in `left_out`.
+    """A file's records of one kind, of any known format; what is not read `left_out` counts.
 
     Raises:
         DataError: a row is broken and `on_error` is "refuse".
@@ -345,7 +329,7 @@ def general(reason: str) -> str:
     return _WITHIN.sub("", reason)
 
 
-def nothing_in(path: str | Path, kind: type, left_out: Loaded[Any]) -> DataError:
+def nothing_in(path: str | Path, kind: type, left_out: LeftOut) -> DataError:
     """The error for a file of which nothing is left, and why."""
     told = next(left_out.lines(path), "")
     return DataError(f"{path}: no {kind_name(kind)} in it." + (f"\n{told}" if told else ""))
@@ -368,7 +352,7 @@ def convert(
     kind: Kind | None = None,
     format: str | None = None,
     on_error: OnError = "refuse",
-) -> tuple[int, Loaded[Any]]:
+) -> tuple[int, LeftOut]:
     """Write a file's records in another format, one after another; their number, what was left out.
 
     Raises:
@@ -379,7 +363,7 @@ def convert(
     if to not in format_names():
         raise DataError(f"no format {to}. Formats known: {', '.join(format_names())}.")
     format, kind = tell_format(path, kind, format=format)
-    left_out: Loaded[Any] = Loaded([])
+    left_out = LeftOut()
     written = 0
 
     def rows() -> Iterator[Row]:

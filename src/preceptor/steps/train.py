@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from preceptor.config import Architecture, PPOConfig, Recipe, SFTConfig
 from preceptor.data.batching import beginnings, open_sequences, packed_text, sequences_by_source
-from preceptor.data.formats import Loaded, stream_records
+from preceptor.data.formats import LeftOut, stream_records
 from preceptor.data.records import Document
 from preceptor.data.shards import PackedText
 from preceptor.errors import DataError, RecipeError
@@ -82,7 +82,7 @@ def _text(out: Path, part: str, sequence_length: int) -> PackedText:
 def _documents(path: Path) -> Iterator[Document]:
     """Held-out documents of the run, which may be a tenth of any corpus; a built one has none."""
     if path.exists():
-        yield from stream_records(path, Document, left_out=Loaded([]))
+        yield from stream_records(path, Document, left_out=LeftOut())
 
 
 def sft(recipe: Recipe, out: Path, folder: StageFolder, name: str = "sft") -> None:
