@@ -170,7 +170,7 @@ def test_what_only_measures_gets_enough_of_every_file_and_the_rest_is_told(tmp_p
     dataset = assemble(recipe)
     for name in MEASURING_PARTS:
         assert 0 < len(getattr(dataset, name)) <= 5, name
-        [told] = [note for note in dataset.notes if f" {name} are used for nothing" in note]
+        [told] = [note for note in dataset.notes if f" {name} left out" in note]
         assert told.endswith("5 are enough to measure by")
     assert len(dataset.notes) == len(MEASURING_PARTS)
     assert min(len(dataset.rankings_train), len(dataset.prompts_ppo)) > 20
@@ -178,3 +178,10 @@ def test_what_only_measures_gets_enough_of_every_file_and_the_rest_is_told(tmp_p
     tested = {p.prompt for p in held_out(alone)}
     assert len(alone.demonstrations_train) > 150, "what measures nothing is trained on"
     assert not tested & {d.prompt for d in alone.demonstrations_train}
+
+
+def test_one_file_may_be_named_for_prompts_and_for_demonstrations(tmp_path):
+    recipe = recipe_of(tmp_path, users=40)
+    dataset = assemble(recipe.model_copy(update={"prompts": recipe.demonstrations}))
+    assert len(dataset.demonstrations_train) > 100 and len(dataset.prompts_ppo) > 50
+    assert dataset.demonstrations_valid and dataset.prompts_valid

@@ -45,13 +45,13 @@ def assemble(recipe: Recipe, scratch: Path | None = None) -> Dataset:
     def take(source: str, *names: str) -> None:
         fields.update({name: getattr(sources[source], name) for name in names})
 
-    def read(**parts: Chosen[Any]) -> None:
+    def use(**parts: Chosen[Any]) -> None:
         """Parts of a file; of those that only measure no more than is needed."""
         for name, part in parts.items():
             fields[name] = kept = files.enough(part) if name in MEASURING_PARTS else part
             if len(kept) < len(part):
                 notes.append(
-                    f"{len(part) - len(kept):,} of {len(part):,} {name} are used for nothing: "
+                    f"{len(part) - len(kept):,} of {len(part):,} {name} left out: "
                     f"{len(kept):,} are enough to measure by"
                 )
 
@@ -65,34 +65,36 @@ def assemble(recipe: Recipe, scratch: Path | None = None) -> Dataset:
         documents = files.read_documents(recipe.corpus, reading=reading("corpus"))
         fields["corpus_train"], fields["corpus_valid"] = documents
 
-    prompts = recipe.prompts or recipe.demonstrations
+    # A file that is named for both is one of demonstrations, whose prompts are used.
+    own_prompts = None if recipe.prompts == recipe.demonstrations else recipe.prompts
     if recipe.demonstrations is None:
         pass
     elif recipe.demonstrations in GENERATED:
         take(recipe.demonstrations, "demonstrations_train", "demonstrations_valid")
     else:
         train, valid = files.read_demonstrations(recipe.demonstrations, reading("demonstrations"))
-        if prompts != recipe.demonstrations:
-            read(demonstrations_train=train, demonstrations_valid=valid)
+        if own_prompts:
+            use(demonstrations_train=train, demonstrations_valid=valid)
 
+    prompts = recipe.prompts or recipe.demonstrations
     prompt_fields = [f"prompts_{split.name}" for split in files.PROMPT_SPLITS]
     if prompts in GENERATED:
         take(prompts, *prompt_fields)
     elif recipe.demonstrations is not None:
-        if recipe.prompts:
-            parts = files.read_prompts(recipe.prompts, reading("prompts"))
+        if own_prompts:
+            parts = files.read_prompts(own_prompts, reading("prompts"))
         else:
             both = train + valid
             parts = files.prompts_of(both, recipe.demonstrations, scratch)
             # The same prompts choose checkpoints in every stage; those of the test choose nothing.
             chosen = are_among(_asked(both), _asked(parts["valid"]))
             valid = Chosen(both.items, both.numbers[chosen])
-            read(demonstrations_train=both, demonstrations_valid=valid)
-        read(**{f"prompts_{name}": part for name, part in parts.items()})
+            use(demonstrations_train=both, demonstrations_valid=valid)
+        use(**{f"prompts_{name}": part for name, part in parts.items()})
 
     if recipe.rankings:
         train_rankings, valid_rankings = files.read_rankings(recipe.rankings, reading("rankings"))
-        read(rankings_train=train_rankings, rankings_valid=valid_rankings)
+        use(rankings_train=train_rankings, rankings_valid=valid_rankings)
     fields["notes"] = notes
     told = [source.attribution for source in sources.values() if source.attribution]
     if recipe.data.mixture is not None:
