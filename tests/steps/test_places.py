@@ -4,7 +4,8 @@ import pytest
 from toys import tiny_model, tiny_tokenizer
 
 from preceptor.config import Recipe
-from preceptor.data.records import Prompt, prompt_keys, read_records, write_records
+from preceptor.data.hashes import prompt_keys
+from preceptor.data.records import Prompt, read_records, write_records
 from preceptor.evaluation.run import answer_prompts
 from preceptor.models import load_policy, save_model
 from preceptor.models.tokenizers import encode_prompt

@@ -1,11 +1,14 @@
 """Texts as numbers: sets of millions of prompts, compared in eight bytes each."""
 
 import hashlib
+import json
 from array import array
 from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
+
+from preceptor.data.records import Messages, messages_of
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -59,3 +62,23 @@ def numbered(numbers: Hashes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int
     groups = np.empty_like(order)
     groups[order] = np.repeat(rank, np.diff(np.append(starts, len(order))))
     return groups, first[met]
+
+
+def prompt_keys(prompts: Iterable[str | Messages]) -> npt.NDArray[np.void]:
+    """What a prompt's random draws are named by: its content, and how many equal ones came before.
+
+    Not its place among the others: one more in front changes none of them. 16 bytes a prompt;
+    `tolist()` makes pairs of numbers of them.
+    """
+    drawn = array("Q")
+    for prompt in prompts:
+        text = json.dumps(messages_of(prompt), sort_keys=True).encode()
+        drawn.append(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big"))
+    found = np.empty(len(drawn), dtype=[("content", np.uint64), ("nth", np.uint64)])
+    found["content"] = drawn
+    # Equal ones stand together once they are sorted, and in their order.
+    order = np.argsort(found["content"], kind="stable")
+    first = np.flatnonzero(are_first(found["content"][order]))
+    counts = np.diff(np.append(first, len(order)))
+    found["nth"][order] = np.arange(len(order)) - np.repeat(first, counts)
+    return found

@@ -12,16 +12,11 @@ import hashlib
 import json
 import os
 import re
-from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from preceptor.data.hashes import are_first
 from preceptor.errors import DataError
 
 Messages = list[dict[str, str]]
@@ -261,26 +256,6 @@ def write_text(path: Path, text: str) -> None:
 def ranking_key(ranking: Ranking) -> str:
     """The same for all labelers' rankings of the same responses to a prompt, for no others."""
     return json.dumps([ranking.prompt, ranking.responses])
-
-
-def prompt_keys(prompts: Iterable[str | Messages]) -> npt.NDArray[np.void]:
-    """What a prompt's random draws are named by: its content, and how many equal ones came before.
-
-    Not its place among the others: one more in front changes none of them. 16 bytes a prompt;
-    `tolist()` makes pairs of numbers of them.
-    """
-    drawn = array("Q")
-    for prompt in prompts:
-        text = json.dumps(messages_of(prompt), sort_keys=True).encode()
-        drawn.append(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big"))
-    found = np.empty(len(drawn), dtype=[("content", np.uint64), ("nth", np.uint64)])
-    found["content"] = drawn
-    # Equal ones stand together once they are sorted, and in their order.
-    order = np.argsort(found["content"], kind="stable")
-    first = np.flatnonzero(are_first(found["content"][order]))
-    counts = np.diff(np.append(first, len(order)))
-    found["nth"][order] = np.arange(len(order)) - np.repeat(first, counts)
-    return found
 
 
 def file_hash(path: Path) -> str:

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preceptor.config import Recipe
 from preceptor.data.batching import open_sequences
 from preceptor.data.dataset import Choice, Judge
-from preceptor.data.records import Demonstration, Prompt, Ranking, prompt_keys, write_records
+from preceptor.data.hashes import prompt_keys
+from preceptor.data.records import Demonstration, Prompt, Ranking, write_records
 from preceptor.evaluation import results
 from preceptor.evaluation.answers import (
     Answers,

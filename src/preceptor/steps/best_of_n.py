@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from preceptor.config import Recipe
-from preceptor.data.records import Prompt, prompt_keys
+from preceptor.data.hashes import prompt_keys
+from preceptor.data.records import Prompt
 from preceptor.data.stored import open_records
 from preceptor.evaluation.judges import judge_of
 from preceptor.generation import row_uniforms, sample

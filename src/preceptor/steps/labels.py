@@ -14,10 +14,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preceptor.config import Recipe, TokenizerConfig
 from preceptor.data.batching import fit_prompts, pack_documents
 from preceptor.data.dataset import Dataset, Judge, Judgement
+from preceptor.data.hashes import prompt_keys
 from preceptor.data.records import (
     Prompt,
     Ranking,
-    prompt_keys,
     write_records,
     write_text,
 )

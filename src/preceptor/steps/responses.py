@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from preceptor.config import Recipe
-from preceptor.data.records import Messages, file_hash, prompt_keys
+from preceptor.data.hashes import prompt_keys
+from preceptor.data.records import Messages, file_hash
 from preceptor.generation import row_uniforms, sample, stop_strings
 from preceptor.models.gguf import smollm2_folder
 from preceptor.models.load import load_frozen_policy
