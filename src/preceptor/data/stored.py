@@ -57,20 +57,14 @@ class Chosen(Sequence[Item]):
         return Chosen(self.items, np.concatenate([self.numbers, other.numbers]))
 
 
-class Stored(Sequence[Item]):
-    """Items in an open file; `starts` [N + 1] says where each begins, and at last where they end.
+class Lazy(Sequence[Item]):
+    """Items that are made when one is asked for, each of its number."""
 
-    `parse` makes an item of its bytes and its number. The file is closed with the last use.
-    """
-
-    def __init__(
-        self, file: IO[bytes], starts: Numbers, parse: Callable[[bytes, int], Item]
-    ) -> None:
-        self._file, self._starts, self._parse = file, starts, parse
-        weakref.finalize(self, file.close)
+    def __init__(self, count: int, make: Callable[[int], Item]) -> None:
+        self._count, self._make = count, make
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return self._count
 
     @overload
     def __getitem__(self, at: int) -> Item: ...
@@ -78,15 +72,13 @@ class Stored(Sequence[Item]):
     def __getitem__(self, at: slice) -> Chosen[Item]: ...
     def __getitem__(self, at: int | slice) -> Item | Chosen[Item]:
         if isinstance(at, slice):
-            return Chosen(self, np.arange(*at.indices(len(self)), dtype=np.int64))
-        number = range(len(self))[at]
-        start, end = int(self._starts[number]), int(self._starts[number + 1])
-        return self._parse(os.pread(self._file.fileno(), end - start, start), number)
+            return Chosen(self, np.arange(*at.indices(self._count), dtype=np.int64))
+        return self._make(range(self._count)[at])
 
 
 def store_records(
     records: Iterable[Record], kind: type[Record], folder: Path | None
-) -> Stored[Record]:
+) -> Lazy[Record]:
     """Write records into a file of the folder that has no name there, and is gone after its use.
 
     Without a folder it lies where the system has temporary files.
@@ -99,7 +91,7 @@ def store_records(
     return _stored(lines, folder, lambda line, _: kind(**json.loads(line)))
 
 
-def open_records(path: Path, kind: type[Record]) -> Stored[Record]:
+def open_records(path: Path, kind: type[Record]) -> Lazy[Record]:
     """The records of a JSONL file that a step of the run wrote.
 
     Raises:
@@ -122,10 +114,10 @@ def open_records(path: Path, kind: type[Record]) -> Stored[Record]:
         where = f"{path}:{number + 1}"  # the line, as no step writes blank ones
         return parse_record(parse_line(line, where), kind, where)
 
-    return Stored(file, np.frombuffer(starts, dtype=np.int64), parse)
+    return _in_file(file, np.frombuffer(starts, dtype=np.int64), parse)
 
 
-def store_ids(rows: Iterable[Sequence[int]], folder: Path | None) -> Stored[list[int]]:
+def store_ids(rows: Iterable[Sequence[int]], folder: Path | None) -> Lazy[list[int]]:
     """Write rows of token ids, 4 bytes an id, into a file as `store_records` has it."""
     pieces = (np.asarray(row, dtype=np.int32).tobytes() for row in rows)
     return _stored(pieces, folder, lambda found, _: np.frombuffer(found, np.int32).tolist())
@@ -133,7 +125,7 @@ def store_ids(rows: Iterable[Sequence[int]], folder: Path | None) -> Stored[list
 
 def _stored(
     pieces: Iterable[bytes], folder: Path | None, parse: Callable[[bytes, int], Item]
-) -> Stored[Item]:
+) -> Lazy[Item]:
     starts, at = array("q", [0]), 0
     file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it stays open while it is used
     with ExitStack() as unless_written:
@@ -146,7 +138,23 @@ def _stored(
         with _named(folder):
             file.flush()
         unless_written.pop_all()
-    return Stored(file, np.frombuffer(starts, dtype=np.int64), parse)
+    return _in_file(file, np.frombuffer(starts, dtype=np.int64), parse)
+
+
+def _in_file(file: IO[bytes], starts: Numbers, parse: Callable[[bytes, int], Item]) -> Lazy[Item]:
+    """Items of an open file, which is closed with their last use.
+
+    `starts` [N + 1] says where each begins, and at last where they end; `parse` makes an item of
+    its bytes and its number.
+    """
+
+    def read(number: int) -> Item:
+        start, end = starts[number : number + 2].tolist()
+        return parse(os.pread(file.fileno(), end - start, start), number)
+
+    found = Lazy(len(starts) - 1, read)
+    weakref.finalize(found, file.close)
+    return found
 
 
 def _close(file: IO[bytes]) -> None:

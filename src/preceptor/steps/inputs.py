@@ -5,7 +5,6 @@ from array import array
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from preceptor.data.batching import encode_demonstrations
 from preceptor.data.dataset import Choice
 from preceptor.data.hashes import hashes, numbered
 from preceptor.data.records import Demonstration, Prompt, Ranking, ranking_key
-from preceptor.data.stored import Chosen, Numbers, open_records, store_ids, store_records
+from preceptor.data.stored import Chosen, Lazy, Numbers, open_records, store_ids, store_records
 from preceptor.evaluation.probes import ENGLISH, MINIATURE, PROBES, tamper
 from preceptor.models.load import load_tokenizer, open_tokenizer
 from preceptor.models.tokenizers import (
@@ -118,48 +117,12 @@ def probe_ids(
     return found
 
 
-class RankedPrompts(Sequence[RankedPrompt]):
-    """Prompts with their ranked responses as ids; one is put together when it is asked for.
-
-    rows         ids of a prompt, then those of its responses, then those of the next prompt
-    row_starts   [N + 1] the row of each prompt
-    ranks        a row of ranks for each ranking, those of one prompt together
-    rank_starts  [N + 1] the first ranking of each prompt
-    """
-
-    def __init__(
-        self,
-        rows: Sequence[list[int]],
-        row_starts: Numbers,
-        ranks: Sequence[list[int]],
-        rank_starts: Numbers,
-    ) -> None:
-        self._rows, self._row_starts = rows, row_starts
-        self._ranks, self._rank_starts = ranks, rank_starts
-
-    def __len__(self) -> int:
-        return len(self._row_starts) - 1
-
-    @overload
-    def __getitem__(self, at: int) -> RankedPrompt: ...
-    @overload
-    def __getitem__(self, at: slice) -> Chosen[RankedPrompt]: ...
-    def __getitem__(self, at: int | slice) -> RankedPrompt | Chosen[RankedPrompt]:
-        if isinstance(at, slice):
-            return Chosen(self, np.arange(*at.indices(len(self))))
-        number = range(len(self))[at]
-        first, end = self._row_starts[number : number + 2].tolist()
-        prompt, *responses = self._rows[first:end]
-        first, end = self._rank_starts[number : number + 2].tolist()
-        return RankedPrompt(prompt, responses, list(self._ranks[first:end]))
-
-
 def ranked_ids(
     recipe: Recipe,
     rankings: Sequence[Ranking],
     tokenizer: PreTrainedTokenizerBase,
     scratch: Path | None = None,
-) -> tuple[RankedPrompts, Numbers]:
+) -> tuple[Sequence[RankedPrompt], Numbers]:
     """Rankings as ids, those of the same responses together; and the prompt's number of each [R].
 
     A response that did not end when it was sampled gets no end token. The ids wait on disk, in the
@@ -170,10 +133,17 @@ def ranked_ids(
     asked = Chosen(rankings, first)
     counts = array("q")
     rows = store_ids(_rows(recipe, asked, tokenizer, counts), scratch)
+    row_starts = _starts(counts)
     ranks = store_ids((ranking.ranks for ranking in rankings), scratch)
-    together = Chosen(ranks, np.argsort(prompt_of, kind="stable"))
-    labelers = np.bincount(prompt_of, minlength=len(asked))
-    return RankedPrompts(rows, _starts(counts), together, _starts(labelers)), prompt_of
+    together = Chosen(ranks, np.argsort(prompt_of, kind="stable"))  # those of one prompt
+    rank_starts = _starts(np.bincount(prompt_of, minlength=len(asked)))
+
+    def item(number: int) -> RankedPrompt:
+        prompt, *responses = rows[slice(*row_starts[number : number + 2])]
+        own = together[slice(*rank_starts[number : number + 2])]
+        return RankedPrompt(prompt, responses, list(own))
+
+    return Lazy(len(asked), item), prompt_of
 
 
 def _rows(
