@@ -16,6 +16,7 @@ from preceptor.training.optimization import (
     optimizer_tensors,
     scheduled_rate,
     take_step,
+    total_norm,
     trainable_state,
     update_average,
 )
@@ -65,16 +66,47 @@ def test_a_non_finite_loss_or_gradient_moves_no_weight():
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
 
 
-def test_the_gradient_norm_is_clipped_globally():
+def test_the_gradient_norm_is_clipped_globally_and_only_where_it_is_larger():
+    """Beside PyTorch's own clipping and AdamW, over steps that are clipped, not, and clipped."""
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    optimizer = make_optimizer(ours, TrainConfig(weight_decay=0.1))
+    groups = [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias]}]
+    betas = (TrainConfig().adam_beta1, TrainConfig().adam_beta2)
+    plain = torch.optim.AdamW(
+        groups, lr=0.01, betas=betas, eps=TrainConfig().adam_eps, weight_decay=0.0, fused=False
+    )
+    for size in (30.0, 0.01, 3.0):
+        for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            own.grad = size * torch.randn(own.shape, generator=generator)
+            other.grad = own.grad.clone()
+        norm = take_step(optimizer, learning_rate=0.01, max_grad_norm=0.5, where="test")
+        expected = torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        plain.step()
+        assert norm == pytest.approx(float(expected), rel=1e-6)
+        for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(own, other, atol=1e-7, rtol=1e-5)
+            for name in ("exp_avg", "exp_avg_sq"):
+                found, wanted = optimizer.state[own][name], plain.state[other][name]
+                torch.testing.assert_close(found, wanted, atol=0, rtol=1e-5)
+
+
+def test_an_optimizer_that_would_not_clip_is_refused():
     model = torch.nn.Linear(2, 2)
-    plain = torch.optim.SGD(model.parameters(), lr=1.0)
-    before = trainable_state(model)
+    unfused = torch.optim.AdamW(model.parameters(), fused=False)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 3.0)
-    norm = take_step(plain, learning_rate=1.0, max_grad_norm=0.5, where="test")
-    assert norm == pytest.approx(3.0 * math.sqrt(6))
-    moved = torch.cat([(p - before[n]).flatten() for n, p in model.named_parameters()])
-    assert float(moved.detach().norm()) == pytest.approx(0.5, rel=1e-4)
+    with pytest.raises(AssertionError, match="grad_scale"):
+        take_step(unfused, learning_rate=1.0, max_grad_norm=0.5, where="test")
+
+
+def test_the_norm_of_millions_of_gradients_keeps_fp32s_digits():
+    """One sum of them all is off by 1e-4 and more: each square is small beside what is summed."""
+    generator = torch.Generator().manual_seed(0)
+    gradients = [torch.randn(size, generator=generator) for size in ((4096, 1024), (7,), ())]
+    exact = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
+    assert float(total_norm(gradients)) == pytest.approx(exact, rel=1e-6)
 
 
 def test_schedules_start_peak_and_end_where_the_paper_says():
