@@ -118,9 +118,7 @@ def rates(worker: Worker, clock: str) -> list[float]:
     return [turn["amount"] / turn[clock] for turn in worker.turns]
 
 
-def rows_of(
-    name: str, work: Work, workers: list[Worker], machine: Json, clock: str = "seconds"
-) -> list[str]:
+def rows_of(name: str, work: Work, workers: list[Worker], clock: str = "seconds") -> list[str]:
     """Markdown: a row for each peer, or one for ours alone."""
     ours = rates(workers[0], clock)
     memory = max(turn["memory"] for turn in workers[0].turns) / 1e9
@@ -138,17 +136,20 @@ def rows_of(
         rows.append(f"| {name} | | {own} | | |")
     parts = [turn["parts"] for turn in workers[0].turns]
     if all("update_products" in part for part in parts):
-        share = statistics.median(
-            part["update_products"] / part["update_seconds"] / machine["bf16"] for part in parts
-        )
+        shares = [
+            part["update_products"] / part["update_seconds"] / part["bf16_peak"] for part in parts
+        ]
         spent = {
             key: statistics.median(part[key] for part in parts)
             for key in ("sample_seconds", "update_seconds")
         }
+        peaks = [part["bf16_peak"] / 1e9 for part in parts]
         whole = statistics.median(turn["seconds"] for turn in workers[0].turns)
         rows.append(
             f"| {name} | its parts | {whole:.2f} s: sampling {spent['sample_seconds']:.2f}, update "
-            f"{spent['update_seconds']:.2f} | | update at {share:.0%} of the bf16 peak |"
+            f"{spent['update_seconds']:.2f} | peak before each {statistics.median(peaks):.0f} "
+            f"({min(peaks):.0f} to {max(peaks):.0f}) GFLOP/s | update at "
+            f"**{statistics.median(shares):.0%}** ({min(shares):.0%} to {max(shares):.0%}) of it |"
         )
     return rows
 
@@ -205,7 +206,7 @@ def main() -> None:
         for some in together:
             with tempfile.TemporaryDirectory() as folder:
                 workers = compare(name, some, python, given.rounds, given.warm_up, Path(folder))
-            for row in rows_of(name, work, workers, machine, clock):
+            for row in rows_of(name, work, workers, clock):
                 print(row, flush=True)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import product_peak
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from turns import Turns
@@ -51,14 +52,21 @@ class Turned(StageFolder):
     ) -> None:
         super().__init__(path, work.kind, input_hash="benchmark")
         self.work, self.turns, self.amount = work, turns, amount
+        self.bf16_peak = float("nan")
 
     def log(self, step: int, metrics: dict[str, float], timing: dict[str, float]) -> None:
         super().log(step, metrics, timing)
         parts = {k: v for k, v in timing.items() if k in ("sample_seconds", "update_seconds")}
-        if self.work.kind == "ppo":
+        is_ppo = self.work.kind == "ppo"
+        if is_ppo:
             parts["update_products"] = update_products(self.work, metrics["ppo/length_mean"])
+            parts["bf16_peak"] = self.bf16_peak
         self.turns.end(self.amount(step) if callable(self.amount) else self.amount, **parts)
-        self.turns.begin()
+        self.turns.begin(self.measure_peak if is_ppo else None)
+
+    def measure_peak(self) -> None:
+        """It changes within minutes, by twice where two threads share a core or do not."""
+        self.bf16_peak = product_peak(torch.bfloat16)
 
 
 def update_products(work: Work, response: float) -> float:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 
 
 class Turns:
@@ -17,10 +18,15 @@ class Turns:
         os.dup2(2, 1)  # whatever else is printed goes to the log
         self.began, self.worked = 0.0, 0.0
 
-    def begin(self) -> None:
-        """Wait for a turn; the process ends where there are no more."""
+    def begin(self, measure: Callable[[], None] | None = None) -> None:
+        """Wait for a turn; the process ends where there are no more.
+
+        `measure` runs with the machine to itself, as the turn does, and is no part of it.
+        """
         if not sys.stdin.readline():
             os._exit(0)
+        if measure is not None:
+            measure()
         self.began, self.worked = time.perf_counter(), time.process_time()
 
     def end(self, amount: float, **parts: float) -> None:

@@ -74,14 +74,14 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
     """The machine grows slower by half within the rounds; the ratio does not."""
     ours = side("ours", [turn(1.0), turn(2.0), turn(4.0)])
     theirs = side("trl", [turn(3.0), turn(6.0), turn(16.0)])
-    [row] = compare.rows_of("ppo-fixed-6M", works.WORKS["ppo-fixed-6M"], [ours, theirs], {})
+    [row] = compare.rows_of("ppo-fixed-6M", works.WORKS["ppo-fixed-6M"], [ours, theirs])
     assert "| trl | 0.5 iterations/s, 1.00 GB | 0.1667, 1.00 GB | **3.00** (3.00 to 4.00) |" in row
 
 
 def test_rates_count_what_was_done_and_not_turns():
     ours = side("ours", [turn(2.0, amount=200.0)])
     theirs = side("trl", [turn(1.0, amount=10.0)])
-    [row] = compare.rows_of("reward-k9-6M", works.WORKS["reward-k9-6M"], [ours, theirs], {})
+    [row] = compare.rows_of("reward-k9-6M", works.WORKS["reward-k9-6M"], [ours, theirs])
     assert "**10.00**" in row
 
 
@@ -90,17 +90,26 @@ def test_rates_are_by_seconds_of_a_core_where_that_is_asked_for():
     ours = side("ours", [turn(8.0) | {"processor": 1.0}])
     theirs = side("vllm", [turn(4.0) | {"processor": 2.0}])
     work = works.WORKS["serve-135M"]
-    [row] = compare.rows_of("serve-135M", work, [ours, theirs], {}, "processor")
+    [row] = compare.rows_of("serve-135M", work, [ours, theirs], "processor")
     assert "**2.00**" in row
-    [row] = compare.rows_of("serve-135M", work, [ours, theirs], {})
+    [row] = compare.rows_of("serve-135M", work, [ours, theirs])
     assert "**0.50**" in row
 
 
-def test_the_share_of_the_peak_is_told_where_products_were_counted():
-    parts = {"update_products": 3e11, "update_seconds": 2.0, "sample_seconds": 1.0}
-    ours = side("ours", [turn(4.0, **parts)])
-    rows = compare.rows_of("ppo-fixed-6M", works.WORKS["ppo-fixed-6M"], [ours], {"bf16": 5e11})
-    assert "update at 30% of the bf16 peak" in rows[-1]
+def test_the_share_of_the_peak_is_told_turn_by_turn():
+    """By each turn's own peak: a machine of half the speed is used as well."""
+    parts = {"update_products": 3e11, "sample_seconds": 1.0}
+    ours = side(
+        "ours",
+        [
+            turn(4.0, **parts, update_seconds=2.0, bf16_peak=5e11),
+            turn(8.0, **parts, update_seconds=4.0, bf16_peak=2.5e11),
+            turn(4.0, **parts, update_seconds=2.0, bf16_peak=3e11),
+        ],
+    )
+    rows = compare.rows_of("ppo-fixed-6M", works.WORKS["ppo-fixed-6M"], [ours])
+    assert "peak before each 300 (250 to 500) GFLOP/s" in rows[-1]
+    assert "update at **30%** (30% to 50%) of it" in rows[-1]
 
 
 def test_products_are_six_for_each_weight_and_token(toy):

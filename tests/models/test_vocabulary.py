@@ -1,7 +1,6 @@
 """Both ends of a model: the same numbers and gradients as the plain way, for less memory."""
 
 import copy
-import threading
 
 import pytest
 import torch
@@ -14,8 +13,6 @@ from transformers import (
     Gemma3TextConfig,
     GraniteConfig,
     HyperCLOVAXConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
     RecurrentGemmaConfig,
 )
 
@@ -25,8 +22,7 @@ from preceptor.generation import row_uniforms, sample
 from preceptor.models import vocabulary
 from preceptor.models.forward import hidden_states, make_rows, response_logprobs
 from preceptor.models.load import load_policy, save_model, trunk
-from preceptor.models.precision import has_bf16, precision
-from preceptor.models.products import rounded_inputs
+from preceptor.models.precision import precision
 from preceptor.models.vocabulary import embedded, head_logits, head_logprobs
 
 N = 40
@@ -91,79 +87,6 @@ def test_the_scale_of_a_loss_reaches_the_gradient(model):
         torch.testing.assert_close(3 * small, large, atol=1e-6, rtol=1e-5)
 
 
-def wide_head(dtype=torch.float32):
-    """A model whose head is large enough for its product to be rounded, and states for it."""
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=1024,
-            hidden_size=256,
-            intermediate_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-        )
-    )
-    weight = torch.randn(1024, 256) / 4  # logits of some units
-    model.get_output_embeddings().weight = nn.Parameter(weight.to(dtype))
-    return model, torch.randn(40, 256)
-
-
-def rounded(values):
-    return values.detach().to(torch.bfloat16).double()
-
-
-@pytest.mark.skipif(not has_bf16(), reason="this processor does not multiply bf16")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("way", [head_logits, head_logprobs])
-def test_under_autocast_the_head_rounds_what_it_multiplies_and_no_sum(way, dtype):
-    """Sums of rounded numbers to fp32's digits, which are in reach of no sum in bf16."""
-    model, states = wide_head(dtype)
-    weight = model.get_output_embeddings().weight
-    tokens = torch.arange(40) * 25
-    exact = states.double() @ weight.double().T
-    wanted = rounded(states) @ rounded(weight).T
-    with precision("bf16"), torch.no_grad():
-        found = way(model, states) if way is head_logits else way(model, states, tokens)[0]
-    if way is head_logprobs:
-        exact, wanted = (
-            logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0] for logits in (exact, wanted)
-        )
-    assert found.dtype == torch.float32
-    assert (found - wanted).abs().max() < 2e-4
-    assert (found - exact).abs().max() > 1e-2 and (wanted - exact).abs().max() < 0.5
-    assert (rounded(wanted) - wanted).abs().max() > 0.02
-
-
-def test_without_autocast_the_head_rounds_nothing_before_and_after_it_did():
-    model, states = wide_head()
-    exact = states.double() @ model.get_output_embeddings().weight.double().T
-    for _ in range(2):
-        assert (head_logits(model, states) - exact).abs().max() < 1e-3
-        with precision("bf16"):
-            head_logits(model, states)
-    with pytest.raises(RuntimeError), precision("bf16"):  # an error leaves nothing behind either
-        head_logits(model, states[:, :7])
-    assert (head_logits(model, states) - exact).abs().max() < 1e-3
-
-
-def test_two_threads_that_round_leave_the_setting_as_it_was():
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    inside, second_ends = threading.Event(), threading.Event()
-
-    def second():
-        with rounded_inputs():
-            inside.set()
-            second_ends.wait(10)
-
-    with rounded_inputs():
-        thread = threading.Thread(target=second)
-        thread.start()
-        inside.wait(0.2)  # in vain: it waits for its turn
-    second_ends.set()
-    thread.join()
-    assert torch.backends.mkldnn.matmul.fp32_precision == before
-
-
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 def test_under_autocast_numbers_are_fp32s_and_gradients_nearly(scale):
     """At a scale of 100 tokens are nearly sure, and 1 - p has to keep its digits."""
@@ -187,7 +110,7 @@ def test_no_tensor_of_tokens_by_vocabulary_is_held_in_fp32(dtype, monkeypatch):
     states, tokens = states_and_tokens(model)
     held, made, plain = [], [], vocabulary._logits
     monkeypatch.setattr(
-        vocabulary, "_logits", lambda *given, **k: made.append(plain(*given, **k)) or made[-1]
+        vocabulary, "_logits", lambda *given: made.append(plain(*given)) or made[-1]
     )
     with (
         precision(dtype),

@@ -4,9 +4,6 @@ In fp32 on a CPU `nn.functional.linear` goes to MKL, which takes up to twice one
 processors of other makers (docs/log.md).
 """
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -20,7 +17,6 @@ AVAILABLE = (
 )
 BF16 = AVAILABLE and cast(bool, torch.ops.mkldnn._is_mkldnn_bf16_supported())
 """Whether bf16 is multiplied as well."""
-_TURN = threading.Lock()
 
 
 def ordered(weight: Tensor) -> Tensor:
@@ -34,20 +30,3 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if learns or not AVAILABLE or x.device.type != "cpu":
         return nn.functional.linear(x, weight, bias)
     return cast(Tensor, _ops._linear_pointwise(x, weight, bias, "none", [], ""))
-
-
-@contextmanager
-def rounded_inputs() -> Iterator[None]:
-    """Within it oneDNN's fp32 products round what they multiply to bf16; sums and results are fp32.
-
-    A processor that does not multiply bf16 rounds nothing. The setting is the whole process's, so
-    threads take turns: one would put back what another had set.
-    """
-    setting: Any = torch.backends.mkldnn
-    with _TURN:
-        before = setting.matmul.fp32_precision
-        setting.matmul.fp32_precision = "bf16"
-        try:
-            yield
-        finally:
-            setting.matmul.fp32_precision = before

@@ -7,7 +7,6 @@ what the head has learned of the same table.
 """
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,14 +15,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from preceptor.models.fused import takes, word_numbers
-from preceptor.models.products import product, rounded_inputs
+from preceptor.models.products import product
 
 IMPOSSIBLE = -1e4
 """A logit of probability 0 in fp32; minus infinity would make 0 times infinity in the entropy."""
 
-CHUNK_BYTES = 2**26
-"""Of fp32 logits at once. Each part of the rows rounds the whole table anew: with half of that a
-forward pass over 256 tokens and 49,152 words takes 1.2 times as long, with twice no less."""
+CHUNK_BYTES = 2**25
+"""Of fp32 logits at once: about what a processor's cache holds."""
 PART_BYTES = 2**23
 """Of a table's rows in another precision at once: less than it takes, and inside that cache."""
 
@@ -107,21 +105,13 @@ class _Embedded(torch.autograd.Function):
 def head_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     """Logits [..., V] of hidden states [..., D], in fp32 whatever the precision of the trunk.
 
-    Under autocast to bf16 what is multiplied is rounded, as in every product, and the sum is not:
-    a logit of 10 in bf16 is off by up to 0.03, and so would the ratio be.
+    A logit of 10 in bf16 is off by up to 0.03, and so would the ratio be; this product is small.
     Entries after the last token (rows that pad the vocabulary to a round number) are impossible,
     for sampling and for training alike (rule 10); `load_policy` says where they begin.
     """
     head = model.get_output_embeddings()
-    rounded = _precision(states) == torch.bfloat16
     with torch.autocast(states.device.type, enabled=False):
-        return _logits(states.float(), head.weight, head.bias, finish_of(model), rounded=rounded)
-
-
-def _precision(states: Tensor) -> torch.dtype:
-    """In which products are multiplied here."""
-    kind = states.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        return _logits(states.float(), head.weight, head.bias, finish_of(model))
 
 
 def head_logprobs(
@@ -150,7 +140,11 @@ def head_logprobs(
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; it must be above 0.")
     head = model.get_output_embeddings()
-    dtype = _precision(states)
+    dtype = torch.float32
+    if torch.is_autocast_enabled(states.device.type):
+        dtype = torch.get_autocast_dtype(states.device.type)
+    # Within the function gradients are always off, so it is told whether it will be asked for one.
+    keep = torch.is_grad_enabled() and dtype != torch.float32
     with torch.autocast(states.device.type, enabled=False):
         apply: Any = _HeadLogprobs.apply
         logprobs, entropies = apply(
@@ -160,9 +154,7 @@ def head_logprobs(
             tokens,
             temperature,
             finish_of(model),
-            dtype,
-            # Within the function gradients are always off, so it is told whether one will be asked.
-            torch.is_grad_enabled() and dtype != torch.float32,
+            dtype if keep else None,
             with_entropy,
         )
     return logprobs, entropies
@@ -185,18 +177,16 @@ class _HeadLogprobs(torch.autograd.Function):
         tokens: Tensor,
         temperature: float,
         finish: Finish,
-        dtype: torch.dtype,
-        keep: bool,
+        dtype: torch.dtype | None,
         with_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
         ctx.temperature, ctx.finish = temperature, finish
         count, size = tokens.shape[0], weight.shape[0]
         logprobs, entropies = states.new_zeros(count), states.new_zeros(count)
-        keep = keep and any(ctx.needs_input_grad)
+        keep = any(ctx.needs_input_grad) and dtype is not None
         kept = torch.empty(count, size, dtype=dtype) if keep else None
-        rounded = dtype == torch.bfloat16
         for rows in _chunks(count, size):
-            logits = _logits(states[rows], weight, bias, finish, temperature, rounded=rounded)
+            logits = _logits(states[rows], weight, bias, finish, temperature)
             slopes = None if kept is None else kept[rows]
             bend = None if kept is None else _bend(logits, finish, temperature)
             logprobs[rows], own = _numbers(logits, tokens[rows], slopes, bend, with_entropy)
@@ -230,7 +220,7 @@ class _HeadLogprobs(torch.autograd.Function):
                     of_weight[words] = part if first else part.add(of_weight[words])
             if of_bias is not None:
                 of_bias += (slope.float() * scale[rows]).sum(0)
-        return of_states, of_weight, of_bias, None, None, None, None, None, None
+        return of_states, of_weight, of_bias, None, None, None, None, None
 
 
 def _logits(
@@ -239,11 +229,8 @@ def _logits(
     bias: Tensor | None,
     finish: Finish,
     temperature: float = 1.0,
-    *,
-    rounded: bool = False,
 ) -> Tensor:
-    with rounded_inputs() if rounded else nullcontext():
-        logits = _finished(_fp32_product(states, weight, bias), finish)
+    logits = _finished(_fp32_product(states, weight, bias), finish)
     return logits if temperature == 1.0 else logits.div_(temperature)
 
 

@@ -81,11 +81,14 @@ def take_step(
     """Clip the global gradient norm, step, clear; returns the norm before clipping.
 
     The optimizer is one of `make_optimizer`: a fused one divides each gradient as it reads it, so
-    clipping takes no walk of its own over them all. Any other fails when it is asked to.
+    clipping takes no walk of its own over them all.
 
     Raises:
         TrainingError: the norm is not finite; no weight has moved.
+        ValueError: the optimizer is not fused, and would not clip.
     """
+    if not optimizer.defaults.get("fused"):
+        raise ValueError("the optimizer must be a fused one, as make_optimizer makes it, to clip")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     total = total_norm([p.grad for p in parameters if p.grad is not None])
     norm = float(total)
@@ -95,12 +98,12 @@ def take_step(
             "optimizer step; the last checkpoint is good. Usual cause: learning rate too high, or "
             "bad data."
         )
-    clipped = norm + 1e-6 > max_grad_norm
-    settings: Any = optimizer
-    settings.grad_scale = (total + 1e-6) / max_grad_norm if clipped else None
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
+    scaled: Any = optimizer  # by torch.amp's attribute; its only reader is this step
+    scaled.grad_scale = (total + 1e-6) / max_grad_norm if norm + 1e-6 > max_grad_norm else None
     optimizer.step()
+    scaled.grad_scale = None
     optimizer.zero_grad(set_to_none=True)
     return norm
 
