@@ -83,6 +83,19 @@ def test_what_a_row_says_does_not_depend_on_who_is_beside_it(dtype):
 
 
 @needs_compiler
+def test_so_many_rows_say_what_one_says():
+    """Up to two walks over the weights and a row: 33, of which 16 go at once."""
+    _, model = pair()
+    uniforms = row_uniforms(0, "x", [(0,)], 6)
+    alone = sample(model, PROMPTS[1:2], uniforms, stop_ids=[])
+    for rows in range(2, 34):
+        beside = sample(model, PROMPTS[1:2] * rows, uniforms.repeat(rows, 1), stop_ids=[])
+        assert beside.responses == alone.responses * rows
+        found, expected = torch.tensor(beside.logprobs), torch.tensor(alone.logprobs)
+        torch.testing.assert_close(found, expected.expand(rows, -1), atol=1e-5, rtol=0)
+
+
+@needs_compiler
 def test_it_has_the_weights_of_the_moment(monkeypatch):
     _, model = pair()
     drawn(model)

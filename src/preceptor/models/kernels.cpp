@@ -204,6 +204,8 @@ static inline Lanes multiplied(const bf16 *x, const bf16 *weight, Lanes sum) {
 #endif
 }
 
+static const long AT_ONCE = 16;  // rows whose sums the registers hold
+
 // LANES numbers of each of M rows of x weight^T + bias.
 template <long M>
 static void multiply_rows(const T *x, const T *weight, const float *bias, T *out, long width,
@@ -218,6 +220,18 @@ static void multiply_rows(const T *x, const T *weight, const float *bias, T *out
   for (long m = 0; m < M; m++) put(out + m * out_width, sums[m]);
 }
 
+// Of so many rows, M at most; a walk over the weights for each of them would wait for its own sums.
+template <long M>
+static void multiply_most(const T *x, const T *weight, const float *bias, T *out, long rows,
+                          long width, long out_width) {
+  if constexpr (M > 0) {
+    if (rows == M)
+      multiply_rows<M>(x, weight, bias, out, width, out_width);
+    else
+      multiply_most<M - 1>(x, weight, bias, out, rows, width, out_width);
+  }
+}
+
 // A product for few rows. oneDNN's reads weights out of memory at two thirds of its speed.
 static void multiply(const T *x, const T *weight, const float *bias, T *out, long rows, long width,
                      long out_width) {
@@ -225,13 +239,9 @@ static void multiply(const T *x, const T *weight, const float *bias, T *out, lon
   for (long n = 0; n < out_width; n += LANES) {
     const T *own = weight + n * width;
     const float *added = bias ? bias + n : nullptr;
-    long m = 0;
-    for (; m + 16 <= rows; m += 16)
-      multiply_rows<16>(x + m * width, own, added, out + m * out_width + n, width, out_width);
-    for (; m + 4 <= rows; m += 4)
-      multiply_rows<4>(x + m * width, own, added, out + m * out_width + n, width, out_width);
-    for (; m < rows; m++)
-      multiply_rows<1>(x + m * width, own, added, out + m * out_width + n, width, out_width);
+    for (long m = 0; m < rows; m += AT_ONCE)
+      multiply_most<AT_ONCE>(x + m * width, own, added, out + m * out_width + n,
+                             rows - m < AT_ONCE ? rows - m : AT_ONCE, width, out_width);
   }
 }
 
