@@ -52,7 +52,7 @@ class Turned(StageFolder):
     ) -> None:
         super().__init__(path, work.kind, input_hash="benchmark")
         self.work, self.turns, self.amount = work, turns, amount
-        self.bf16_peak = float("nan")
+        self.bf16_peak = float("nan")  # of the first turn, which warms up and is not counted
 
     def log(self, step: int, metrics: dict[str, float], timing: dict[str, float]) -> None:
         super().log(step, metrics, timing)
@@ -65,7 +65,7 @@ class Turned(StageFolder):
         self.turns.begin(self.measure_peak if is_ppo else None)
 
     def measure_peak(self) -> None:
-        """It changes within minutes, by twice where two threads share a core or do not."""
+        """It changes by twice from one second to the next where two threads may share a core."""
         self.bf16_peak = product_peak(torch.bfloat16)
 
 

@@ -98,7 +98,7 @@ def test_the_gradient_norm_is_clipped_globally_and_only_where_it_is_larger():
                 torch.testing.assert_close(found, wanted, atol=1e-9, rtol=1e-4)
 
 
-def test_an_optimizer_that_would_not_clip_is_refused():
+def test_an_optimizer_that_cannot_clip_is_refused():
     model = torch.nn.Linear(2, 2)
     unfused = torch.optim.AdamW(model.parameters(), fused=False)
     with pytest.raises(ValueError, match="must be a fused one"):

@@ -204,7 +204,7 @@ static inline Lanes multiplied(const bf16 *x, const bf16 *weight, Lanes sum) {
 #endif
 }
 
-static const long AT_ONCE = 16;  // rows whose sums the registers hold
+static const long AT_ONCE = 16;  // rows whose sums AVX-512's registers hold
 
 // LANES numbers of each of M rows of x weight^T + bias.
 template <long M>
@@ -220,7 +220,8 @@ static void multiply_rows(const T *x, const T *weight, const float *bias, T *out
   for (long m = 0; m < M; m++) put(out + m * out_width, sums[m]);
 }
 
-// Of so many rows, M at most; a walk over the weights for each of them would wait for its own sums.
+// The same of so many rows, M at most, in one walk over the weights: a walk for one row alone waits
+// at every step for its own sum.
 template <long M>
 static void multiply_most(const T *x, const T *weight, const float *bias, T *out, long rows,
                           long width, long out_width) {
