@@ -106,7 +106,7 @@ def test_an_optimizer_that_cannot_clip_is_refused():
 
 
 def test_the_norm_of_millions_of_gradients_keeps_fp32s_digits():
-    """One sum of them all is off by 1e-4 and more: each square is small beside what is summed."""
+    """One sum of them all is off by nearly 1e-4: each square is small beside what is summed."""
     generator = torch.Generator().manual_seed(0)
     gradients = [torch.randn(size, generator=generator) for size in ((4096, 1024), (7,), ())]
     exact = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
