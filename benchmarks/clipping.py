@@ -17,12 +17,16 @@ from preceptor.config import TrainConfig
 from preceptor.training.optimization import make_optimizer, take_step, total_norm
 
 TURNS = 15
+VOCABULARY = 49_152
+"""SmolLM2's; its table is the largest gradient by far, and where one sum loses most digits."""
 LARGEST = 1.0
-"""The norm that is allowed; that of the gradients here is some 10,000."""
+"""The norm that is allowed; that of the gradients here is above 10,000."""
 
 
 def main() -> None:
-    model = LlamaForCausalLM(config_of("SmolLM2-135M"))
+    config = config_of("SmolLM2-135M")
+    config.vocab_size = VOCABULARY
+    model = LlamaForCausalLM(config)
     optimizer = make_optimizer(model, TrainConfig())
     weights = list(model.parameters())
     gradients = [torch.randn_like(weight) for weight in weights]

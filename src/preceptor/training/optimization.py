@@ -112,8 +112,8 @@ def take_step(
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm [] of all gradients, one at least: that of the norms of their rows.
 
-    `nn.utils.get_total_norm` takes one sum of a whole tensor, on one thread: 1.7 times the time of
-    two, and in fp32 off by 3e-4 of itself at 135M weights, sums of rows by 5e-8 (docs/log.md).
+    `nn.utils.get_total_norm` takes one sum of a whole tensor, on one thread: 1.6 times the time of
+    two, and in fp32 off by 5e-4 of itself at 135M weights, sums of rows by 5e-8 (docs/log.md).
     """
     norm = torch.linalg.vector_norm
     found: Tensor = norm(torch.cat([norm(gradient, dim=-1).flatten() for gradient in gradients]))
